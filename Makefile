@@ -1,0 +1,54 @@
+# make run     start the service on http://127.0.0.1:8000 (PORT=… changes it) and print the cards of an invented patient
+# make demo    the same, then stop
+# make test    run every test
+# make check   lint, types, import contracts, knowledge, documents
+# make bench   measure throughput beside two floors
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run demo test check bench clean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: $(RUNTIME)
+	CDS_PORT=$(PORT) $(BIN)/cds-service serve --show-cards
+
+demo: $(RUNTIME)
+	CDS_PORT=$(PORT) $(BIN)/cds-service demo
+
+test: $(DEV)
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cds-service check
+	$(BIN)/cds-service catalogue --check
+
+bench: $(DEV)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) var .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(BIN)/python:
+	@sh deploy/make-venv.sh "$(PYTHON)" "$(VENV)"
+
+$(RUNTIME): deploy/runtime.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes --no-deps -r deploy/runtime.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): deploy/dev.lock $(RUNTIME)
+	$(PIP) install --require-hashes --no-deps -r deploy/dev.lock
+	@touch $@

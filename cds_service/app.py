@@ -1,0 +1,231 @@
+"""The HTTP door: CDS Hooks 2.0.1 discovery, call and feedback, and health. It parses, calls the conductor and prints."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from ipaddress import ip_address
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cds_service import __version__
+from cds_service.approvals import read_approvals
+from cds_service.errors import Mendable, Problem, RequestError
+from cds_service.feedback import read_feedback
+from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request
+from cds_service.knowledge import load_knowledge
+from cds_service.log import configure, log
+from cds_service.service import Answered, Conductor
+from cds_service.settings import Settings, read_settings
+from cds_service.shell import JSON, Shell, outcome
+from cds_service.store import Store
+
+AS_OF = "example.leg-cramps.as-of"
+"""Request extension by which an invented patient is judged at her own date. Honoured only where a setting allows it."""
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+_BIG = 1_000_000
+
+
+def create_app() -> FastAPI:
+    """The ASGI factory, configured by the environment. Ends the process with a plain report if it cannot be."""
+    try:
+        settings = read_settings()
+        return build_app(settings, prepare(settings))
+    except Mendable as error:
+        sys.stderr.write(f"The service cannot start:\n{error}\n")
+        raise SystemExit(1) from None
+
+
+def prepare(settings: Settings) -> Conductor:
+    """Knowledge and approvals read and checked. Raises KnowledgeError or SettingsError."""
+    return Conductor(load_knowledge(settings.knowledge), settings, read_approvals(settings.approvals))
+
+
+def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
+    configure(settings.log_level)
+    door = Door(settings, conductor, Store(settings.database_url))
+    app = FastAPI(
+        title="Recurrent leg cramps: CDS Hooks service",
+        version=__version__,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=door.lifespan,
+        exception_handlers={HTTPException: _http_error},
+    )
+    app.add_route("/cds-services", door.discover, methods=["GET"])
+    app.add_route("/cds-services/{service_id}", door.call, methods=["POST"])
+    app.add_route("/cds-services/{service_id}/feedback", door.feedback, methods=["POST"])
+    app.add_route("/healthz", door.alive, methods=["GET"])
+    app.add_route("/readyz", door.ready, methods=["GET"])
+    app.add_middleware(Shell, body_limit=settings.body_limit)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "OPTIONS"],
+            allow_headers=["authorization", "content-type"],
+        )
+    return app
+
+
+class Door:
+    """The handlers, with what they share."""
+
+    def __init__(self, settings: Settings, conductor: Conductor, store: Store) -> None:
+        self.settings, self.conductor, self.store = settings, conductor, store
+        self._discovery = encode(Discovery(tuple(self._describe(key) for key in conductor.knowledge.services)))
+
+    def _describe(self, key: str) -> ServiceDescription:
+        service = self.conductor.knowledge.services[key]
+        return ServiceDescription(
+            hook=service.hook,
+            id=key,
+            title=service.title,
+            description=service.description,
+            version=VERSION,
+            usage_requirements=service.usage_requirements,
+            prefetch=self.conductor.templates(key),
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Open the store while the first requests may already come, and keep the collector off what never dies."""
+        opening = asyncio.create_task(self.store.open())
+        opening.add_done_callback(_note_failure)
+        gc.collect()
+        gc.freeze()
+        # Measured: with the default thresholds, full collections make the slowest requests of a busy worker.
+        gc.set_threshold(50_000, 20, 50)
+        yield
+        opening.cancel()
+        await self.store.close()
+
+    async def discover(self, request: Request) -> Response:
+        return Response(self._discovery, media_type=JSON)
+
+    async def call(self, request: Request) -> Response:
+        started = time.perf_counter()
+        service_id, body = self._service(request), await _json_body(request)
+        knowledge = self.conductor.knowledge
+        parsed = read_request(body, knowledge.services[service_id].hook)
+        as_of = self._as_of(request, parsed.extension)
+        if len(body) > _BIG:
+            # A chart this large takes long enough to keep others waiting.
+            answered = await asyncio.to_thread(self.conductor.answer, service_id, parsed, as_of)
+        else:
+            answered = self.conductor.answer(service_id, parsed, as_of)
+        _log_answer(service_id, parsed.hook_instance, answered, knowledge.fingerprint, started)
+        return Response(encode(Answer(answered.cards)), media_type=JSON)
+
+    async def feedback(self, request: Request) -> Response:
+        service_id, body = self._service(request), await _json_body(request)
+        items = read_feedback(body)
+        try:
+            added = await self.store.record(service_id, items, datetime.now(UTC))
+        except Exception as error:
+            log.error("feedback not stored", service=service_id, outcomes=len(items), error=type(error).__name__)
+            problem = Problem("feedback", "cannot be written down at present", "send it again later")
+            raise RequestError(503, "store-unavailable", "transient", [problem]) from error
+        log.info("feedback", service=service_id, outcomes=len(items), new=added)
+        return Response(b"{}", media_type=JSON)
+
+    async def alive(self, request: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=JSON)
+
+    async def ready(self, request: Request) -> Response:
+        """Ready: knowledge is loaded and the store answers."""
+        try:
+            await self.store.ping()
+        except Exception as error:
+            log.error("store unavailable", error=type(error).__name__)
+            problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")
+            raise RequestError(503, "store-unavailable", "transient", [problem]) from error
+        knowledge = self.conductor.knowledge
+        return Response(
+            encode({"status": "ready", "knowledge": knowledge.fingerprint, "rules": len(knowledge.rules)}),
+            media_type=JSON,
+        )
+
+    def _service(self, request: Request) -> str:
+        service_id = str(request.path_params["service_id"])
+        if service_id not in self.conductor.knowledge.services:
+            problem = Problem("service", f"{service_id[:60]!r} is unknown", "see GET /cds-services")
+            raise RequestError(404, "unknown-service", "not-found", [problem])
+        return service_id
+
+    def _as_of(self, request: Request, extension: Mapping[str, object]) -> date:
+        given = extension.get(AS_OF)
+        if given is None or not self._may_set_as_of(request):
+            return date.today()
+        try:
+            return date.fromisoformat(str(given))
+        except ValueError:
+            problem = Problem(f"extension.{AS_OF}", "is no date", "send YYYY-MM-DD")
+            raise RequestError(400, "invalid-request", "value", [problem]) from None
+
+    def _may_set_as_of(self, request: Request) -> bool:
+        """By setting; without one, only between two loopback addresses with no proxy in between."""
+        if self.settings.allow_as_of is not None:
+            return self.settings.allow_as_of
+        client, server = request.scope.get("client"), request.scope.get("server")
+        forwarded = any(name in request.headers for name in _FORWARDED)
+        return not forwarded and _is_loopback(client) and _is_loopback(server)
+
+
+def _is_loopback(address: object) -> bool:
+    try:
+        return isinstance(address, (tuple, list)) and ip_address(str(address[0])).is_loopback
+    except ValueError:
+        return False
+
+
+async def _json_body(request: Request) -> bytes:
+    kind = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
+    if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+        problem = Problem("Content-Type", f"{kind[:60]!r} is not JSON", f"send {JSON}")
+        raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
+    return await request.body()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the router refuses, in the one shape: an unknown path, a method that a path does not have."""
+    assert isinstance(error, HTTPException)
+    slug, code = {404: ("unknown-path", "not-found"), 405: ("method-not-allowed", "not-supported")}.get(
+        error.status_code, ("http-error", "processing")
+    )
+    remedy = "see GET /cds-services" if error.status_code == 404 else f"use {(error.headers or {}).get('Allow', '')}"
+    problem = Problem("request", str(error.detail), remedy)
+    return outcome(RequestError(error.status_code, slug, code, [problem]), error.headers)
+
+
+def _note_failure(opening: asyncio.Task[object]) -> None:
+    """The service answers hooks without its store; `/readyz` and feedback try again."""
+    if not opening.cancelled() and opening.exception():
+        log.error("store unavailable", error=type(opening.exception()).__name__)
+
+
+def _log_answer(service_id: str, hook_instance: str, answered: Answered, fingerprint: str, started: float) -> None:
+    """Ids, counts and times; of the patient nothing."""
+    log.info(
+        "answered",
+        service=service_id,
+        hook_instance=hook_instance[:80],
+        knowledge=fingerprint,
+        fired=[item.rule_id for item in answered.findings if item.outcome.value == "fires"],
+        cards=len(answered.cards),
+        foreign_resources=answered.chart.foreign,
+        damaged_resources=sum(map(len, answered.chart.damaged.values())),
+        milliseconds=round((time.perf_counter() - started) * 1000, 1),
+    )

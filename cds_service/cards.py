@@ -1,0 +1,287 @@
+"""Stage 4: the findings that fire become cards: grouped, filled from facts, with their suggestions, reasons and sources."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from cds_service.formats import Group, Order, Source
+from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Coding, Suggestion
+from cds_service.hooks import Source as CardSource
+from cds_service.knowledge import Knowledge, Rule
+from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, Value
+from cds_service.wording import ORDERS, clip, fill, fit, listed, plain
+from cds_service.dates import say_date
+
+TOPIC_SYSTEM = "https://leg-cramps.example/card-topics"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A site's own clinical sign-off of one version of a rule."""
+
+    rule: str
+    version: str
+    name: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a site wants its cards: what is asked of this stage besides the findings."""
+
+    as_of: date
+    jurisdiction: str
+    max_cards: int
+    workup_without_reason: bool
+    approvals: Mapping[tuple[str, str], Approval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Whom a suggestion is for and, where the record has one, the Condition that is its reason."""
+
+    reference: str
+    reason_reference: str | None
+
+
+@dataclass(slots=True)
+class _Spoken:
+    """One firing rule put into words."""
+
+    rule: Rule
+    headlines: list[str]
+    lines: list[str]
+    suggestions: list[Suggestion]
+    pending: list[str]
+    unchecked_orders: bool
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A card before its closing lines are known."""
+
+    group: Group
+    spoken: list[_Spoken]
+    notes: list[str] = field(default_factory=list)
+
+
+def compose(
+    findings: Sequence[Finding],
+    rules: Mapping[str, Rule],
+    facts: Mapping[str, Fact],
+    values: Mapping[str, Value],
+    knowledge: Knowledge,
+    patient: Patient,
+    missing: Sequence[str],
+    manner: Manner,
+) -> tuple[Card, ...]:
+    """The cards of one answer, most important first, at most `max_cards`.
+
+    `missing` names the queries that could not be answered; they are told on the last card, never passed over.
+    """
+    writer = _Writer(facts, values, knowledge, patient, manner)
+    spoken = [writer.speak(rules[item.rule_id]) for item in findings if item.outcome is Outcome.FIRES]
+    drafts = [draft for group in knowledge.groups for draft in _grouped(group, [s for s in spoken if s], manner)]
+    if not drafts:
+        return ()
+    pending = [title for item in spoken if item for title in item.pending]
+    shown, left_out = drafts[: manner.max_cards], drafts[manner.max_cards :]
+    shown[0].notes += writer.unreadable(findings, rules)
+    shown[-1].notes += [*writer.pending(pending), *writer.unanswered(missing), *writer.left_out(left_out)]
+    return tuple(writer.card(draft) for draft in shown)
+
+
+def _grouped(group: Group, spoken: Sequence[_Spoken], manner: Manner) -> list[_Draft]:
+    """The cards of one group. What has nothing left to say, such as tests all on order already, makes no card."""
+    own = [item for item in spoken if item.rule.file.group == group.id and item.headlines]
+    if group.offers and not manner.workup_without_reason:
+        own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
+    if not own:
+        return []
+    return [_Draft(group, own)] if group.merge else [_Draft(group, [item]) for item in own]
+
+
+class _Writer:
+    """Puts findings into the words of `cards/`."""
+
+    def __init__(
+        self,
+        facts: Mapping[str, Fact],
+        values: Mapping[str, Value],
+        knowledge: Knowledge,
+        patient: Patient,
+        manner: Manner,
+    ) -> None:
+        self._facts, self._values, self._knowledge = facts, values, knowledge
+        self._patient, self._manner, self._say = patient, manner, knowledge.wording
+
+    def speak(self, rule: Rule) -> _Spoken:
+        text = self._knowledge.cards[rule.id]
+        orders, pending, unchecked = self._orders(rule)
+        titles = [self._knowledge.orders[name].title for name, _ in orders]
+        lines = [self._fill(say, titles) for when, say in text.lines if when(self._values).value is True]
+        if text.file.headline == f"{{{ORDERS}}}":
+            headlines = titles
+        else:
+            headlines = [self._fill(text.file.headline, titles)]
+        suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]
+        return _Spoken(rule, headlines, lines, suggestions, pending, unchecked)
+
+    def _fill(self, text: str, orders: Sequence[str]) -> str:
+        return fill(text, self._facts, self._manner.as_of, orders)
+
+    def _orders(self, rule: Rule) -> tuple[list[tuple[str, bool]], list[str], bool]:
+        """Tests to offer with whether they are recommended, titles of those on order already, and whether that was unknown."""
+        offered: list[tuple[str, bool]] = []
+        pending: list[str] = []
+        unchecked = False
+        for use in rule.orders:
+            order = self._knowledge.orders[use.order]
+            if use.when(self._values).value is not True:
+                continue
+            on_order = self._facts[order.pending_fact]
+            if on_order.value is True:
+                pending.append(f"{order.title} ({say_date(on_order.evidence[0].date, self._manner.as_of)})")
+                continue
+            unchecked = unchecked or on_order.value is UNKNOWN
+            offered.append((use.order, use.recommended_when(self._values).value is True))
+        return offered, pending, unchecked
+
+    def _suggest(self, order: Order, recommended: bool) -> Suggestion:
+        action = Action(type="create", description=order.description, resource=self._service_request(order))
+        return Suggestion(
+            label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if recommended else None, actions=(action,)
+        )
+
+    def _service_request(self, order: Order) -> dict[str, Any]:
+        reason = self._patient.reason_reference
+        return service_request(order, self._knowledge, self._patient.reference, reason)
+
+    def unreadable(self, findings: Sequence[Finding], rules: Mapping[str, Rule]) -> list[str]:
+        """What was on record and could not be read: neither normal nor never measured, so it is told."""
+        in_scope = [rules[item.rule_id] for item in findings if item.outcome is not Outcome.OUT_OF_SCOPE]
+        names = dict.fromkeys(name for rule in in_scope for name in rule.fires_when.facts)
+        unusable = [self._facts[name] for name in names if self._facts[name].state is State.UNUSABLE]
+        told = dict.fromkeys(text for fact in unusable for text in self._unusable(fact))
+        return [self._say.could_not_read.format(results=clip("; ".join(told), 400))] if told else []
+
+    def _unusable(self, fact: Fact) -> list[str]:
+        if not fact.evidence:
+            return [plain(fact.reason)]
+        return [self._unread(item, fact.reason) for item in fact.evidence]
+
+    def _unread(self, item: Evidence, reason: str) -> str:
+        what = clip(plain(f"{item.name} {item.value}"), 60)
+        return f"{what} ({say_date(item.date, self._manner.as_of)}): {plain(reason)}"
+
+    def pending(self, titles: Sequence[str]) -> list[str]:
+        return [self._say.pending.format(orders=listed(titles, len(titles)))] if titles else []
+
+    def unanswered(self, missing: Sequence[str]) -> list[str]:
+        titles = [self._knowledge.queries[name].title for name in missing]
+        return [self._say.not_supplied.format(titles=listed(titles, len(titles)))] if titles else []
+
+    def left_out(self, drafts: Sequence[_Draft]) -> list[str]:
+        told = [self._summary(draft) for draft in drafts]
+        return [self._say.left_out.format(summaries="; ".join(told))] if told else []
+
+    def card(self, draft: _Draft) -> Card:
+        suggestions = tuple(suggestion for item in draft.spoken for suggestion in item.suggestions)
+        return Card(
+            uuid=str(uuid.uuid4()),
+            summary=self._summary(draft),
+            indicator=draft.group.indicator,
+            detail=self._detail(draft),
+            source=self._source(draft),
+            suggestions=suggestions,
+            selection_behavior="any" if suggestions else None,
+        )
+
+    def _summary(self, draft: _Draft) -> str:
+        headlines = [headline for item in draft.spoken for headline in item.headlines]
+        group = draft.group
+        return fit(group.summary, headlines, group.joiner, group.more, SUMMARY_LIMIT)
+
+    def _detail(self, draft: _Draft) -> str:
+        lines = [f"- {line}" for item in draft.spoken for line in item.lines]
+        notes = list(draft.notes)
+        if any(item.unchecked_orders for item in draft.spoken):
+            notes.insert(0, self._say.orders_not_supplied)
+        closing = [self._evidence(draft), self._rules(draft)]
+        blocks = [draft.group.lead, "\n".join(lines), *notes, *closing]
+        return "\n\n".join(block for block in blocks if block)
+
+    def _evidence(self, draft: _Draft) -> str:
+        ids = sorted({name for item in draft.spoken for name in item.rule.file.evidence})
+        articles = {key: source for key, source in self._knowledge.sources.items() if source.cites}
+        cited = [
+            f"{source.publisher} {', '.join(own)}"
+            for source in self._preferred(articles)
+            if (own := [name for name in ids if name.startswith(source.cites)])
+        ]
+        numbers = dict.fromkeys(name for item in draft.spoken for name in item.rule.file.sources)
+        told = self._say.evidence.format(articles="; ".join(cited))
+        if not numbers:
+            return told
+        return (
+            f"{told} {self._say.numbers.format(sources='; '.join(self._knowledge.sources[n].title for n in numbers))}"
+        )
+
+    def _preferred(self, articles: Mapping[str, Source]) -> list[Source]:
+        """The article of the site's own jurisdiction first."""
+        return sorted(articles.values(), key=lambda source: source.jurisdiction != self._manner.jurisdiction)
+
+    def _rules(self, draft: _Draft) -> str:
+        drafts = [item.rule for item in draft.spoken if self._approval(item.rule) is None]
+        reviewed = [item.rule for item in draft.spoken if self._approval(item.rule)]
+        told = []
+        if drafts:
+            told.append(self._say.draft.format(rules=_versions(drafts)))
+        for rule in reviewed:
+            approval = self._approval(rule)
+            assert approval is not None
+            told.append(self._say.reviewed.format(rules=_versions([rule]), name=approval.name, date=approval.date))
+        return " ".join(told)
+
+    def _approval(self, rule: Rule) -> Approval | None:
+        return self._manner.approvals.get((rule.id, rule.file.version))
+
+    def _source(self, draft: _Draft) -> CardSource:
+        """The first article cited, of the site's jurisdiction where it is cited at all."""
+        ids = [name for item in draft.spoken for name in item.rule.file.evidence]
+        articles = {key: source for key, source in self._knowledge.sources.items() if source.cites}
+        source = next(s for s in self._preferred(articles) if any(name.startswith(s.cites) for name in ids))
+        topic = draft.group.topic if draft.group.merge else _camel(draft.spoken[0].rule.id)
+        return CardSource(
+            label=f"{source.publisher}: {source.title}", url=source.url, topic=Coding(code=topic, system=TOPIC_SYSTEM)
+        )
+
+
+def service_request(order: Order, knowledge: Knowledge, patient: str, reason: str | None) -> dict[str, Any]:
+    """A draft ServiceRequest (R4) that proposes a test. `tests` validate each with fhir.resources."""
+    codings = [
+        {"system": knowledge.systems[system].url, "code": code, "display": knowledge.display(system, code)}
+        for system, code in order.codes
+    ]
+    request: dict[str, Any] = {
+        "resourceType": "ServiceRequest",
+        "status": "draft",
+        "intent": "proposal",
+        "code": {"coding": codings, "text": order.title},
+        "subject": {"reference": patient},
+    }
+    if reason:
+        request["reasonReference"] = [{"reference": reason}]
+    return request
+
+
+def _versions(rules: Sequence[Rule]) -> str:
+    return ", ".join(f"{rule.id} {rule.file.version}" for rule in rules)
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("-"))

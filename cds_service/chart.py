@@ -1,0 +1,40 @@
+"""The chart: the FHIR data of one patient, read once, with how far each query was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cds_service.fhir import Damaged
+from cds_service.model import State
+from cds_service.r4 import Clinical, Medication, Patient, Resource, local_reference
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """`looked` maps each query to its State; `damaged` to what could not be read in its answer.
+
+    `foreign` counts the resources of another patient, which are left out.
+    """
+
+    patient: Patient
+    encounter_id: str | None
+    resources: Mapping[type[Resource], Sequence[Clinical]]
+    medications: Mapping[str, Medication]
+    looked: Mapping[str, State]
+    damaged: Mapping[str, Sequence[Damaged]]
+    foreign: int
+
+    def all(self, kind: type[R]) -> Sequence[R]:
+        return self.resources.get(kind, ())  # type: ignore[return-value]  # the key is the type of what it holds
+
+    def medication(self, reference: str) -> Medication | None:
+        return self.medications.get(reference) or self.medications.get(local_reference(reference))
+
+    def looking(self, queries: Sequence[str]) -> State:
+        """KNOWN if all these queries were answered in full, else how the first of the others was not."""
+        states = (self.looked.get(query, State.NOT_SUPPLIED) for query in queries)
+        return next((state for state in states if state is not State.KNOWN), State.KNOWN)

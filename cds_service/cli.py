@@ -1,0 +1,217 @@
+"""The terminal door: serve, try, explain, check and write rules. Exit codes: 0 done, 1 problems found, 2 usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from cds_service import __version__
+from cds_service.approvals import read_approvals
+from cds_service.cast import Person, as_request, exported, fixtures_of, read_bundle, read_cast
+from cds_service.errors import Mendable, Problem, RequestError, SettingsError
+from cds_service.hooks import read_request
+from cds_service.knowledge import Knowledge, load_knowledge
+from cds_service.service import Answered, Conductor
+from cds_service.settings import Settings, read_settings
+from cds_service.terminal import show_cards, show_explanation
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
+app.add_typer(fixtures, name="fixtures")
+
+AsOf = Annotated[
+    Optional[str],
+    typer.Option(
+        "--as-of", help="Judge at this date (YYYY-MM-DD, or today). Default: the cast's own date, else today."
+    ),
+]
+PatientFile = Annotated[Path, typer.Argument(help="A FHIR R4 Bundle, or a whole CDS Hooks request, as JSON.")]
+Where = Annotated[
+    Optional[str], typer.Option("--jurisdiction", help="us or uk. Default: the cast's own, else CDS_JURISDICTION.")
+]
+
+
+def main() -> None:
+    """The console script: a person's mistake is told plainly, a bug rises."""
+    try:
+        app()
+    except RequestError as error:
+        _report(error.problems)
+    except Mendable as error:
+        _report(error.problems)
+
+
+def _report(problems: tuple[Problem, ...]) -> None:
+    for problem in problems:
+        typer.secho(str(problem), fg="red", err=True)
+    typer.echo(f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found.", err=True)
+    sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Recurrent leg cramps: a CDS Hooks service. Example: cds-service run fixtures/patients/ada-stiffcalf.json"""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    show_cards: Annotated[
+        bool, typer.Option("--show-cards", help="Post one request for an invented patient, print her cards.")
+    ] = False,
+) -> None:
+    """Serve CDS Hooks until interrupted. Example: CDS_PORT=8080 cds-service serve"""
+    from cds_service import demo
+
+    settings = read_settings()
+    demo.serve(settings, load_knowledge(settings.knowledge) if show_cards else None)
+
+
+@app.command(name="demo")
+def show_demo() -> None:
+    """Start the service, call it for an invented patient, print her cards and stop. Example: cds-service demo"""
+    from cds_service import demo
+
+    settings = read_settings()
+    demo.serve(settings, load_knowledge(settings.knowledge), stop=True)
+
+
+@app.command()
+def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None) -> None:
+    """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
+    answered, conductor, person, day = _answer(patient, as_of, jurisdiction)
+    title = f"{person.id}: {person.story}" if person else str(patient)
+    show_cards(f"{title} (on {day})", answered.cards)
+
+
+@app.command()
+def explain(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None) -> None:
+    """Print every rule with what settled it. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
+    answered, conductor, person, day = _answer(patient, as_of, jurisdiction)
+    typer.secho(f"{person.id if person else patient} (on {day})", bold=True)
+    service_id = next(iter(conductor.knowledge.services))
+    show_explanation(answered, conductor.knowledge, conductor.rules[service_id])
+
+
+@app.command()
+def check(
+    patient: Annotated[
+        Optional[Path], typer.Argument(help="A patient file; without one the knowledge is checked.")
+    ] = None,
+) -> None:
+    """Check logic/ and cards/, or one patient file. Example: cds-service check my-patient.json"""
+    from cds_service import checks
+
+    settings = read_settings()
+    problems = checks.check_patient(patient) if patient else checks.check(settings.knowledge)
+    if problems:
+        _report(tuple(problems))
+    typer.echo(f"{patient or 'logic/ and cards/'}: no problems found.")
+
+
+@app.command()
+def lock() -> None:
+    """Write logic/value_sets/lock.json anew, after a person has read what changed. Example: cds-service lock"""
+    from cds_service import checks
+
+    typer.echo(f"{checks.lock(read_settings().knowledge)} files locked.")
+
+
+@app.command()
+def new(
+    rule: Annotated[str, typer.Argument(help="TOPIC/RULE, such as results/low-potassium.")],
+    when: Annotated[
+        str, typer.Option("--when", help='A condition over facts, such as "age_years >= 65 and taking_diuretic".')
+    ],
+) -> None:
+    """Write a rule, its cases and its card. Example: cds-service new results/very-old --when "age_years >= 90" """
+    from cds_service import authoring
+
+    settings = read_settings()
+    for path in authoring.write_rule(settings.knowledge, load_knowledge(settings.knowledge), rule, when):
+        typer.echo(f"wrote {path}")
+    typer.echo("Now fill in what says TODO, and run: cds-service check")
+
+
+@app.command()
+def catalogue(
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Only compare logic/CATALOGUE.md with the rules.")
+    ] = False,
+) -> None:
+    """Write logic/CATALOGUE.md: every rule in plain words. Example: cds-service catalogue --check"""
+    from cds_service import catalogue as writer
+
+    settings = read_settings()
+    text = writer.write_catalogue(load_knowledge(settings.knowledge))
+    path = settings.knowledge / "logic" / "CATALOGUE.md"
+    if not check_only:
+        path.write_text(text)
+        typer.echo(f"wrote {path.name}")
+    elif not path.is_file() or path.read_text() != text:
+        _report((Problem("logic/CATALOGUE.md", "is not what the rules say", "run: cds-service catalogue"),))
+
+
+@fixtures.command("list")
+def list_cast() -> None:
+    """One line a person. Example: cds-service fixtures list"""
+    for person in read_cast(fixtures_of(read_settings().knowledge)):
+        typer.echo(f"{person.id:<24} {person.jurisdiction}  {person.as_of}  {person.story}")
+
+
+@fixtures.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
+    as_of: Annotated[str, typer.Option("--as-of", help="The day that each person's own date becomes.")] = "today",
+) -> None:
+    """Write the cast with all dates shifted. Example: cds-service fixtures export --as-of today out/"""
+    day = _day(as_of)
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for name, text in exported(fixtures_of(read_settings().knowledge), day):
+        (folder / name).write_text(text)
+        count += 1
+    typer.echo(f"wrote {count} patients to {folder}")
+
+
+def _answer(path: Path, as_of: str | None, jurisdiction: str | None) -> tuple[Answered, Conductor, Person | None, date]:
+    settings = read_settings()
+    person = _cast_member(path, settings)
+    place = jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
+    if place not in ("us", "uk"):
+        raise SettingsError([Problem("--jurisdiction", f"{place!r} is unknown", "use us or uk")])
+    knowledge = load_knowledge(settings.knowledge)
+    conductor = Conductor(
+        knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
+    )
+    day = _day(as_of) if as_of else (person.day if person else date.today())
+    return _ask(conductor, knowledge, path, person, day), conductor, person, day
+
+
+def _ask(conductor: Conductor, knowledge: Knowledge, path: Path, person: Person | None, day: date) -> Answered:
+    service_id, service = next(iter(knowledge.services.items()))
+    body = as_request(read_bundle(path), dict(knowledge.queries), service.hook, person)
+    return conductor.answer(service_id, read_request(json.dumps(body).encode(), service.hook), day)
+
+
+def _cast_member(path: Path, settings: Settings) -> Person | None:
+    folder = fixtures_of(settings.knowledge)
+    if not (folder / "cast.json").is_file() or path.resolve().parent != (folder / "patients").resolve():
+        return None
+    return next((person for person in read_cast(folder) if person.id == path.stem), None)
+
+
+def _day(text: str) -> date:
+    if text == "today":
+        return date.today()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SettingsError([Problem("--as-of", f"{text!r} is no date", "give YYYY-MM-DD, or today")]) from None

@@ -1,0 +1,171 @@
+"""Facts from Conditions and the current Encounter: active problems, recent encounter diagnoses, the reason of this visit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from cds_service.dates import read_span
+from cds_service.formats import FactDefinition, Site
+from cds_service.model import Evidence, Fact, State
+from cds_service.r4 import CodeableConcept, Condition, Encounter, codings, has_code, local_reference, token, words
+from cds_service.terminology import word_pattern
+from cds_service.view import View, presence, reference_to, unknown
+
+_ACTIVE = ("active", "recurrence", "relapse")
+_NOT_TRUE = ("refuted", "entered-in-error")
+
+
+def active_condition(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Is an active condition of these value sets on record, as a problem or as a diagnosis not resolved since?"""
+    found = [item for item in _coded(definition, view) if is_active(item, view.as_of)]
+    evidence = [_evidence(item) for item in found]
+    return presence(name, evidence, view, definition.queries, definition.value_sets)
+
+
+def problem(name: str, definition: FactDefinition, view: View) -> Fact:
+    """As `active_condition`, but only what is more than the diagnosis of one encounter."""
+    found = [item for item in _coded(definition, view) if not _of_encounter(item) and is_active(item, view.as_of)]
+    return _placed(name, definition, view, found)
+
+
+def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Is one of these the diagnosis of an encounter of the last `days`, or of the current one?"""
+    since = view.as_of - timedelta(days=definition.days or 0)
+    undated = []
+    found = []
+    for item in _coded(definition, view):
+        if not _of_encounter(item) or _untrue(item) or _after(item, view.as_of):
+            continue
+        span = read_span(item.recorded_date or item.onset_date_time)
+        inside = span.within(since, view.as_of) if span else None
+        if inside or _of_current_encounter(item, view):
+            found.append(item)
+        elif inside is None:
+            undated.append(item)
+    if undated and not found:
+        return unknown(name, State.UNUSABLE, "the date cannot be placed", map(_evidence, undated))
+    return _placed(name, definition, view, found)
+
+
+def encounter_reason(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Is one of these the reason of the encounter that is open?"""
+    terminology = view.knowledge.terminology
+    evidence = []
+    for encounter in view.chart.all(Encounter):
+        for reason in encounter.reason_code or () if encounter.id == view.chart.encounter_id else ():
+            coded = {match.concept for match in terminology.matches(reason)}
+            named = coded or (set() if terminology.is_coded(reason) else set(terminology.phrased(words(reason))))
+            placed = _site_of(reason, (), definition.site, view) if definition.site else True
+            if named & set(definition.value_sets) or (
+                placed and definition.site and definition.site.value_set in named
+            ):
+                evidence.append(Evidence(reference_to(encounter), words(reason), date=_start(encounter)))
+    return presence(name, evidence, view, definition.queries, definition.value_sets)
+
+
+def is_active(condition: Condition, as_of: date) -> bool:
+    """clinicalStatus active, recurrence, relapse or absent; not abated; not refuted; known by `as_of`."""
+    if _untrue(condition) or _after(condition, as_of) or _abated(condition, as_of):
+        return False
+    status = condition.clinical_status
+    return status is None or not words(status) or has_code(status, *_ACTIVE) or token(words(status)) in _ACTIVE
+
+
+def onset(conditions: Iterable[Condition]) -> str:
+    """The earliest onset on record, as written; empty if there is none."""
+    starts = [item.onset_date_time or (item.onset_period.start if item.onset_period else None) for item in conditions]
+    return min((start.strip() for start in starts if start and read_span(start)), default="")
+
+
+def _coded(definition: FactDefinition, view: View) -> list[Condition]:
+    sets = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]
+    found = [item for name in sets for item in view.conditions.get(name, ())]
+    return list({id(item): item for item in found}.values())
+
+
+def _placed(name: str, definition: FactDefinition, view: View, found: list[Condition]) -> Fact:
+    """Leave out what a code without a site says about another part of the body; unknown where the site cannot be read."""
+    sure = [item for item in found if _is_placed(item, definition, view) is True]
+    unsure = [item for item in found if _is_placed(item, definition, view) is None]
+    if unsure and not sure:
+        return unknown(name, State.UNUSABLE, "its site is coded without words", map(_evidence, unsure))
+    concepts = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]
+    return presence(name, [_evidence(item) for item in sure], view, definition.queries, concepts)
+
+
+def _is_placed(condition: Condition, definition: FactDefinition, view: View) -> bool | None:
+    if definition.site is None or _in_sets(condition.code, definition.value_sets, view):
+        return True
+    return _site_of(condition.code, condition.body_site or (), definition.site, view)
+
+
+def _in_sets(concept: CodeableConcept | None, sets: Iterable[str], view: View) -> bool:
+    terminology = view.knowledge.terminology
+    matched = {match.concept for match in terminology.matches(concept)}
+    if not terminology.is_coded(concept):
+        matched |= set(terminology.phrased(words(concept)))
+    return not matched.isdisjoint(sets)
+
+
+def _site_of(
+    code: CodeableConcept | None, sites: Iterable[CodeableConcept | None], site: Site, view: View
+) -> bool | None:
+    """True where words place it in the leg, or where nothing names another place and the jurisdiction assumes it."""
+    given = [item for item in sites if item]
+    if any(codings(item) and not words_of(item) for item in given):
+        return None
+    said = " | ".join(words_of(item) for item in (code, *given) if item)
+    if word_pattern(site.words).search(said):
+        return not view.knowledge.terminology.denies(said)
+    if given or word_pattern(site.other_words).search(said):
+        return False
+    assumed = site.assumed_in.get(view.jurisdiction, ())
+    short = view.knowledge.terminology.short_system
+    return any(f"{short(item.system)}|{(item.code or '').strip()}" in assumed for item in codings(code))
+
+
+def words_of(concept: CodeableConcept) -> str:
+    return " | ".join([concept.text or "", *(item.display or "" for item in codings(concept))]).strip(" |")
+
+
+def _of_encounter(condition: Condition) -> bool:
+    categories = condition.category or ()
+    return any(has_code(item, "encounter-diagnosis") for item in categories) and not any(
+        has_code(item, "problem-list-item") for item in categories
+    )
+
+
+def _of_current_encounter(condition: Condition, view: View) -> bool:
+    current = view.chart.encounter_id
+    given = condition.encounter.reference if condition.encounter else None
+    return bool(current) and local_reference(given) == f"Encounter/{current}"
+
+
+def _untrue(condition: Condition) -> bool:
+    return (
+        has_code(condition.verification_status, *_NOT_TRUE) or token(words(condition.verification_status)) in _NOT_TRUE
+    )
+
+
+def _after(condition: Condition, as_of: date) -> bool:
+    span = read_span(condition.recorded_date)
+    return span is not None and span.first > as_of
+
+
+def _abated(condition: Condition, as_of: date) -> bool:
+    period = condition.abatement_period
+    given = condition.abatement_date_time or (period and (period.start or period.end))
+    if given:
+        span = read_span(given)
+        return span is None or span.first <= as_of
+    return bool(condition.abatement_boolean or (condition.abatement_string or "").strip())
+
+
+def _evidence(condition: Condition) -> Evidence:
+    since = onset([condition]) or condition.recorded_date or ""
+    return Evidence(reference_to(condition), words(condition.code), date=since.strip())
+
+
+def _start(encounter: Encounter) -> str:
+    return (encounter.period.start or "").strip() if encounter.period else ""

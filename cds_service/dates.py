@@ -1,0 +1,88 @@
+"""FHIR dates as they come: partial, with or without time, offset or seconds.
+
+The day is the day as written: a result of 23:30 in Denver belongs to that day in Denver, whatever the server's clock says.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+
+_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
+_DECEMBER = 12
+
+
+class Span(NamedTuple):
+    """The days that a date may mean: `2024-02` is 1 to 29 February 2024."""
+
+    first: date
+    last: date
+
+    def within(self, since: date, until: date) -> bool | None:
+        """True or False where every day of the span agrees, else None.
+
+        >>> Span(date(2024, 1, 1), date(2024, 12, 31)).within(date(2024, 6, 1), date(2024, 12, 31)) is None
+        True
+        """
+        if self.last < since or self.first > until:
+            return False
+        return True if self.first >= since and self.last <= until else None
+
+
+@lru_cache(maxsize=8192)
+def read_span(text: str | None) -> Span | None:
+    """The days meant by a FHIR date, dateTime or instant; None if it is none, such as `2024-02-31`."""
+    text = (text or "").strip()
+    match = _DATE.match(text)
+    if not match or text[match.end() : match.end() + 1] not in ("", "T", " "):
+        return None
+    year, month, day = (int(part) if part else None for part in match.groups())
+    assert year is not None
+    try:
+        if month is None:
+            return Span(date(year, 1, 1), date(year, 12, 31))
+        if day is None:
+            return Span(date(year, month, 1), _last_day(year, month))
+        return Span(date(year, month, day), date(year, month, day))
+    except ValueError:
+        return None
+
+
+def _last_day(year: int, month: int) -> date:
+    following = date(year + 1, 1, 1) if month == _DECEMBER else date(year, month + 1, 1)
+    return following - timedelta(days=1)
+
+
+@lru_cache(maxsize=8192)
+def read_instant(text: str | None) -> datetime | None:
+    """A key to order what happened on one day. A time without an offset is taken as UTC, a day as its start."""
+    span = read_span(text)
+    if span is None:
+        return None
+    try:
+        instant = datetime.fromisoformat((text or "").strip())
+    except ValueError:
+        instant = datetime(span.first.year, span.first.month, span.first.day)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def say_date(text: str, as_of: date) -> str:
+    """A date as a clinician reads it: `12 Nov`, with the year if it is not this year's: `12 Nov 2024`, `Nov 2024`, `2024`."""
+    span = read_span(text)
+    if span is None:
+        return "undated"
+    if span.first == span.last:
+        short = f"{span.first.day} {span.first:%b}"
+        return short if span.first.year == as_of.year else f"{short} {span.first.year}"
+    return f"{span.first:%b %Y}" if span.first.month == span.last.month else f"{span.first.year}"
+
+
+def age_between(birth: Span, as_of: date) -> tuple[int, int]:
+    """The least and the greatest age in whole years at `as_of`."""
+    return _age(birth.last, as_of), _age(birth.first, as_of)
+
+
+def _age(birth: date, as_of: date) -> int:
+    return as_of.year - birth.year - ((as_of.month, as_of.day) < (birth.month, birth.day))

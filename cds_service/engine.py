@@ -1,0 +1,45 @@
+"""Stage 3: rules and facts give findings. A rule decides; it never looks anything up itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cds_service.jsonlogic import Answer, Expression
+from cds_service.knowledge import Rule
+from cds_service.model import UNKNOWN, Finding, Outcome, Value
+
+
+def find(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> list[Finding]:
+    """One finding a rule, in the order of the rules. What several rules share as `applies_when` is decided once."""
+    scopes: dict[str, Answer] = {}
+    return [decide(rule, values, jurisdiction, scopes) for rule in rules]
+
+
+def decide(
+    rule: Rule, values: Mapping[str, Value], jurisdiction: str, scopes: dict[str, Answer] | None = None
+) -> Finding:
+    """Fires, silent, unknown or out of scope, with the facts that settled it."""
+    if jurisdiction not in rule.file.jurisdiction:
+        return Finding(rule.id, Outcome.OUT_OF_SCOPE)
+    scope = _scope(rule.applies_when, values, {} if scopes is None else scopes)
+    if scope.value is False:
+        return Finding(rule.id, Outcome.OUT_OF_SCOPE, scope.because)
+    answer = rule.fires_when(values)
+    if answer.value is False:
+        return Finding(rule.id, Outcome.SILENT, answer.because)
+    if scope.value is UNKNOWN or answer.value is UNKNOWN:
+        # A rule that may not apply, and one that may not fire, say the same thing: nothing yet.
+        unsettled = [part.because for part in (scope, answer) if part.value is UNKNOWN]
+        return Finding(rule.id, Outcome.UNKNOWN, _joined(unsettled))
+    return Finding(rule.id, Outcome.FIRES, _joined([scope.because, answer.because]))
+
+
+def _scope(expression: Expression, values: Mapping[str, Value], scopes: dict[str, Answer]) -> Answer:
+    key = expression.key
+    if key not in scopes:
+        scopes[key] = expression(values)
+    return scopes[key]
+
+
+def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in parts for name in part))

@@ -1,0 +1,97 @@
+"""Stage 2: the chart and `facts.json` give facts, each worked out when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+
+from cds_service import conditions, medications, orders, person, results
+from cds_service.chart import Chart
+from cds_service.formats import FactDefinition
+from cds_service.knowledge import Knowledge
+from cds_service.model import UNKNOWN, Fact, State, Value
+from cds_service.view import View, known, unknown
+
+Picker = Callable[[str, FactDefinition, View], Fact]
+
+PICKERS: Mapping[str, Picker] = {
+    "age_years": person.age_years,
+    "deceased": person.deceased,
+    "active_condition": conditions.active_condition,
+    "problem": conditions.problem,
+    "encounter_diagnosis": conditions.encounter_diagnosis,
+    "encounter_reason": conditions.encounter_reason,
+    "taking": medications.taking,
+    "start_against_onset": medications.start_against_onset,
+    "against_range": results.against_range,
+    "measured_within": results.measured_within,
+    "coded_answer": results.coded_answer,
+    "on_order": orders.on_order,
+    "done_within": orders.done_within,
+}
+
+
+class ChartFacts(Mapping[str, Fact]):
+    """The facts of one chart. Asking twice costs once; what nobody asks is never worked out."""
+
+    def __init__(self, chart: Chart, knowledge: Knowledge, as_of: date, jurisdiction: str) -> None:
+        self._view = View(chart, knowledge, as_of, jurisdiction)
+        self._definitions = knowledge.facts
+        self._found: dict[str, Fact] = {}
+
+    def __getitem__(self, name: str) -> Fact:
+        fact = self._found.get(name)
+        if fact is None:
+            fact = self._found[name] = self._pick(name, self._definitions[name])
+        return fact
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._definitions)
+
+    def __len__(self) -> int:
+        return len(self._definitions)
+
+    def _pick(self, name: str, definition: FactDefinition) -> Fact:
+        if definition.picker in COMPOSED:
+            return COMPOSED[definition.picker](name, [self[part] for part in definition.facts])
+        return PICKERS[definition.picker](name, definition, self._view)
+
+
+class FactValues(Mapping[str, Value]):
+    """The same facts as the bare values that rules decide on."""
+
+    def __init__(self, facts: Mapping[str, Fact]) -> None:
+        self._facts = facts
+
+    def __getitem__(self, name: str) -> Value:
+        return self._facts[name].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._facts)
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+
+def any_of(name: str, parts: list[Fact]) -> Fact:
+    """True if any is, false if all are, else unknown as the first unknown part."""
+    true = [part for part in parts if part.value is True]
+    if true:
+        return known(name, True, [item for part in true for item in part.evidence])
+    for part in parts:
+        if part.value is UNKNOWN:
+            return unknown(name, part.state, part.reason, part.evidence)
+    return known(name, False, (), State.NONE)
+
+
+def all_of(name: str, parts: list[Fact]) -> Fact:
+    """False if any is, true if all are, else unknown as the first unknown part."""
+    if any(part.value is False for part in parts):
+        return known(name, False, (), State.NONE)
+    for part in parts:
+        if part.value is UNKNOWN:
+            return unknown(name, part.state, part.reason, part.evidence)
+    return known(name, True, [item for part in parts for item in part.evidence])
+
+
+COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {"any_of": any_of, "all_of": all_of}

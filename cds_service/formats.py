@@ -1,0 +1,216 @@
+"""The formats of the files in `logic/` and `cards/`: each member, its type, nothing else allowed.
+
+CONTRIBUTING.md shows them filled in.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from cds_service import units
+from cds_service.model import ValueType
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class SystemFile(_File):
+    url: str
+    aliases: tuple[str, ...]
+    shape: str
+    check: str | None
+    prefix_match: bool
+    pad: str
+
+
+class ValueSet(_File):
+    id: str
+    title: str
+    purpose: str
+    includes: str
+    excludes: str
+    kind: str
+    release: str
+    origin: str
+    codes: dict[str, tuple[tuple[str, ...], ...]]
+    phrases: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+class AdultRange(_File):
+    low: str
+    high: str
+    source: str
+
+
+class Analyte(_File):
+    """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction."""
+
+    title: str
+    unit: str
+    molar_mass: str
+    units: dict[str, str]
+    loinc: dict[str, str]
+    snomed: dict[str, str]
+    ranges: dict[str, AdultRange]
+    window_days: int
+    note: str
+
+    @property
+    def factors(self) -> dict[str, tuple[Decimal, Decimal]]:
+        return {units.fold(spelling): units.read_factor(factor) for spelling, factor in self.units.items()}
+
+
+class Site(_File):
+    """How a cramp code without a site is placed: by these words, or assumed where a jurisdiction has no better code."""
+
+    value_set: str
+    words: tuple[str, ...]
+    other_words: tuple[str, ...]
+    assumed_in: dict[str, tuple[str, ...]]
+
+
+class Adjustment(_File):
+    """A result corrected by another of the same day: `of + per * (base - by)`, judged as the analyte `to`."""
+
+    of: str
+    by: str
+    per: str
+    base: str
+    to: str
+
+
+class FactDefinition(_File, kw_only=True):
+    """A question, the type of its answer, and the picker that finds it with the picker's parameters."""
+
+    question: str
+    type: ValueType
+    values: tuple[str, ...] = ()
+    picker: str
+    queries: tuple[str, ...] = ()
+    value_sets: tuple[str, ...] = ()
+    analytes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+    days: int | None = None
+    site: Site | None = None
+    adjustment: Adjustment | None = None
+
+
+class Query(_File):
+    title: str
+    resource_type: str
+    template: str
+    mandatory: bool
+
+
+class Order(_File):
+    """An orderable test. The displays of its (system, code) stand in the value sets; `pending_fact`: is it on order?"""
+
+    title: str
+    label: str
+    description: str
+    codes: tuple[tuple[str, str], ...]
+    pending_fact: str
+
+
+class Service(_File):
+    hook: str
+    title: str
+    description: str
+    usage_requirements: str
+    topics: tuple[str, ...]
+    speaks_when: Any
+    reason_fact: str
+
+
+class Source(_File):
+    title: str
+    publisher: str
+    edition: str
+    url: str
+    licence: str
+    cites: str = ""
+    jurisdiction: str = ""
+
+
+class Statement(_File):
+    use: str
+    topic: str
+    says: str
+
+
+class OrderUse(_File):
+    order: str
+    when: Any
+    recommended_when: Any
+
+
+class RuleFile(_File):
+    id: str
+    version: str
+    status: str
+    title: str
+    why: str
+    hooks: tuple[str, ...]
+    jurisdiction: tuple[str, ...]
+    applies_when: Any
+    fires_when: Any
+    group: str
+    orders: tuple[OrderUse, ...]
+    evidence: tuple[str, ...]
+    sources: tuple[str, ...]
+    may_mislead_when: str
+    authored_by: str
+    checked_by: str | None
+    review_by: str
+
+
+class Group(_File):
+    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card.
+
+    `offers`: its tests are offers, which a site may switch off where nothing on record recommends them.
+    """
+
+    id: str
+    indicator: str
+    merge: bool
+    topic: str
+    summary: str
+    joiner: str
+    more: str
+    lead: str
+    offers: bool = False
+
+
+class Line(_File):
+    say: str
+    when: Any = True
+
+
+class CardFile(_File):
+    rule: str
+    headline: str
+    lines: tuple[Line, ...]
+
+
+class Wording(_File):
+    """The sentences that cards share, such as how a draft rule names itself. What is in braces is filled in."""
+
+    draft: str
+    reviewed: str
+    evidence: str
+    numbers: str
+    could_not_read: str
+    not_supplied: str
+    pending: str
+    orders_not_supplied: str
+    left_out: str
+
+
+class GroupsFile(_File):
+    groups: tuple[Group, ...]
+    wording: Wording

@@ -1,0 +1,235 @@
+"""CDS Hooks 2.0.1 on the wire: the request as it is read, the answer as it is written.
+
+Reading is tolerant of unknown members and strict about what the service needs; every problem of a request is told at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from cds_service.errors import Problem, RequestError
+
+VERSION = "2.0.1"
+SUMMARY_LIMIT = 139
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A hook call, its FHIR data still raw: `prefetch` maps a key to the JSON under it."""
+
+    hook: str
+    hook_instance: str
+    patient_id: str
+    encounter_id: str | None = None
+    prefetch: dict[str, Raw] = field(default_factory=dict)
+    fhir_server: str | None = None
+    extension: dict[str, Any] = field(default_factory=dict)
+
+
+class _Answer(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
+    pass
+
+
+class Coding(_Answer):
+    code: str
+    system: str
+    display: str | None = None
+
+
+class Source(_Answer):
+    label: str
+    url: str | None = None
+    topic: Coding | None = None
+
+
+class Link(_Answer):
+    label: str
+    url: str
+    type: str
+
+
+class Action(_Answer):
+    type: str
+    description: str
+    resource: dict[str, Any] | None = None
+
+
+class Suggestion(_Answer):
+    label: str
+    uuid: str
+    is_recommended: bool | None = None
+    actions: tuple[Action, ...] = ()
+
+
+class Card(_Answer):
+    uuid: str
+    summary: str
+    indicator: str
+    detail: str
+    source: Source
+    suggestions: tuple[Suggestion, ...] = ()
+    selection_behavior: str | None = None
+    override_reasons: tuple[Coding, ...] = ()
+    links: tuple[Link, ...] = ()
+
+
+class Answer(msgspec.Struct):
+    """No default: an empty list of cards is written, as the specification asks."""
+
+    cards: tuple[Card, ...]
+
+
+class ServiceDescription(_Answer):
+    hook: str
+    id: str
+    title: str
+    description: str
+    version: str
+    usage_requirements: str
+    prefetch: dict[str, str]
+
+
+class Discovery(msgspec.Struct):
+    services: tuple[ServiceDescription, ...]
+
+
+encode = msgspec.json.Encoder(decimal_format="number").encode
+
+_members = msgspec.json.Decoder(dict[str, Raw])
+_text = msgspec.json.Decoder(str)
+_object = msgspec.json.Decoder(dict[str, Any])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_KEY = re.compile(rb'[\s,{]*("(?:[^"\\]|\\.)*")\s*:\s*')
+
+
+def read_request(body: bytes, hook: str) -> Request:
+    """Parse a call of a service on `hook`. Raises RequestError (400) naming every member that is wrong."""
+    root = _open_envelope(body)
+    problems: list[Problem] = []
+    context = _member_object(root, "context", "context", problems, required=True)
+    prefetch = _member_object(root, "prefetch", "prefetch", problems, required=False)
+    request = Request(
+        hook=_member_text(root, "hook", "hook", problems),
+        hook_instance=_member_text(root, "hookInstance", "hookInstance", problems),
+        patient_id=_patient_id(context, problems),
+        encounter_id=_member_text(context, "encounterId", "context.encounterId", problems, required=False) or None,
+        prefetch=prefetch,
+        fhir_server=_member_text(root, "fhirServer", "fhirServer", problems, required=False) or None,
+        extension=_extension(root),
+    )
+    _check_hook(request.hook, hook, problems)
+    _check_user(context, problems)
+    if problems:
+        raise RequestError(400, "invalid-request", "invalid", problems)
+    return request
+
+
+def _open_envelope(body: bytes) -> dict[str, Raw]:
+    try:
+        # msgspec reads only the strings it decodes; a resource that nobody reads must be UTF-8 all the same.
+        body.decode("utf-8")
+        root = _members.decode(body)
+        _refuse_duplicates(body, root, "")
+        return root
+    except UnicodeDecodeError as error:
+        raise _malformed(f"byte {error.start} is not UTF-8", "send the body as UTF-8") from None
+    except RecursionError:
+        raise _malformed("the JSON is nested too deeply", "send FHIR resources as they are") from None
+    except msgspec.ValidationError:
+        raise _malformed("the body is no JSON object", 'send {"hook": …, "hookInstance": …, "context": {…}}') from None
+    except msgspec.DecodeError as error:
+        raise _malformed(str(error), "send well-formed JSON (RFC 8259)") from None
+
+
+def _malformed(message: str, remedy: str) -> RequestError:
+    return RequestError(400, "malformed-json", "structure", [Problem("body", message, remedy)])
+
+
+def _refuse_duplicates(data: bytes, members: dict[str, Raw], place: str) -> None:
+    """A key given twice leaves open which one was meant; a parser would silently take the last.
+
+    Walks one level: each value is skipped by its known length. Inside resources the last value wins, as in most parsers.
+    """
+    seen: set[str] = set()
+    position = 0
+    while match := _KEY.match(data, position):
+        key = json.loads(match.group(1))
+        value = bytes(members[key])
+        if key in seen or not data.startswith(value, match.end()):
+            where = f"{place}.{key}" if place else key
+            raise RequestError(
+                400, "duplicate-key", "structure", [Problem(where, "is given twice", "give each member once")]
+            )
+        seen.add(key)
+        position = match.end() + len(value)
+
+
+def _member_object(
+    members: dict[str, Raw], name: str, place: str, problems: list[Problem], *, required: bool
+) -> dict[str, Raw]:
+    raw = members.get(name)
+    if raw is None or (not required and bytes(raw) == b"null"):
+        if required:
+            problems.append(Problem(place, "is missing", f"send the {name} object of the hook"))
+        return {}
+    try:
+        found = _members.decode(raw)
+    except _UNREADABLE:
+        problems.append(Problem(place, f"is {_kind(raw)}, not an object", f"send {name} as a JSON object"))
+        return {}
+    _refuse_duplicates(bytes(raw), found, place)
+    return found
+
+
+def _member_text(
+    members: dict[str, Raw], name: str, place: str, problems: list[Problem], *, required: bool = True
+) -> str:
+    raw = members.get(name)
+    if raw is None or (not required and bytes(raw) == b"null"):
+        if required and (members or "." not in place):
+            problems.append(Problem(place, "is missing", "send a non-empty string"))
+        return ""
+    try:
+        text = _text.decode(raw).strip()
+    except _UNREADABLE:
+        problems.append(Problem(place, f"is {_kind(raw)}, not a string", "send a non-empty string"))
+        return ""
+    if required and not text:
+        problems.append(Problem(place, "is empty", "send a non-empty string"))
+    return text
+
+
+def _kind(raw: Raw) -> str:
+    """What stands there instead, by its first byte; never its content, which may be about a patient."""
+    first = bytes(raw)[:1]
+    kinds = {b"{": "an object", b"[": "a list", b'"': "a string", b"n": "null", b"t": "a boolean", b"f": "a boolean"}
+    return kinds.get(first, "a number")
+
+
+def _patient_id(context: dict[str, Raw], problems: list[Problem]) -> str:
+    patient_id = _member_text(context, "patientId", "context.patientId", problems)
+    return patient_id.removeprefix("Patient/")
+
+
+def _check_hook(given: str, expected: str, problems: list[Problem]) -> None:
+    if given and given != expected:
+        problems.append(Problem("hook", f"{given[:40]!r} is not the hook of this service", f"send {expected!r}"))
+
+
+def _check_user(context: dict[str, Raw], problems: list[Problem]) -> None:
+    if context:
+        _member_text(context, "userId", "context.userId", problems)
+
+
+def _extension(root: dict[str, Raw]) -> dict[str, Any]:
+    """Extensions are agreed beforehand; what is not understood is ignored, whatever its shape."""
+    try:
+        return _object.decode(root["extension"])
+    except (KeyError, *_UNREADABLE):
+        return {}

@@ -1,0 +1,400 @@
+"""JSON Logic that cannot lie: a strict subset with three truth values, compiled once to closures.
+
+*False and unknown* is false, *true and unknown* is unknown, any comparison with an unknown is unknown. Where all facts
+are known the answer is that of any standard engine (jsonlogic.com). Each answer names the facts that settled it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cds_service.errors import LogicError, Problem
+from cds_service.logictypes import ARITY, MAX_DEPTH, TypeCheck, operands, too_deep
+from cds_service.model import UNKNOWN, FactType, FactTypes, Interval, ValueType
+
+
+class Answer(NamedTuple):
+    """A value with the names of the facts that settled it, in the order of the rule."""
+
+    value: Any
+    because: tuple[str, ...]
+
+
+Node = Callable[[Any, Any], Answer]
+"""A compiled operation: (facts, element of the list that is being walked) -> Answer."""
+
+_NOTHING: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled rule. `expression({"age_years": 71})` answers; a fact that is not in the mapping is unknown."""
+
+    source: Any
+    facts: tuple[str, ...]
+    key: str
+    node: Node = field(repr=False, compare=False)
+
+    def __call__(self, values: Mapping[str, Any]) -> Answer:
+        return self.node(values, _NOTHING)
+
+
+def compile_rule(
+    logic: object, declared: FactTypes, place: str, expects: ValueType = "boolean", *, allow_missing: bool = False
+) -> Expression:
+    """Compile a rule over declared facts. Raises LogicError with every problem, each with file and place."""
+    if too_deep(logic):
+        raise LogicError([Problem(place, f"is nested more than {MAX_DEPTH} deep", "write flatter logic")])
+    check = TypeCheck(declared, allow_missing=allow_missing)
+    check.expect(logic, FactType(expects), place)
+    if check.problems:
+        raise LogicError(check.problems)
+    return _expression(logic)
+
+
+def compile_untyped(logic: object) -> Expression:
+    """Compile without declared facts, for the standard's own cases. Raises LogicError for unknown operators."""
+    if too_deep(logic):
+        raise LogicError([Problem("logic", f"is nested more than {MAX_DEPTH} deep", "write flatter logic")])
+    return _expression(logic)
+
+
+def _expression(logic: object) -> Expression:
+    names: dict[str, None] = {}
+    node = _compile(logic, names)
+    return Expression(logic, tuple(names), json.dumps(logic, sort_keys=True, default=str), node)
+
+
+def _compile(logic: Any, names: dict[str, None]) -> Node:
+    if isinstance(logic, list):
+        return _literal_list([_compile(item, names) for item in logic])
+    if not isinstance(logic, dict):
+        constant = Answer(logic, ())
+        return lambda values, element: constant
+    if len(logic) != 1:
+        raise LogicError([Problem("logic", f"has {len(logic)} operators", "write one operator an object")])
+    ((operator, argument),) = logic.items()
+    if operator not in ARITY:
+        raise LogicError([Problem("logic", f"unknown operator {operator!r}", f"use one of {' '.join(ARITY)}")])
+    given = operands(argument)
+    if operator == "var":
+        return _var(given, names)
+    if operator == "missing":
+        return _missing(given, names)
+    return _BUILDERS[operator](operator, [_compile(item, names) for item in given])
+
+
+def _literal_list(items: list[Node]) -> Node:
+    def node(values: Any, element: Any) -> Answer:
+        answers = [item(values, element) for item in items]
+        if any(answer.value is UNKNOWN for answer in answers):
+            return Answer(UNKNOWN, _unknown(answers))
+        return Answer(tuple(answer.value for answer in answers), _all(answers))
+
+    return node
+
+
+def _var(given: list[Any], names: dict[str, None]) -> Node:
+    path = "" if not given or given[0] is None else str(given[0])
+    default = given[1] if len(given) > 1 else UNKNOWN
+    if path:
+        names.setdefault(path)
+    because = (path,)
+
+    def node(values: Any, element: Any) -> Answer:
+        if element is not _NOTHING:
+            return Answer(_walk(element, path, default), ())
+        return Answer(_walk(values, path, default), because)
+
+    def fact(values: Any, element: Any) -> Answer:
+        if element is not _NOTHING:
+            return Answer(_walk(element, path, default), ())
+        try:
+            return Answer(values[path], because)
+        except (KeyError, TypeError, IndexError):
+            return Answer(UNKNOWN, because)
+
+    return fact if path and "." not in path and len(given) == 1 and not path.isdigit() else node
+
+
+def _walk(data: Any, path: str, default: Any) -> Any:
+    """A dotted path, as the standard has it; facts have plain names and take the short way."""
+    for step in path.split(".") if path else ():
+        if isinstance(data, Mapping) and step in data:
+            data = data[step]
+        elif isinstance(data, (list, tuple)) and step.isdigit() and int(step) < len(data):
+            data = data[int(step)]
+        else:
+            return default
+    return tuple(data) if isinstance(data, list) else data
+
+
+def _missing(given: list[Any], names: dict[str, None]) -> Node:
+    asked = [str(name) for item in given for name in operands(item)]
+    for name in asked:
+        names.setdefault(name)
+
+    def node(values: Any, element: Any) -> Answer:
+        found = tuple(name for name in asked if _walk(values, name, UNKNOWN) in (UNKNOWN, None, ""))
+        return Answer(found, tuple(asked))
+
+    return node
+
+
+def _all(answers: Sequence[Answer]) -> tuple[str, ...]:
+    if len(answers) == 1:
+        return answers[0].because
+    return tuple(dict.fromkeys(name for answer in answers for name in answer.because))
+
+
+def _unknown(answers: Sequence[Answer]) -> tuple[str, ...]:
+    return _all([answer for answer in answers if answer.value is UNKNOWN])
+
+
+def _junction(operator: str, items: list[Node]) -> Node:
+    """`and`, `or`: the first operand that decides, alone; else all of them, or those that are unknown."""
+    deciding = operator == "or"
+
+    def node(values: Any, element: Any) -> Answer:
+        answers: list[Answer] = []
+        doubt = False
+        for item in items:
+            answer = item(values, element)
+            if answer.value is UNKNOWN:
+                doubt = True
+            elif truthy(answer.value) is deciding and (not doubt or isinstance(answer.value, bool)):
+                return answer
+            answers.append(answer)
+        if doubt:
+            return Answer(UNKNOWN, _unknown(answers))
+        return Answer(answers[-1].value, _all(answers))
+
+    return node
+
+
+def _not(operator: str, items: list[Node]) -> Node:
+    inner = items[0]
+
+    def node(values: Any, element: Any) -> Answer:
+        value, because = inner(values, element)
+        return Answer(UNKNOWN if value is UNKNOWN else not truthy(value), because)
+
+    return node
+
+
+def _if(operator: str, items: list[Node]) -> Node:
+    pairs, otherwise = list(zip(items[:-1:2], items[1::2], strict=False)), items[-1] if len(items) % 2 else None
+
+    def node(values: Any, element: Any) -> Answer:
+        settled: list[Answer] = []
+        for condition, branch in pairs:
+            test = condition(values, element)
+            if test.value is UNKNOWN:
+                return Answer(UNKNOWN, test.because)
+            settled.append(test)
+            if truthy(test.value):
+                chosen = branch(values, element)
+                return Answer(chosen.value, chosen.because if chosen.value is UNKNOWN else _all([*settled, chosen]))
+        chosen = otherwise(values, element) if otherwise else Answer(None, ())
+        return Answer(chosen.value, chosen.because if chosen.value is UNKNOWN else _all([*settled, chosen]))
+
+    return node
+
+
+def _operation(work: Callable[..., Any]) -> Callable[[str, list[Node]], Node]:
+    """An operator on known operands; unknown as soon as one of them is."""
+
+    def build(operator: str, items: list[Node]) -> Node:
+        def node(values: Any, element: Any) -> Answer:
+            answers = [item(values, element) for item in items]
+            for answer in answers:
+                if answer.value is UNKNOWN:
+                    return Answer(UNKNOWN, _unknown(answers))
+            return Answer(work(*(answer.value for answer in answers)), _all(answers))
+
+        return node
+
+    return build
+
+
+def _quantifier(operator: str, items: list[Node]) -> Node:
+    """`some`, `all`, `none` over a list, each element judged in three values."""
+    source, predicate = items
+
+    def node(values: Any, element: Any) -> Answer:
+        listed = source(values, element)
+        if listed.value is UNKNOWN:
+            return listed
+        judged = [predicate(values, item).value for item in listed.value or ()]
+        truths = [value if value is UNKNOWN else truthy(value) for value in judged]
+        return Answer(_quantified(operator, truths), listed.because)
+
+    return node
+
+
+def _quantified(operator: str, truths: list[Any]) -> Any:
+    if operator == "all":
+        if not truths or False in truths:
+            return False
+        return UNKNOWN if UNKNOWN in truths else True
+    if True in truths:
+        return operator == "some"
+    return UNKNOWN if UNKNOWN in truths else operator == "none"
+
+
+def truthy(value: Any) -> bool:
+    """As jsonlogic.com has it: 0, "", [] and null are false, "0" is true. An Interval is true if it excludes 0."""
+    return bool(value) if not isinstance(value, Interval) else True
+
+
+def _number(value: Any) -> Decimal | int | None:
+    """What JavaScript's Number() makes of it; None where it makes NaN."""
+    if value is None:
+        return 0
+    if isinstance(value, (bool, int)):
+        return int(value)
+    if isinstance(value, float):
+        return Decimal(str(value))
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, str):
+        try:
+            return Decimal(value.strip() or "0")
+        except ArithmeticError:
+            return None
+    return None
+
+
+def equal(left: Any, right: Any) -> Any:
+    """Loose equality. With an Interval only where it leaves no doubt."""
+    if isinstance(left, Interval) or isinstance(right, Interval):
+        return _interval_equal(left, right)
+    if type(left) is type(right):
+        return left == right
+    if left is None or right is None:
+        return False
+    first, second = _number(left), _number(right)
+    return first is not None and first == second
+
+
+def less(left: Any, right: Any) -> Any:
+    if isinstance(left, Interval) or isinstance(right, Interval):
+        return _interval_less(_bounds(left), _bounds(right))
+    if isinstance(left, str) and isinstance(right, str):
+        return left < right
+    first, second = _number(left), _number(right)
+    return first is not None and second is not None and first < second
+
+
+def at_most(left: Any, right: Any) -> Any:
+    if isinstance(left, Interval) or isinstance(right, Interval):
+        return _negated(_interval_less(_bounds(right), _bounds(left)))
+    if isinstance(left, str) and isinstance(right, str):
+        return left <= right
+    first, second = _number(left), _number(right)
+    return first is not None and second is not None and first <= second
+
+
+def _bounds(value: Any) -> Interval:
+    if isinstance(value, Interval):
+        return value
+    number = _number(value)
+    bound = Decimal(number) if number is not None else None
+    return Interval(bound, bound)
+
+
+def _interval_less(left: Interval, right: Interval) -> Any:
+    """True if all of `left` lies below all of `right`, False if none of it can, else unknown."""
+    if left.high is not None and right.low is not None:
+        touching = left.high == right.low and (left.high_open or right.low_open)
+        if left.high < right.low or touching:
+            return True
+    if left.low is not None and right.high is not None and left.low >= right.high:
+        return False
+    return UNKNOWN
+
+
+def _interval_equal(left: Any, right: Any) -> Any:
+    first, second = _bounds(left), _bounds(right)
+    if _interval_less(first, second) is True or _interval_less(second, first) is True:
+        return False
+    same = first.low == first.high == second.low == second.high
+    return True if same and first.low is not None else UNKNOWN
+
+
+def _negated(value: Any) -> Any:
+    return UNKNOWN if value is UNKNOWN else not value
+
+
+def _between(compare: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """`<` and `<=` take a third operand: `1 < x < 5`."""
+
+    def work(first: Any, second: Any, *third: Any) -> Any:
+        sides = [compare(first, second), *(compare(second, last) for last in third)]
+        if False in sides:
+            return False
+        return UNKNOWN if UNKNOWN in sides else True
+
+    return work
+
+
+def _among(item: Any, where: Any) -> Any:
+    if isinstance(where, str):
+        return isinstance(item, str) and item in where
+    return any(type(item) is type(other) and item == other or _same_number(item, other) for other in where or ())
+
+
+def _same_number(left: Any, right: Any) -> bool:
+    numbers = (int, Decimal)
+    both = isinstance(left, numbers) and isinstance(right, numbers)
+    return both and not isinstance(left, bool) and not isinstance(right, bool) and left == right
+
+
+def _arithmetic(work: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+    """Numbers only. What is none, an Interval or a division by zero stays unknown: there is nothing to decide on."""
+
+    def on_numbers(*given: Any) -> Any:
+        numbers = [None if isinstance(item, Interval) else _number(item) for item in given]
+        if any(number is None for number in numbers):
+            return UNKNOWN
+        try:
+            return work(numbers)
+        except ArithmeticError:
+            return UNKNOWN
+
+    return on_numbers
+
+
+def _product(numbers: list[Any]) -> Any:
+    result: Any = 1
+    for number in numbers:
+        result *= number
+    return result
+
+
+_BUILDERS: dict[str, Callable[[str, list[Node]], Node]] = {
+    "and": _junction,
+    "or": _junction,
+    "!": _not,
+    "if": _if,
+    "==": _operation(equal),
+    "!=": _operation(lambda left, right: _negated(equal(left, right))),
+    "<": _operation(_between(less)),
+    "<=": _operation(_between(at_most)),
+    ">": _operation(lambda left, right: less(right, left)),
+    ">=": _operation(lambda left, right: at_most(right, left)),
+    "in": _operation(_among),
+    "some": _quantifier,
+    "all": _quantifier,
+    "none": _quantifier,
+    "+": _operation(_arithmetic(sum)),
+    "-": _operation(_arithmetic(lambda n: -n[0] if len(n) == 1 else n[0] - n[1])),
+    "*": _operation(_arithmetic(_product)),
+    "/": _operation(_arithmetic(lambda n: Decimal(n[0]) / Decimal(n[1]))),
+    "min": _operation(_arithmetic(min)),
+    "max": _operation(_arithmetic(max)),
+}

@@ -1,0 +1,98 @@
+"""Facts from medication lists: what is taken now, since when, and whether it began before something else did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from cds_service.conditions import is_active, onset
+from cds_service.dates import read_span
+from cds_service.formats import FactDefinition
+from cds_service.model import Evidence, Fact, State
+from cds_service.r4 import MedicationRequest, MedicationStatement, Period, token, words
+from cds_service.view import Drug, View, known, presence, reference_to, unknown
+
+_REQUESTED = ("active", "on-hold")
+_STATED = ("active", "intended")
+_NOT_ORDERED = ("proposal", "plan")
+
+
+def taking(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Is a drug of these value sets on an active list? Unknown where an active entry cannot be identified."""
+    evidence = [_evidence(drug) for drug in _active(definition, view)]
+    nameless = [drug for drug in view.drugs[1] if _is_active(drug, view.as_of)]
+    if nameless and not evidence:
+        reason = f"{reference_to(nameless[0].source)} names no drug"
+        return unknown(name, State.UNUSABLE, reason)
+    return presence(name, evidence, view, definition.queries, definition.value_sets)
+
+
+def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Did the drug start `before` or `after` the condition of the second value set began? Unknown without both dates."""
+    drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
+    active = [drug for drug in view.drugs[0].get(drugs, ()) if _is_active(drug, view.as_of)]
+    starts = sorted(start for drug in active if (start := _start(drug)) and read_span(start))
+    conditions = [item for key in condition_sets for item in view.conditions.get(key, ())]
+    began = onset([item for item in conditions if is_active(item, view.as_of)])
+    start_span, began_span = read_span(starts[0] if starts else None), read_span(began)
+    if start_span is None or began_span is None:
+        missing = "start of the drug" if start_span is None else "onset"
+        return unknown(name, State.NONE, f"no {missing} on record")
+    evidence = [Evidence(reference_to(drug.source), drug.ingredient, date=_start(drug)) for drug in active]
+    if start_span.last < began_span.first:
+        return known(name, "before", evidence)
+    if start_span.first > began_span.last:
+        return known(name, "after", evidence)
+    return unknown(name, State.KNOWN, "both began about the same time", evidence)
+
+
+def _active(definition: FactDefinition, view: View) -> Sequence[Drug]:
+    return [
+        drug for key in definition.value_sets for drug in view.drugs[0].get(key, ()) if _is_active(drug, view.as_of)
+    ]
+
+
+def _is_active(drug: Drug, as_of: date) -> bool:
+    source = drug.source
+    if isinstance(source, MedicationStatement):
+        current = token(source.status) in _STATED
+    else:
+        current = (
+            token(source.status) in _REQUESTED
+            and token(source.intent) not in _NOT_ORDERED
+            and not source.do_not_perform
+        )
+    return current and not _ended(source, as_of) and not _later(_start(drug), as_of)
+
+
+def _ended(source: MedicationRequest | MedicationStatement, as_of: date) -> bool:
+    """Past its own end. A list that says active beyond that is stale."""
+    ends = [read_span(period.end) for period in _periods(source) if period and period.end]
+    return bool(ends) and all(span is not None and span.last < as_of for span in ends)
+
+
+def _periods(source: MedicationRequest | MedicationStatement) -> list[Period | None]:
+    if isinstance(source, MedicationStatement):
+        return [source.effective_period]
+    timings = [item.timing for item in source.dosage_instruction or () if item]
+    bounds = [timing.repeat.bounds_period for timing in timings if timing and timing.repeat]
+    return [period for period in bounds if period] or [
+        source.dispense_request.validity_period if source.dispense_request else None
+    ]
+
+
+def _start(drug: Drug) -> str:
+    source = drug.source
+    starts = [period.start for period in _periods(source) if period and period.start]
+    given = source.authored_on if isinstance(source, MedicationRequest) else source.effective_date_time
+    return min((text.strip() for text in (*starts, given) if text and read_span(text)), default="")
+
+
+def _later(start: str, as_of: date) -> bool:
+    span = read_span(start)
+    return span is not None and span.first > as_of
+
+
+def _evidence(drug: Drug) -> Evidence:
+    note = "on hold" if token(drug.source.status) == "on-hold" else ""
+    return Evidence(reference_to(drug.source), words(drug.concept), short=drug.ingredient, date=_start(drug), note=note)

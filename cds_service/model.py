@@ -1,0 +1,116 @@
+"""The nouns that the stages hand to one another: values, facts, findings.
+
+A value that is not known is `UNKNOWN`, never None, False or 0, so that an absence cannot pass for an answer.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final, Literal, Union
+
+
+class Unknown(enum.Enum):
+    """The third truth value. Its own type, so that `mypy` sees every place where it may occur."""
+
+    UNKNOWN = "unknown"
+
+    def __bool__(self) -> bool:
+        raise TypeError("UNKNOWN is neither true nor false: compare with `is UNKNOWN`")
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number known only to lie between two bounds, such as a result of `<3.0` or an age from a birth year.
+
+    `Interval(None, Decimal("3.0"), high_open=True)` is `<3.0`. A comparison with it is decided only where
+    the whole interval lies on one side.
+    """
+
+    low: Decimal | None
+    high: Decimal | None
+    low_open: bool = False
+    high_open: bool = False
+
+
+Number = int | Decimal
+Known = Union[bool, int, Decimal, str, Interval, tuple["Known", ...]]
+Value = Union[Known, Unknown]
+
+ValueType = Literal["boolean", "number", "string", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class FactType:
+    """What a fact may answer: its JSON Logic type and, for a string, the only words that it can be."""
+
+    name: ValueType
+    values: tuple[str, ...] = ()
+
+
+FactTypes = Mapping[str, FactType]
+
+
+class State(enum.StrEnum):
+    """How far a fact is known. Only KNOWN and NONE let a rule decide."""
+
+    KNOWN = "known"
+    NONE = "looked and found none"
+    NOT_SUPPLIED = "not supplied"
+    FAILED = "could not be fetched"
+    INCOMPLETE = "incomplete"
+    UNUSABLE = "could not be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One resource that a fact rests on, already in words.
+
+    Example: `Evidence("Observation/k1", "Potassium", value="3.1 mmol/L", date="2025-11-12", range="3.5 to 5.0")`.
+    """
+
+    reference: str
+    name: str
+    short: str = ""
+    value: str = ""
+    date: str = ""
+    range: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One named, typed answer about the patient, with what it rests on and, if unknown, why."""
+
+    name: str
+    value: Value
+    state: State = State.KNOWN
+    evidence: tuple[Evidence, ...] = ()
+    reason: str = ""
+
+
+Facts = Mapping[str, Fact]
+
+
+class Outcome(enum.StrEnum):
+    FIRES = "fires"
+    SILENT = "silent"
+    UNKNOWN = "unknown"
+    OUT_OF_SCOPE = "out-of-scope"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule's outcome and the names of the facts that settled it, in the order of the rule."""
+
+    rule_id: str
+    outcome: Outcome
+    because: tuple[str, ...] = field(default=())

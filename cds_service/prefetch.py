@@ -1,0 +1,165 @@
+"""Stage 1: what the EHR sent, read into a chart. Also the templates that ask for it, derived from the facts in use."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from msgspec import Raw
+
+from cds_service.chart import Chart
+from cds_service.errors import Problem, RequestError
+from cds_service.fhir import Damaged, Reading, read_section
+from cds_service.formats import FactDefinition, Query
+from cds_service.hooks import Request
+from cds_service.model import State
+from cds_service.r4 import Clinical, Medication, Patient, Reference, Resource, local_reference
+
+
+def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) -> set[str]:
+    """The queries that these facts rest on, through the facts that they are made of."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            found.update(facts[name].queries)
+            waiting.extend(facts[name].facts)
+    return found
+
+
+def with_codes(
+    query: Query, key: str, facts: Mapping[str, FactDefinition], codes: Mapping[str, tuple[str, ...]]
+) -> str:
+    """A template with `{codes}` filled: the bare codes of the concepts that its facts ask for.
+
+    Bare, as long system-and-code tokens would make an address that breaks; the reader checks the system itself.
+    `codes` maps each value set, and `lab:<analyte>`, to its codes.
+    """
+    concepts = {
+        concept
+        for definition in facts.values()
+        if key in definition.queries
+        for concept in (*definition.value_sets, *(f"lab:{name}" for name in _analytes(definition)))
+    }
+    wanted = dict.fromkeys(code for concept in sorted(concepts) for code in codes.get(concept, ()))
+    return query.template.replace("{codes}", ",".join(wanted))
+
+
+def _analytes(definition: FactDefinition) -> tuple[str, ...]:
+    return (*definition.analytes, *((definition.adjustment.by,) if definition.adjustment else ()))
+
+
+def fill_template(template: str, patient_id: str, encounter_id: str | None) -> str | None:
+    """The query of a template; None if it needs an encounter and there is none."""
+    if "{{context.encounterId}}" in template and not encounter_id:
+        return None
+    return template.replace("{{context.patientId}}", patient_id).replace("{{context.encounterId}}", encounter_id or "")
+
+
+def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
+    """The chart of `context.patientId`. Raises RequestError 412 naming each mandatory query that has no data."""
+    readings = {
+        key: read_section(request.prefetch[key], f"prefetch.{key}") for key in queries if key in request.prefetch
+    }
+    found = [pair for reading in readings.values() for pair in reading.resources]
+    patient = _patient(found, request.patient_id)
+    sorter = _Sorter(request.patient_id, found)
+    for key, reading in readings.items():
+        sorter.take(key, reading)
+    looked = {key: _state(query, key, readings.get(key), request) for key, query in queries.items()}
+    _demand_mandatory(queries, looked, patient)
+    assert patient is not None
+    return Chart(
+        patient=patient,
+        encounter_id=request.encounter_id,
+        resources=sorter.resources,
+        medications=sorter.medications,
+        looked=looked,
+        damaged=sorter.damaged,
+        foreign=sorter.foreign,
+    )
+
+
+def _patient(found: Iterable[tuple[str | None, Clinical]], patient_id: str) -> Patient | None:
+    patients = (resource for _, resource in found if isinstance(resource, Patient))
+    return next((patient for patient in patients if patient.id == patient_id), None)
+
+
+def _state(query: Query, key: str, reading: Reading | None, request: Request) -> State:
+    """Absent: could not look. Null or nothing found: looked and none. An outcome of severity error: failed."""
+    if reading is None:
+        if "{{context.encounterId}}" in query.template and not request.encounter_id:
+            return State.KNOWN
+        return State.NOT_SUPPLIED
+    if reading.failed:
+        return State.FAILED
+    return State.INCOMPLETE if reading.incomplete else State.KNOWN
+
+
+def _demand_mandatory(queries: Mapping[str, Query], looked: Mapping[str, State], patient: Patient | None) -> None:
+    """Without age and problem list nothing can be said; an incomplete answer is still an answer."""
+    missing = [
+        key
+        for key, query in queries.items()
+        if query.mandatory
+        and (looked[key] in (State.NOT_SUPPLIED, State.FAILED) or (query.resource_type == "Patient" and not patient))
+    ]
+    if missing:
+        raise RequestError(
+            412,
+            "missing-data",
+            "required",
+            [
+                Problem(
+                    f"prefetch.{key}",
+                    f"{queries[key].title} is needed and was not supplied",
+                    f"send {queries[key].template} under the key {key!r}",
+                )
+                for key in missing
+            ],
+        )
+
+
+class _Sorter:
+    """Puts resources where the stages look for them, and leaves out those of another patient."""
+
+    def __init__(self, patient_id: str, found: Iterable[tuple[str | None, Clinical]]) -> None:
+        self.resources: dict[type[Resource], list[Clinical]] = defaultdict(list)
+        self.medications: dict[str, Medication] = {}
+        self.damaged: dict[str, list[Damaged]] = {}
+        self.foreign = 0
+        self._own = {f"Patient/{patient_id}", f"urn:uuid:{patient_id}"}
+        self._own |= {url for url, item in found if url and isinstance(item, Patient) and item.id == patient_id}
+
+    def take(self, key: str, reading: Reading) -> None:
+        self.damaged[key] = list(reading.damaged)
+        for full_url, resource in reading.resources:
+            if isinstance(resource, Medication):
+                self._take_medication(full_url, resource)
+            elif not isinstance(resource, Patient):
+                self._take_clinical(key, resource)
+
+    def _take_medication(self, full_url: str | None, medication: Medication) -> None:
+        self.medications[f"Medication/{medication.id}"] = medication
+        if full_url:
+            self.medications[full_url] = medication
+
+    def _take_clinical(self, key: str, resource: Clinical) -> None:
+        subject: Reference | None = getattr(resource, "subject", None)
+        reference = local_reference(subject.reference) if subject else ""
+        if not reference or reference in self._own:
+            self.resources[type(resource)].append(resource)
+        elif reference.startswith(("urn:", "#")):
+            # It may be hers or not: neither used nor taken for an absence.
+            name = f"{type(resource).__name__}/{resource.id or '?'}"
+            place = f"prefetch.{key}"
+            self.damaged[key].append(Damaged(type(resource).__name__, name, (), place, "subject cannot be resolved"))
+        else:
+            self.foreign += 1
+
+
+def raw_prefetch(sections: Mapping[str, bytes]) -> dict[str, Raw]:
+    return {key: Raw(data) for key, data in sections.items()}

@@ -1,0 +1,239 @@
+"""The R4 (4.0.1) elements that the engine reads, and small questions about them. Everything else in a resource is skipped."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Union
+
+import msgspec
+from msgspec import Raw
+
+
+class _Element(msgspec.Struct, gc=False, rename="camel"):
+    pass
+
+
+class Coding(_Element):
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class CodeableConcept(_Element):
+    coding: list[Coding | None] | None = None
+    text: str | None = None
+
+
+class Reference(_Element):
+    reference: str | None = None
+    display: str | None = None
+
+
+class Period(_Element):
+    start: str | None = None
+    end: str | None = None
+
+
+class Quantity(_Element):
+    value: Decimal | None = None
+    comparator: str | None = None
+    unit: str | None = None
+    system: str | None = None
+    code: str | None = None
+
+
+class Range(_Element):
+    low: Quantity | None = None
+    high: Quantity | None = None
+
+
+class ReferenceRange(_Element):
+    low: Quantity | None = None
+    high: Quantity | None = None
+    type: CodeableConcept | None = None
+    applies_to: list[CodeableConcept | None] | None = None
+    age: Range | None = None
+    text: str | None = None
+
+
+class Component(_Element):
+    code: CodeableConcept | None = None
+    value_quantity: Quantity | None = None
+    interpretation: list[CodeableConcept | None] | None = None
+    reference_range: list[ReferenceRange | None] | None = None
+
+
+class Resource(msgspec.Struct, gc=False, rename="camel", kw_only=True, tag_field="resourceType"):
+    id: str | None = None
+
+
+class Patient(Resource, tag="Patient"):
+    birth_date: str | None = None
+    gender: str | None = None
+    deceased_boolean: bool | None = None
+    deceased_date_time: str | None = None
+
+
+class Condition(Resource, tag="Condition"):
+    subject: Reference | None = None
+    clinical_status: CodeableConcept | None = None
+    verification_status: CodeableConcept | None = None
+    category: list[CodeableConcept | None] | None = None
+    code: CodeableConcept | None = None
+    body_site: list[CodeableConcept | None] | None = None
+    encounter: Reference | None = None
+    onset_date_time: str | None = None
+    onset_period: Period | None = None
+    abatement_date_time: str | None = None
+    abatement_period: Period | None = None
+    abatement_boolean: bool | None = None
+    abatement_string: str | None = None
+    recorded_date: str | None = None
+
+
+class Observation(Resource, tag="Observation"):
+    subject: Reference | None = None
+    status: str | None = None
+    code: CodeableConcept | None = None
+    effective_date_time: str | None = None
+    effective_period: Period | None = None
+    effective_instant: str | None = None
+    issued: str | None = None
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    interpretation: list[CodeableConcept | None] | None = None
+    reference_range: list[ReferenceRange | None] | None = None
+    component: list[Component | None] | None = None
+
+
+class Medication(Resource, tag="Medication"):
+    code: CodeableConcept | None = None
+
+
+class MedicationRequest(Resource, tag="MedicationRequest"):
+    contained: Raw = Raw()
+    subject: Reference | None = None
+    status: str | None = None
+    intent: str | None = None
+    do_not_perform: bool | None = None
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    authored_on: str | None = None
+    dispense_request: DispenseRequest | None = None
+    dosage_instruction: list[Dosage | None] | None = None
+
+
+class DispenseRequest(_Element):
+    validity_period: Period | None = None
+
+
+class TimingRepeat(_Element):
+    bounds_period: Period | None = None
+
+
+class Timing(_Element):
+    repeat: TimingRepeat | None = None
+
+
+class Dosage(_Element):
+    timing: Timing | None = None
+
+
+class MedicationStatement(Resource, tag="MedicationStatement"):
+    contained: Raw = Raw()
+    subject: Reference | None = None
+    status: str | None = None
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    effective_date_time: str | None = None
+    effective_period: Period | None = None
+    date_asserted: str | None = None
+
+
+class ServiceRequest(Resource, tag="ServiceRequest"):
+    subject: Reference | None = None
+    status: str | None = None
+    intent: str | None = None
+    do_not_perform: bool | None = None
+    code: CodeableConcept | None = None
+    authored_on: str | None = None
+    occurrence_date_time: str | None = None
+
+
+class Procedure(Resource, tag="Procedure"):
+    subject: Reference | None = None
+    status: str | None = None
+    code: CodeableConcept | None = None
+    performed_date_time: str | None = None
+    performed_period: Period | None = None
+
+
+class Encounter(Resource, tag="Encounter"):
+    subject: Reference | None = None
+    status: str | None = None
+    period: Period | None = None
+    reason_code: list[CodeableConcept | None] | None = None
+
+
+class OutcomeIssue(_Element):
+    severity: str | None = None
+    code: str | None = None
+
+
+class OperationOutcome(Resource, tag="OperationOutcome"):
+    issue: list[OutcomeIssue | None] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Severity error or fatal. A warning such as Epic's "returns no results" is an answer, not a failure."""
+        return any(issue is None or issue.severity not in ("warning", "information") for issue in self.issue or [None])
+
+
+Clinical = Union[
+    Patient,
+    Condition,
+    Observation,
+    Medication,
+    MedicationRequest,
+    MedicationStatement,
+    ServiceRequest,
+    Procedure,
+    Encounter,
+    OperationOutcome,
+]
+
+
+def codings(concept: CodeableConcept | None) -> list[Coding]:
+    return [coding for coding in concept.coding or () if coding] if concept else []
+
+
+def words(concept: CodeableConcept | None) -> str:
+    """A concept as a person wrote it: its text, else the first display, else the first code."""
+    if concept is None:
+        return ""
+    given = [concept.text, *(coding.display for coding in codings(concept)), *(c.code for c in codings(concept))]
+    return next((text.strip() for text in given if text and text.strip()), "")
+
+
+def token(value: str | None) -> str:
+    """A code such as a status, without the trailing spaces that real systems send."""
+    return (value or "").strip().lower()
+
+
+def has_code(concept: CodeableConcept | None, *codes: str) -> bool:
+    return any(token(coding.code) in codes for coding in codings(concept))
+
+
+def local_reference(reference: str | None) -> str:
+    """`Type/id` of a relative, absolute or versioned reference; a urn or `#id` is left as it is.
+
+    >>> local_reference("https://ehr.example/fhir/Patient/1/_history/3")
+    'Patient/1'
+    """
+    reference = (reference or "").strip()
+    if reference.startswith(("#", "urn:")):
+        return reference
+    parts = reference.split("?")[0].rstrip("/").split("/")
+    if "_history" in parts:
+        parts = parts[: parts.index("_history")]
+    return "/".join(parts[-2:])

@@ -1,0 +1,256 @@
+"""Facts from results: which is the latest, can it be read, and where does it lie against its range?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+from cds_service import units
+from cds_service.dates import Span, read_instant, read_span
+from cds_service.formats import Adjustment, FactDefinition
+from cds_service.model import Evidence, Fact, Interval, State
+from cds_service.r4 import Observation, Quantity, ReferenceRange, has_code, token, words
+from cds_service.units import Unusable
+from cds_service.view import Measured, View, known, presence, reference_to, unknown
+
+_REPORTED = ("final", "amended", "corrected")
+_LOW, _IN_RANGE, _HIGH = "low", "in-range", "high"
+_INTERPRETATIONS = {
+    _LOW: ("l", "ll", "<"),
+    _HIGH: ("h", "hh", ">"),
+    _IN_RANGE: ("n",),
+}
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One reported value of one analyte. `verdict` is low, in-range, high, or why it cannot be told."""
+
+    analyte: str
+    when: str
+    span: Span | None
+    amount: Decimal | Interval | Unusable
+    verdict: str | Unusable
+    evidence: Evidence
+
+    @property
+    def instant(self) -> datetime:
+        return read_instant(self.when) or _EARLIEST
+
+
+def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
+    """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read."""
+    results = _in_window(_read_all(definition.analytes, view), definition, view)
+    results += _adjusted(results, definition, view)
+    if not results:
+        looked = presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
+        reason = looked.reason or f"none in {definition.days} days"
+        return unknown(name, looked.state, reason)
+    latest = _latest(results, definition)
+    if isinstance(latest.verdict, Unusable):
+        return unknown(name, State.UNUSABLE, latest.verdict.reason, [latest.evidence])
+    return known(name, latest.verdict, [latest.evidence])
+
+
+def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
+    since = view.as_of - timedelta(days=definition.days or 0)
+    results = _read_all(definition.analytes, view)
+    inside = [item for item in results if item.span and item.span.within(since, view.as_of)]
+    unplaced = [item for item in results if item.span is None or item.span.within(since, view.as_of) is None]
+    if unplaced and not inside:
+        return unknown(name, State.UNUSABLE, "its date cannot be placed", [item.evidence for item in unplaced])
+    concepts = [f"lab:{item}" for item in definition.analytes]
+    return presence(name, [item.evidence for item in inside], view, definition.queries, concepts)
+
+
+def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Does the newest Observation of the first value set answer with a code of the second? No answer is no answer."""
+    asked, wanted = definition.value_sets
+    reported = [
+        item.observation for item in view.measured.get(asked, ()) if token(item.observation.status) in _REPORTED
+    ]
+    dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= view.as_of]
+    if not dated:
+        looked = presence(name, [], view, definition.queries, [asked])
+        return unknown(name, looked.state, looked.reason or "never recorded")
+    newest = max(dated, key=lambda item: (read_instant(effective(item)) or _EARLIEST, item.id or ""))
+    answer = newest.value_codeable_concept
+    evidence = [Evidence(reference_to(newest), words(answer), date=effective(newest))]
+    if not view.knowledge.terminology.is_coded(answer):
+        return unknown(name, State.UNUSABLE, "answered without a code", evidence)
+    matched = {match.concept for match in view.knowledge.terminology.matches(answer)}
+    return known(name, wanted in matched, evidence)
+
+
+def effective(observation: Observation) -> str:
+    """When the specimen was taken, or failing that when the result was issued."""
+    period = observation.effective_period
+    given = (
+        observation.effective_date_time,
+        observation.effective_instant,
+        period and (period.end or period.start),
+        observation.issued,
+    )
+    return next((text.strip() for text in given if text and text.strip()), "")
+
+
+def _read_all(analytes: Sequence[str], view: View) -> list[Result]:
+    found = [
+        _read(analyte, item, view)
+        for analyte in analytes
+        for item in view.measured.get(f"lab:{analyte}", ())
+        if token(item.observation.status) in _REPORTED
+    ]
+    return sorted(found, key=lambda item: (item.evidence.reference, item.evidence.value))
+
+
+def _read(analyte: str, measured: Measured, view: View) -> Result:
+    quantity = measured.part.value_quantity
+    amount = units.convert(quantity, view.knowledge.factors[analyte])
+    when = effective(measured.observation)
+    shown = units.say(quantity) if quantity else "no value"
+    title = view.knowledge.labs[analyte].title
+    reference = reference_to(measured.observation)
+    evidence = Evidence(reference, title, value=shown, date=when)
+    span = read_span(when)
+    if isinstance(amount, Unusable):
+        return Result(analyte, when, span, amount, amount, evidence)
+    verdict, limits, note = _judge(analyte, measured, amount, view)
+    return Result(analyte, when, span, amount, verdict, replace(evidence, range=limits, note=note))
+
+
+def _judge(analyte: str, measured: Measured, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, str, str]:
+    """Against the laboratory's own range, else its interpretation code, else the default adult range."""
+    own = _own_range(analyte, measured, view)
+    if own:
+        return _compare(amount, own[0], own[1]), own[2], "laboratory's range"
+    for verdict, codes in _INTERPRETATIONS.items():
+        if any(has_code(item, *codes) for item in measured.part.interpretation or ()):
+            return verdict, "", "laboratory's interpretation"
+    return _against_default(analyte, amount, view)
+
+
+def _against_default(analyte: str, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, str, str]:
+    lab = view.knowledge.labs[analyte]
+    default = lab.ranges.get(view.jurisdiction)
+    if default is None:
+        return Unusable("no reference range"), "", ""
+    low, high = Decimal(default.low), Decimal(default.high)
+    return _compare(amount, low, high), f"{default.low} to {default.high} {lab.unit}", "default adult range"
+
+
+def _own_range(analyte: str, measured: Measured, view: View) -> tuple[Decimal | None, Decimal | None, str] | None:
+    """The one normal range that the laboratory gave for this result; None where it gave none or several."""
+    normal = [item for item in measured.part.reference_range or () if item and _is_normal(item)]
+    if len(normal) != 1:
+        return None
+    low = _limit(analyte, normal[0].low, measured, view)
+    high = _limit(analyte, normal[0].high, measured, view)
+    if isinstance(low, Unusable) or isinstance(high, Unusable) or (low is None and high is None):
+        return None
+    if low is not None and high is not None and low >= high:
+        return None
+    return low, high, _say_range(normal[0], measured)
+
+
+def _is_normal(item: ReferenceRange) -> bool:
+    """A range for some state (pregnancy, therapy) or for some group is not read as this person's."""
+    return (item.type is None or has_code(item.type, "normal")) and not item.applies_to and item.age is None
+
+
+def _limit(analyte: str, limit: Quantity | None, measured: Measured, view: View) -> Decimal | Unusable | None:
+    """A limit without a unit is in the unit of its result."""
+    if limit is None or limit.value is None:
+        return None
+    own = measured.part.value_quantity
+    if own and not (limit.unit or limit.code):
+        limit = Quantity(value=limit.value, unit=own.unit, system=own.system, code=own.code)
+    converted = units.convert(limit, view.knowledge.factors[analyte])
+    return Unusable("limit is no number") if isinstance(converted, Interval) else converted
+
+
+def _say_range(item: ReferenceRange, measured: Measured) -> str:
+    low = units.say_number(item.low.value) if item.low and item.low.value is not None else ""
+    high = units.say_number(item.high.value) if item.high and item.high.value is not None else ""
+    given = next((limit for limit in (item.low, item.high, measured.part.value_quantity) if limit and limit.unit), None)
+    unit = f" {given.unit}" if given and given.unit and given.unit not in ("1", "{ratio}") else ""
+    if low and high:
+        return f"{low} to {high}{unit}"
+    return f"at least {low}{unit}" if low else f"at most {high}{unit}"
+
+
+def _compare(amount: Decimal | Interval, low: Decimal | None, high: Decimal | None) -> str | Unusable:
+    """Limits belong to the range. An interval decides only where all of it lies on one side."""
+    least, most = (amount.low, amount.high) if isinstance(amount, Interval) else (amount, amount)
+    if low is not None and most is not None and (most < low or (most == low and _open(amount, "high_open"))):
+        return _LOW
+    if high is not None and least is not None and (least > high or (least == high and _open(amount, "low_open"))):
+        return _HIGH
+    above = low is None or (least is not None and least >= low)
+    below = high is None or (most is not None and most <= high)
+    return _IN_RANGE if above and below else Unusable("the comparator leaves open which side of the range it is on")
+
+
+def _open(amount: Decimal | Interval, side: str) -> bool:
+    return isinstance(amount, Interval) and bool(getattr(amount, side))
+
+
+def _in_window(results: list[Result], definition: FactDefinition, view: View) -> list[Result]:
+    """Those of the window; one that cannot be placed counts only where no other does, and then as unreadable."""
+    since = view.as_of - timedelta(days=definition.days or 0)
+    inside = [item for item in results if item.span and item.span.within(since, view.as_of)]
+    unplaced = [item for item in results if item.span is None or item.span.within(since, view.as_of) is None]
+    unreadable = Unusable("its date cannot be placed")
+    return inside or [replace(item, verdict=unreadable, amount=unreadable) for item in unplaced]
+
+
+def _latest(results: list[Result], definition: FactDefinition) -> Result:
+    """Of the newest day the preferred analyte, of that the newest result; two that disagree cannot be read."""
+    newest_day = max(_day(item) for item in results)
+    of_day = [item for item in results if _day(item) == newest_day]
+    order = (*([definition.adjustment.to] if definition.adjustment else ()), *definition.analytes)
+    preferred = min(of_day, key=lambda item: order.index(item.analyte)).analyte
+    chosen = [item for item in of_day if item.analyte == preferred]
+    newest = max(item.instant for item in chosen)
+    same_time = sorted((item for item in chosen if item.instant == newest), key=lambda item: item.evidence.reference)
+    readable = [item for item in same_time if not isinstance(item.verdict, Unusable)]
+    if len({item.verdict for item in readable}) > 1:
+        return replace(readable[0], verdict=Unusable("two results of the same time disagree"))
+    return (readable or same_time)[0]
+
+
+def _day(result: Result) -> date:
+    return result.span.last if result.span else date.min
+
+
+def _adjusted(results: list[Result], definition: FactDefinition, view: View) -> list[Result]:
+    """A result adjusted by another of the same day, `amount + per * (base - other)`, as `labs.json` and `facts.json` say."""
+    adjustment = definition.adjustment
+    if adjustment is None:
+        return []
+    others = {item.span: item for item in _read_all([adjustment.by], view) if item.span}
+    return [
+        _adjust(item, other, adjustment, view)
+        for item in results
+        if item.analyte == adjustment.of
+        and item.span
+        and (other := others.get(item.span))
+        and isinstance(item.amount, Decimal)
+        and isinstance(other.amount, Decimal)
+    ]
+
+
+def _adjust(result: Result, other: Result, adjustment: Adjustment, view: View) -> Result:
+    assert isinstance(result.amount, Decimal)
+    assert isinstance(other.amount, Decimal)
+    amount = result.amount + Decimal(adjustment.per) * (Decimal(adjustment.base) - other.amount)
+    verdict, limits, note = _against_default(adjustment.to, amount, view)
+    lab = view.knowledge.labs[adjustment.to]
+    shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
+    how = f"computed from {result.evidence.value} and {other.evidence.name.lower()} {other.evidence.value}; {note}"
+    evidence = Evidence(result.evidence.reference, lab.title, value=shown, date=result.when, range=limits, note=how)
+    return Result(adjustment.to, result.when, result.span, amount, verdict, evidence)

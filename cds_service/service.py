@@ -1,0 +1,104 @@
+"""The conductor: one request, four stages, in their order, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from cds_service.cards import Approval, Manner, Patient, compose
+from cds_service.chart import Chart
+from cds_service.engine import find
+from cds_service.facts import ChartFacts, FactValues
+from cds_service.hooks import Card, Request
+from cds_service.knowledge import Knowledge, Rule
+from cds_service.model import Fact, Facts, Finding, Outcome, State
+from cds_service.prefetch import queries_in_use, read_chart, with_codes
+from cds_service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What one request led to, stage by stage. `cards` go to the EHR; the rest is for explain and for the log."""
+
+    chart: Chart
+    facts: Facts
+    findings: tuple[Finding, ...]
+    cards: tuple[Card, ...]
+
+
+class Conductor:
+    """Knowledge and a site's choices, prepared once for any number of answers."""
+
+    def __init__(self, knowledge: Knowledge, settings: Settings, approvals: Mapping[tuple[str, str], Approval]) -> None:
+        self.knowledge, self.settings, self.approvals = knowledge, settings, approvals
+        self.rules = {key: self._served(key) for key in knowledge.services}
+        self.queries = {
+            key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
+            for key in knowledge.services
+        }
+
+    def _served(self, service_id: str) -> tuple[Rule, ...]:
+        """The rules of a service; with `serve=approved` only those that this site has signed off."""
+        rules = [rule for rule in self.knowledge.rules_of(service_id) if rule.file.status != "retired"]
+        if self.settings.serve == "drafts":
+            return tuple(rules)
+        return tuple(rule for rule in rules if (rule.id, rule.file.version) in self.approvals)
+
+    def _used(self, service_id: str) -> set[str]:
+        knowledge = self.knowledge
+        names = {name for rule in self.rules[service_id] for name in rule.facts | knowledge.cards[rule.id].facts}
+        orders = [knowledge.orders[use.order] for rule in self.rules[service_id] for use in rule.orders]
+        names |= {order.pending_fact for order in orders} | set(knowledge.speaks_when[service_id].facts)
+        used = queries_in_use(names, knowledge.facts)
+        return used | {name for name, query in knowledge.queries.items() if query.mandatory}
+
+    def templates(self, service_id: str) -> dict[str, str]:
+        """The prefetch templates of a service, by key, as discovery publishes them."""
+        knowledge = self.knowledge
+        return {
+            key: with_codes(query, key, knowledge.facts, knowledge.searchable)
+            for key, query in self.queries[service_id].items()
+        }
+
+    def answer(self, service_id: str, request: Request, as_of: date) -> Answered:
+        """The cards for one request. Raises RequestError (412) where mandatory data are nowhere."""
+        knowledge, jurisdiction = self.knowledge, self.settings.jurisdiction
+        chart = read_chart(request, self.queries[service_id])
+        facts = ChartFacts(chart, knowledge, as_of, jurisdiction)
+        values = FactValues(facts)
+        rules = self.rules[service_id]
+        spoken_to = knowledge.speaks_when[service_id](values)
+        if spoken_to.value is not True:
+            findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
+            return Answered(chart, facts, findings, ())
+        findings = tuple(find(rules, values, jurisdiction))
+        return Answered(chart, facts, findings, self._cards(service_id, request, chart, facts, findings, as_of))
+
+    def _cards(
+        self,
+        service_id: str,
+        request: Request,
+        chart: Chart,
+        facts: ChartFacts,
+        findings: tuple[Finding, ...],
+        as_of: date,
+    ) -> tuple[Card, ...]:
+        settings = self.settings
+        reason = facts[self.knowledge.services[service_id].reason_fact]
+        return compose(
+            findings,
+            {rule.id: rule for rule in self.rules[service_id]},
+            facts,
+            FactValues(facts),
+            self.knowledge,
+            Patient(f"Patient/{request.patient_id}", _condition(reason)),
+            [name for name, state in chart.looked.items() if state is not State.KNOWN],
+            Manner(as_of, settings.jurisdiction, settings.max_cards, settings.workup_without_reason, self.approvals),
+        )
+
+
+def _condition(reason: Fact) -> str | None:
+    """The Condition that a suggested order names as its reason."""
+    references = (item.reference for item in reason.evidence)
+    return next((reference for reference in references if reference.startswith("Condition/")), None)

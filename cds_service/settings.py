@@ -1,0 +1,69 @@
+"""What a site may choose, read from the environment (prefix `CDS_`, such as `CDS_PORT=8080`) and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cds_service.errors import Problem, SettingsError
+
+Jurisdiction = Literal["us", "uk"]
+
+
+def shipped_knowledge() -> Path:
+    """Where `logic/` and `cards/` lie: beside the package in a clone, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "knowledge_files"
+    return inside if inside.is_dir() else package.parent
+
+
+class Settings(BaseSettings):
+    """Each field is documented in `deploy/README.md`; a test compares the two."""
+
+    model_config = SettingsConfigDict(env_prefix="CDS_", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    knowledge: Path = Field(default_factory=shipped_knowledge)
+    database_url: str = "sqlite+aiosqlite:///var/cds.sqlite"
+    body_limit: int = Field(default=16 * 1024 * 1024, ge=1024)
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    jurisdiction: Jurisdiction = "us"
+    allow_as_of: bool | None = None
+    max_cards: int = Field(default=6, ge=1, le=20)
+    workup_without_reason: bool = True
+    serve: Literal["drafts", "approved"] = "drafts"
+    approvals: Path | None = None
+    strict: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _no_wildcard(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not origin.startswith(("https://", "http://")) or origin.endswith("/"):
+                raise ValueError(f"{origin!r} is not an origin: write scheme://host[:port] without a path, never *")
+        return value
+
+
+def read_settings() -> Settings:
+    """Settings from the environment. Raises SettingsError naming every variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(
+            Problem(
+                f"CDS_{str(item['loc'][0]).upper()}" if item["loc"] else "environment",
+                f"{item['msg']} (got {item['input']!r})",
+                "see the table of settings in deploy/README.md",
+            )
+            for item in error.errors()
+        ) from None

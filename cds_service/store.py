@@ -1,0 +1,123 @@
+"""What is written down: feedback, append-only, in SQLite or PostgreSQL through the same code and migrations.
+
+SQLAlchemy and Alembic take half a second to import; they are imported when the store is opened, not when the
+service starts to answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cds_service.feedback import Feedback
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+_BUSY_MILLISECONDS = 5000
+# Any constant of our own: workers that start together migrate one after the other.
+_MIGRATION_LOCK = 726_001
+
+
+class Store:
+    """Opened on first use and kept. `url` is an async SQLAlchemy URL, such as `sqlite+aiosqlite:///var/cds.sqlite`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: AsyncEngine | None = None
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> AsyncEngine:
+        """The engine, its database migrated to the newest version. Safe to call at the same time."""
+        async with self._opening:
+            if self._engine is None:
+                engine = await asyncio.to_thread(_engine, self._url)
+                async with engine.begin() as connection:
+                    await connection.run_sync(_migrate)
+                self._engine = engine
+        return self._engine
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    async def ping(self) -> None:
+        """Raises what the driver raises if the database cannot be reached."""
+        engine = await self.open()
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+
+    async def record(self, service_id: str, items: Sequence[Feedback], received_at: datetime) -> int:
+        """Write feedback down and return how many rows were new: the same feedback again adds none."""
+        if not items:
+            return 0
+        engine = await self.open()
+        rows = [_row(service_id, item, received_at) for item in items]
+        async with engine.begin() as connection:
+            result = await connection.execute(_insert(engine.dialect.name), rows)
+            return max(result.rowcount, 0)
+
+
+def _row(service_id: str, item: Feedback, received_at: datetime) -> dict[str, Any]:
+    row = item._asdict()
+    return row | {
+        "fingerprint": item.fingerprint,
+        "service_id": service_id,
+        "accepted": list(item.accepted),
+        "received_at": received_at,
+    }
+
+
+def _insert(dialect: str) -> Any:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    from cds_service.tables import feedback
+
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return make(feedback).on_conflict_do_nothing(index_elements=["fingerprint"])
+
+
+def _engine(url: str) -> AsyncEngine:
+    from sqlalchemy import event
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_async_engine(parsed, pool_pre_ping=True)
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(parsed, connect_args={"timeout": _BUSY_MILLISECONDS / 1000})
+
+    def prepare(connection: Any, record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    return engine
+
+
+def _migrate(connection: Connection) -> None:
+    """To the newest version; one worker at a time."""
+    from alembic import command
+    from alembic.config import Config
+
+    from cds_service.tables import metadata
+
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["metadata"] = metadata
+    command.upgrade(config, "head")

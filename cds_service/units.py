@@ -1,0 +1,101 @@
+"""Results in the one unit that rules and ranges use, converted exactly, an analyte at a time.
+
+A unit says nothing without its analyte: 4 mEq/L is 4 mmol/L of potassium but 2 mmol/L of calcium. The factors stand in
+`logic/labs.json`; a unit that is not there is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+
+from cds_service.r4 import Quantity
+from cds_service.model import Interval
+
+UCUM = "http://unitsofmeasure.org"
+_DIGITS = 34
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a result cannot be read, in words for a clinician: `no unit`, `unit 'foo' unknown`."""
+
+    reason: str
+
+
+def read_factor(text: str) -> tuple[Decimal, Decimal]:
+    """A factor as it is written in `labs.json`: `"1"` or an exact quotient, `"10/39.0983"`."""
+    numerator, _, denominator = text.partition("/")
+    return Decimal(numerator), Decimal(denominator or "1")
+
+
+def fold(unit: str) -> str:
+    """A unit without what differs by habit only: case, spaces, the two characters for micro, UCUM's square brackets."""
+    return "".join(unit.split()).lower().replace("\u00b5", "u").replace("\u03bc", "u")
+
+
+def convert(quantity: Quantity | None, factors: Mapping[str, tuple[Decimal, Decimal]]) -> Decimal | Interval | Unusable:
+    """A Quantity in the unit of its analyte; an Interval where a comparator (`<3.0`) gives only a bound.
+
+    `factors` maps each folded spelling of a unit to its factor (numerator, denominator).
+    """
+    if quantity is None or quantity.value is None or not quantity.value.is_finite():
+        return Unusable("no value")
+    factor = _factor(quantity, factors)
+    if isinstance(factor, Unusable):
+        return factor
+    with localcontext() as context:
+        context.prec = _DIGITS
+        value = quantity.value * factor[0] / factor[1]
+    return _bounded(value, (quantity.comparator or "").strip())
+
+
+def _factor(quantity: Quantity, factors: Mapping[str, tuple[Decimal, Decimal]]) -> tuple[Decimal, Decimal] | Unusable:
+    code, unit = fold(quantity.code or ""), fold(quantity.unit or "")
+    if (quantity.system or "").strip().rstrip("/") not in ("", UCUM):
+        # A unit coded in another system, SNOMED CT for example, is read by its text.
+        code = ""
+    named = [spelling for spelling in (code, unit) if spelling]
+    if not named:
+        return factors.get("") or Unusable("no unit")
+    known = [factors[spelling] for spelling in named if spelling in factors]
+    if not known or (code and code not in factors):
+        return Unusable(f"unit {(quantity.code or quantity.unit or '')[:20]!r} unknown")
+    if any(factor != known[0] for factor in known):
+        return Unusable(f"unit code {quantity.code!r} and unit {quantity.unit!r} disagree")
+    return known[0]
+
+
+def _bounded(value: Decimal, comparator: str) -> Decimal | Interval | Unusable:
+    match comparator:
+        case "":
+            return value
+        case "<" | "<=":
+            return Interval(None, value, high_open=comparator == "<")
+        case ">" | ">=":
+            return Interval(value, None, low_open=comparator == ">")
+        case _:
+            return Unusable(f"comparator {comparator[:5]!r} unknown")
+
+
+def say(quantity: Quantity) -> str:
+    """A result as it was recorded, with no more digits than a person reads: `3.1 mmol/L`, `<3.0 mEq/L`."""
+    value = quantity.value
+    if value is None or not value.is_finite():
+        return "no value"
+    unit = (quantity.unit or quantity.code or "").strip()
+    shown = say_number(value)
+    comparator = (quantity.comparator or "").strip()
+    return f"{comparator}{shown}" + (f" {unit}" if unit and unit not in ("1", "{ratio}") else "")
+
+
+def say_number(value: Decimal) -> str:
+    """At most four significant digits, trailing zeros as recorded: `3.10`, `0.4937`, `140`."""
+    if len(value.as_tuple().digits) > _SHOWN_DIGITS:
+        value = value.quantize(Decimal(1).scaleb(min(0, value.adjusted() - _SHOWN_DIGITS + 1)))
+        value = value.normalize() if value != value.to_integral_value() else value.quantize(Decimal(1))
+    return f"{value:f}"
+
+
+_SHOWN_DIGITS = 4

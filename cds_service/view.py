@@ -1,0 +1,179 @@
+"""A chart seen through the knowledge: resources by the concept that their codes mean, each looked up once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+from cds_service.chart import Chart
+from cds_service.fhir import Damaged, contained_medication
+from cds_service.knowledge import Knowledge
+from cds_service.model import UNKNOWN, Evidence, Fact, State
+from cds_service.r4 import (
+    CodeableConcept,
+    Component,
+    Condition,
+    MedicationRequest,
+    MedicationStatement,
+    Observation,
+    Procedure,
+    Resource,
+    ServiceRequest,
+    words,
+)
+
+
+Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
+
+
+class Measured(NamedTuple):
+    """One measured value: an Observation, or one component of it."""
+
+    observation: Observation
+    part: Observation | Component
+
+
+class Drug(NamedTuple):
+    """One entry of a medication list with the concept of its drug, wherever that was written."""
+
+    source: MedicationRequest | MedicationStatement
+    concept: CodeableConcept | None
+    ingredient: str
+
+
+@dataclass
+class View:
+    """What the pickers see. Everything in it is a pure function of chart, knowledge and `as_of`."""
+
+    chart: Chart
+    knowledge: Knowledge
+    as_of: date
+    jurisdiction: str
+
+    @cached_property
+    def conditions(self) -> Mapping[str, Sequence[Condition]]:
+        return self._by_concept(self.chart.all(Condition))
+
+    @cached_property
+    def orders(self) -> Mapping[str, Sequence[ServiceRequest]]:
+        return self._by_concept(self.chart.all(ServiceRequest))
+
+    @cached_property
+    def procedures(self) -> Mapping[str, Sequence[Procedure]]:
+        return self._by_concept(self.chart.all(Procedure))
+
+    def _by_concept(self, resources: Iterable[Coded]) -> dict[str, list[Coded]]:
+        terminology = self.knowledge.terminology
+        found: dict[str, list[Coded]] = defaultdict(list)
+        for resource in resources:
+            concept = resource.code
+            matched = {match.concept for match in terminology.matches(concept)}
+            if not matched and concept and not terminology.is_coded(concept):
+                matched = set(terminology.phrased(words(concept)))
+            for name in matched:
+                found[name].append(resource)
+        return found
+
+    @cached_property
+    def measured(self) -> Mapping[str, Sequence[Measured]]:
+        """Results by `lab:<analyte>`, and Observations by value set of their code."""
+        matches = self.knowledge.terminology.matches
+        found: dict[str, list[Measured]] = defaultdict(list)
+        for observation in self.chart.all(Observation):
+            for match in matches(observation.code):
+                found[match.concept].append(Measured(observation, observation))
+            for component in filter(None, observation.component or ()):
+                for match in matches(component.code):
+                    found[match.concept].append(Measured(observation, component))
+        return found
+
+    @cached_property
+    def drugs(self) -> tuple[Mapping[str, Sequence[Drug]], Sequence[Drug]]:
+        """Drugs by value set, and those that nothing identifies: neither a known code nor a word."""
+        terminology = self.knowledge.terminology
+        found: dict[str, list[Drug]] = defaultdict(list)
+        unidentified: list[Drug] = []
+        sources: list[MedicationRequest | MedicationStatement] = [*self.chart.all(MedicationRequest)]
+        for source in [*sources, *self.chart.all(MedicationStatement)]:
+            concept = self._drug_concept(source)
+            coded = terminology.is_coded(concept)
+            matches = terminology.matches(concept) if coded else terminology.named(_all_words(concept))
+            for match in matches:
+                found[match.concept].append(Drug(source, concept, match.name))
+            if not coded and not words(concept):
+                unidentified.append(Drug(source, concept, ""))
+        return found, unidentified
+
+    def _drug_concept(self, source: MedicationRequest | MedicationStatement) -> CodeableConcept | None:
+        """The drug as a concept, by reference, contained, or as a further entry of the Bundle."""
+        if source.medication_codeable_concept:
+            return source.medication_codeable_concept
+        given = source.medication_reference
+        if given is None:
+            return None
+        reference = (given.reference or "").strip()
+        medication = (
+            contained_medication(source.contained, reference)
+            if reference.startswith("#")
+            else self.chart.medication(reference)
+        )
+        if medication and medication.code:
+            return medication.code
+        return CodeableConcept(text=given.display) if given.display else None
+
+    def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Damaged | None:
+        """The first resource that could not be read and may have been about one of these concepts."""
+        wanted = set(concepts)
+        terminology = self.knowledge.terminology
+        for query in queries:
+            for damaged in self.chart.damaged.get(query, ()):
+                coded = [concept for concept in damaged.concepts if terminology.is_coded(concept)]
+                meant = {match.concept for concept in coded for match in terminology.matches(concept)}
+                if not coded or meant & wanted:
+                    return damaged
+        return None
+
+
+def _all_words(concept: CodeableConcept | None) -> str:
+    if concept is None:
+        return ""
+    displays = [coding.display or "" for coding in concept.coding or () if coding]
+    return " | ".join([concept.text or "", *displays])
+
+
+def known(name: str, value: bool | str, evidence: Iterable[Evidence] = (), state: State = State.KNOWN) -> Fact:
+    return Fact(name, value, state, ordered(evidence))
+
+
+def unknown(name: str, state: State, reason: str, evidence: Iterable[Evidence] = ()) -> Fact:
+    return Fact(name, UNKNOWN, state, ordered(evidence), reason)
+
+
+def ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """Newest first, each resource once, in an order that does not depend on the order of arrival."""
+    once = {(item.reference, item.name): item for item in evidence}
+    return tuple(sorted(once.values(), key=lambda item: (item.date or "", item.reference), reverse=True))
+
+
+def reference_to(resource: Resource) -> str:
+    return f"{type(resource).__name__}/{resource.id}" if resource.id else type(resource).__name__
+
+
+def presence(
+    name: str, evidence: Sequence[Evidence], view: View, queries: Sequence[str], concepts: Iterable[str]
+) -> Fact:
+    """True where something was found. False only where all was looked at, all could be read, and nothing was there."""
+    if evidence:
+        return known(name, True, evidence)
+    damaged = view.damaged(queries, concepts)
+    if damaged:
+        return unknown(name, State.UNUSABLE, f"{damaged.reference or damaged.place} could not be read")
+    state = view.chart.looking(queries)
+    if state is not State.KNOWN:
+        titles = [view.knowledge.queries[query].title for query in queries if view.chart.looking([query]) is state]
+        return unknown(name, state, f"{', '.join(titles)}: {state.value}")
+    return known(name, False, (), State.NONE)

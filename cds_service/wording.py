@@ -1,0 +1,117 @@
+"""Card texts filled from facts: `{potassium.value}` becomes `3.1 mmol/L`. Widths are bounded, so that a summary's length can be proved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+
+from cds_service.dates import say_date
+from cds_service.model import Evidence, Fact
+
+PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)(?:\.([a-z]+))?\}")
+ORDERS = "orders"
+MOST_NAMED = 3
+
+# The most characters that each part may take. `check` adds them up for the longest possible summary.
+WIDTHS: Mapping[str, int] = {
+    "value": 20,
+    "date": 11,
+    "range": 48,
+    "note": 120,
+    "names": 160,
+    "short": 52,
+    "orders": 100,
+}
+
+_UNSAFE = re.compile(r"[<>`*_|\\#~\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e]+")
+_SPACES = re.compile(r"\s+")
+
+
+def fill(text: str, facts: Mapping[str, Fact], as_of: date, orders: Sequence[str] = ()) -> str:
+    """A text with its placeholders filled. KeyError if it names a fact that does not exist: `check` refuses such a text."""
+
+    def part(match: re.Match[str]) -> str:
+        name, member = match.groups()
+        if member is None:
+            return clip(listed(orders, len(orders)), WIDTHS[ORDERS])
+        return clip(PARTS[member](facts[name].evidence, as_of), WIDTHS[member])
+
+    return _SPACES.sub(" ", PLACEHOLDER.sub(part, text)).strip()
+
+
+def longest(text: str) -> int:
+    """The most characters that a text can have once it is filled."""
+    widths = [WIDTHS[member or ORDERS] for _, member in PLACEHOLDER.findall(text)]
+    return len(PLACEHOLDER.sub("", text)) + sum(widths)
+
+
+def plain(text: str) -> str:
+    """Text from the record without what Markdown or HTML would act on: it is shown, never obeyed."""
+    text = text.replace("[", "(").replace("]", ")").replace("://", " ")
+    return _SPACES.sub(" ", _UNSAFE.sub(" ", text)).strip()
+
+
+def clip(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "\u2026"
+
+
+def listed(items: Sequence[str], most: int = MOST_NAMED, more: str = "and {count} more") -> str:
+    """`a`, `a and b`, `a, b and c`, `a, b, c and 2 more`."""
+    if len(items) > most:
+        return f"{', '.join(items[:most])} {more.format(count=len(items) - most)}"
+    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else "".join(items)
+
+
+def fit(template: str, items: Sequence[str], joiner: str, more: str, limit: int) -> str:
+    """As many items as fit a template's `{headlines}` within `limit`, the others counted: `…, TSH 9.1 and 2 more`."""
+    for shown in range(len(items), 0, -1):
+        rest = len(items) - shown
+        told = joiner.join(items[:shown]) + (" " + more.format(count=rest) if rest else "")
+        summary = template.replace("{headlines}", told)
+        if len(summary) <= limit:
+            return summary
+    raise ValueError("a headline is too long for its summary")  # `check` proves that it cannot be
+
+
+def _value(evidence: Sequence[Evidence], as_of: date) -> str:
+    return plain(evidence[0].value) if evidence else ""
+
+
+def _date(evidence: Sequence[Evidence], as_of: date) -> str:
+    return say_date(evidence[0].date, as_of) if evidence else "undated"
+
+
+def _range(evidence: Sequence[Evidence], as_of: date) -> str:
+    return plain(evidence[0].range) if evidence else ""
+
+
+def _note(evidence: Sequence[Evidence], as_of: date) -> str:
+    return plain(evidence[0].note) if evidence else ""
+
+
+def _names(evidence: Sequence[Evidence], as_of: date) -> str:
+    return listed(list(dict.fromkeys(_named(item, as_of) for item in evidence)))
+
+
+def _named(item: Evidence, as_of: date) -> str:
+    """One entry as recorded, with what dates and qualifies it: `Furosemide 40 mg tablet (since 3 Mar 2024, on hold)`."""
+    since = [f"since {say_date(item.date, as_of)}"] if item.date else []
+    told = ", ".join([*since, *([plain(item.note)] if item.note else [])])
+    return clip(plain(item.name), 60) + (f" ({told})" if told else "")
+
+
+def _short(evidence: Sequence[Evidence], as_of: date) -> str:
+    return listed(
+        list(dict.fromkeys(clip(plain(item.short or item.name), 20) for item in evidence)), 2, "and {count} more"
+    )
+
+
+PARTS: Mapping[str, Callable[[Sequence[Evidence], date], str]] = {
+    "value": _value,
+    "date": _date,
+    "range": _range,
+    "note": _note,
+    "names": _names,
+    "short": _short,
+}
