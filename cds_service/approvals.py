@@ -18,9 +18,7 @@ def read_approvals(path: Path | None) -> Mapping[tuple[str, str], Approval]:
     try:
         items = msgspec.json.decode(path.read_bytes(), type=list[Approval])
     except OSError as error:
-        raise SettingsError(
-            [Problem("CDS_APPROVALS", f"{path} cannot be read: {error.strerror}", "mend the path")]
-        ) from None
+        raise SettingsError([Problem("CDS_APPROVALS", f"{path} cannot be read: {error.strerror}", "mend the path")]) from None
     except msgspec.DecodeError as error:
         remedy = 'write [{"rule": …, "version": …, "name": …, "date": …}]'
         raise SettingsError([Problem("CDS_APPROVALS", f"{path}: {error}", remedy)]) from None

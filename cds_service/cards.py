@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from cds_service.dates import say_date
 from cds_service.formats import Group, Order, Source
 from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Coding, Suggestion
 from cds_service.hooks import Source as CardSource
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, Value
 from cds_service.wording import ORDERS, clip, fill, fit, listed, plain
-from cds_service.dates import say_date
 
 TOPIC_SYSTEM = "https://leg-cramps.example/card-topics"
 
@@ -102,6 +102,8 @@ def _grouped(group: Group, spoken: Sequence[_Spoken], manner: Manner) -> list[_D
         own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
     if not own:
         return []
+    # A test that the record gives a reason for stands before one that is merely offered.
+    own.sort(key=lambda item: not any(suggestion.is_recommended for suggestion in item.suggestions))
     return [_Draft(group, own)] if group.merge else [_Draft(group, [item]) for item in own]
 
 
@@ -124,10 +126,8 @@ class _Writer:
         orders, pending, unchecked = self._orders(rule)
         titles = [self._knowledge.orders[name].title for name, _ in orders]
         lines = [self._fill(say, titles) for when, say in text.lines if when(self._values).value is True]
-        if text.file.headline == f"{{{ORDERS}}}":
-            headlines = titles
-        else:
-            headlines = [self._fill(text.file.headline, titles)]
+        offers_only = text.file.headline == f"{{{ORDERS}}}"
+        headlines = titles if offers_only else [self._fill(text.file.headline, titles)]
         suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]
         return _Spoken(rule, headlines, lines, suggestions, pending, unchecked)
 
@@ -227,9 +227,7 @@ class _Writer:
         told = self._say.evidence.format(articles="; ".join(cited))
         if not numbers:
             return told
-        return (
-            f"{told} {self._say.numbers.format(sources='; '.join(self._knowledge.sources[n].title for n in numbers))}"
-        )
+        return f"{told} {self._say.numbers.format(sources='; '.join(self._knowledge.sources[n].title for n in numbers))}"
 
     def _preferred(self, articles: Mapping[str, Source]) -> list[Source]:
         """The article of the site's own jurisdiction first."""

@@ -70,9 +70,7 @@ def read_bundle(path: Path) -> dict[str, Any]:
     try:
         loaded = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise KnowledgeError(
-            [Problem(str(path), f"cannot be read: {error}", "give a FHIR R4 Bundle as JSON")]
-        ) from None
+        raise KnowledgeError([Problem(str(path), f"cannot be read: {error}", "give a FHIR R4 Bundle as JSON")]) from None
     if not isinstance(loaded, dict):
         raise KnowledgeError([Problem(str(path), "is no JSON object", "give a FHIR R4 Bundle as JSON")])
     return loaded
@@ -87,7 +85,8 @@ def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, per
     for key, query in queries.items():
         own = [entry for entry in entries if _belongs(entry["resource"], query, prefetch, queries)]
         prefetch[key] = {"resourceType": "Bundle", "type": "searchset", "entry": own}
-    patient = next((entry["resource"] for entry in entries if entry["resource"].get("resourceType") == "Patient"), {})
+    patients = (entry["resource"] for entry in entries if entry["resource"].get("resourceType") == "Patient")
+    patient: dict[str, Any] = next(patients, {})
     prefetch["patient"] = patient
     context = {"patientId": str(patient.get("id", "")), "userId": "Practitioner/invented"}
     encounter = person.encounter if person else _open_encounter(entries)
@@ -95,8 +94,8 @@ def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, per
         context["encounterId"] = encounter
     for key in person.withheld if person else ():
         prefetch.pop(key, None)
-    prefetch |= {key: None for key in (person.null_keys if person else ())}
-    prefetch |= {key: _FAILED for key in (person.failed_keys if person else ())}
+    prefetch |= dict.fromkeys(person.null_keys if person else ())
+    prefetch |= dict.fromkeys(person.failed_keys if person else (), _FAILED)
     return {
         "hook": hook,
         "hookInstance": "11111111-1111-4111-8111-111111111111",

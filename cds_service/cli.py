@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -25,15 +25,11 @@ fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtur
 app.add_typer(fixtures, name="fixtures")
 
 AsOf = Annotated[
-    Optional[str],
-    typer.Option(
-        "--as-of", help="Judge at this date (YYYY-MM-DD, or today). Default: the cast's own date, else today."
-    ),
+    str | None,
+    typer.Option("--as-of", help="Judge at this date (YYYY-MM-DD, or today). Default: the cast's own date, else today."),
 ]
 PatientFile = Annotated[Path, typer.Argument(help="A FHIR R4 Bundle, or a whole CDS Hooks request, as JSON.")]
-Where = Annotated[
-    Optional[str], typer.Option("--jurisdiction", help="us or uk. Default: the cast's own, else CDS_JURISDICTION.")
-]
+Where = Annotated[str | None, typer.Option("--jurisdiction", help="us or uk. Default: the cast's own, else CDS_JURISDICTION.")]
 
 
 def main() -> None:
@@ -86,7 +82,7 @@ def show_demo() -> None:
 @app.command()
 def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None) -> None:
     """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
-    answered, conductor, person, day = _answer(patient, as_of, jurisdiction)
+    answered, _, person, day = _answer(patient, as_of, jurisdiction)
     title = f"{person.id}: {person.story}" if person else str(patient)
     show_cards(f"{title} (on {day})", answered.cards)
 
@@ -102,9 +98,7 @@ def explain(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None
 
 @app.command()
 def check(
-    patient: Annotated[
-        Optional[Path], typer.Argument(help="A patient file; without one the knowledge is checked.")
-    ] = None,
+    patient: Annotated[Path | None, typer.Argument(help="A patient file; without one the knowledge is checked.")] = None,
 ) -> None:
     """Check logic/ and cards/, or one patient file. Example: cds-service check my-patient.json"""
     from cds_service import checks
@@ -127,9 +121,7 @@ def lock() -> None:
 @app.command()
 def new(
     rule: Annotated[str, typer.Argument(help="TOPIC/RULE, such as results/low-potassium.")],
-    when: Annotated[
-        str, typer.Option("--when", help='A condition over facts, such as "age_years >= 65 and taking_diuretic".')
-    ],
+    when: Annotated[str, typer.Option("--when", help='A condition over facts, such as "age_years >= 65 and taking_diuretic".')],
 ) -> None:
     """Write a rule, its cases and its card. Example: cds-service new results/very-old --when "age_years >= 90" """
     from cds_service import authoring
@@ -142,9 +134,7 @@ def new(
 
 @app.command()
 def catalogue(
-    check_only: Annotated[
-        bool, typer.Option("--check", help="Only compare logic/CATALOGUE.md with the rules.")
-    ] = False,
+    check_only: Annotated[bool, typer.Option("--check", help="Only compare logic/CATALOGUE.md with the rules.")] = False,
 ) -> None:
     """Write logic/CATALOGUE.md: every rule in plain words. Example: cds-service catalogue --check"""
     from cds_service import catalogue as writer
@@ -188,9 +178,7 @@ def _answer(path: Path, as_of: str | None, jurisdiction: str | None) -> tuple[An
     if place not in ("us", "uk"):
         raise SettingsError([Problem("--jurisdiction", f"{place!r} is unknown", "use us or uk")])
     knowledge = load_knowledge(settings.knowledge)
-    conductor = Conductor(
-        knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
-    )
+    conductor = Conductor(knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals))
     day = _day(as_of) if as_of else (person.day if person else date.today())
     return _ask(conductor, knowledge, path, person, day), conductor, person, day
 

@@ -57,9 +57,7 @@ def encounter_reason(name: str, definition: FactDefinition, view: View) -> Fact:
             coded = {match.concept for match in terminology.matches(reason)}
             named = coded or (set() if terminology.is_coded(reason) else set(terminology.phrased(words(reason))))
             placed = _site_of(reason, (), definition.site, view) if definition.site else True
-            if named & set(definition.value_sets) or (
-                placed and definition.site and definition.site.value_set in named
-            ):
+            if named & set(definition.value_sets) or (placed and definition.site and definition.site.value_set in named):
                 evidence.append(Evidence(reference_to(encounter), words(reason), date=_start(encounter)))
     return presence(name, evidence, view, definition.queries, definition.value_sets)
 
@@ -108,9 +106,7 @@ def _in_sets(concept: CodeableConcept | None, sets: Iterable[str], view: View) -
     return not matched.isdisjoint(sets)
 
 
-def _site_of(
-    code: CodeableConcept | None, sites: Iterable[CodeableConcept | None], site: Site, view: View
-) -> bool | None:
+def _site_of(code: CodeableConcept | None, sites: Iterable[CodeableConcept | None], site: Site, view: View) -> bool | None:
     """True where words place it in the leg, or where nothing names another place and the jurisdiction assumes it."""
     given = [item for item in sites if item]
     if any(codings(item) and not words_of(item) for item in given):
@@ -143,9 +139,7 @@ def _of_current_encounter(condition: Condition, view: View) -> bool:
 
 
 def _untrue(condition: Condition) -> bool:
-    return (
-        has_code(condition.verification_status, *_NOT_TRUE) or token(words(condition.verification_status)) in _NOT_TRUE
-    )
+    return has_code(condition.verification_status, *_NOT_TRUE) or token(words(condition.verification_status)) in _NOT_TRUE
 
 
 def _after(condition: Condition, as_of: date) -> bool:

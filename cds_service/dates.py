@@ -64,7 +64,7 @@ def read_instant(text: str | None) -> datetime | None:
     try:
         instant = datetime.fromisoformat((text or "").strip())
     except ValueError:
-        instant = datetime(span.first.year, span.first.month, span.first.day)
+        instant = datetime.combine(span.first, datetime.min.time(), UTC)
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 

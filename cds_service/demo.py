@@ -12,6 +12,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import msgspec
+import typer
 import uvicorn
 
 from cds_service.cast import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
@@ -55,9 +56,7 @@ def serve(settings: Settings, knowledge: Knowledge | None = None, *, stop: bool 
 
 
 @contextmanager
-def _demonstrating(
-    server: uvicorn.Server, settings: Settings, knowledge: Knowledge, stop: bool
-) -> Iterator[list[Exception]]:
+def _demonstrating(server: uvicorn.Server, settings: Settings, knowledge: Knowledge, stop: bool) -> Iterator[list[Exception]]:
     failures: list[Exception] = []
 
     def show() -> None:
@@ -90,7 +89,7 @@ def demonstrate(settings: Settings, knowledge: Knowledge) -> None:
     base = f"http://{settings.host}:{settings.port}"
     cards = _call(f"{base}/cds-services/{service_id}", person, knowledge, settings)
     show_cards(f"{person.id}, judged on {person.as_of}: {person.story}", cards)
-    print(f"Serving on {base}; discovery is at {base}/cds-services", flush=True)
+    typer.echo(f"Serving on {base}; discovery is at {base}/cds-services")
 
 
 def _call(url: str, person: Person, knowledge: Knowledge, settings: Settings) -> tuple[Card, ...]:
@@ -98,9 +97,9 @@ def _call(url: str, person: Person, knowledge: Knowledge, settings: Settings) ->
     service = next(iter(knowledge.services.values()))
     body = as_request(bundle, dict(knowledge.queries), service.hook, person)
     body["extension"] = {"example.leg-cramps.as-of": person.as_of}
-    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310  our own address
     try:
-        with urlopen(request, timeout=_PATIENCE) as answer:
+        with urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
             return msgspec.json.decode(answer.read(), type=_Cards).cards
     except URLError as error:
         raise SettingsError([Problem(url, f"did not answer: {error.reason}", "see the log above")]) from error
@@ -114,6 +113,4 @@ def _demand_free_port(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             remedy = "choose another: PORT=8001 make run, or CDS_PORT=8001"
-            raise SettingsError(
-                [Problem(f"port {settings.port}", f"cannot be used: {error.strerror}", remedy)]
-            ) from None
+            raise SettingsError([Problem(f"port {settings.port}", f"cannot be used: {error.strerror}", remedy)]) from None

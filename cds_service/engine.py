@@ -15,9 +15,7 @@ def find(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) 
     return [decide(rule, values, jurisdiction, scopes) for rule in rules]
 
 
-def decide(
-    rule: Rule, values: Mapping[str, Value], jurisdiction: str, scopes: dict[str, Answer] | None = None
-) -> Finding:
+def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scopes: dict[str, Answer] | None = None) -> Finding:
     """Fires, silent, unknown or out of scope, with the facts that settled it."""
     if jurisdiction not in rule.file.jurisdiction:
         return Finding(rule.id, Outcome.OUT_OF_SCOPE)

@@ -163,9 +163,7 @@ def _refuse_duplicates(data: bytes, members: dict[str, Raw], place: str) -> None
         value = bytes(members[key])
         if key in seen or not data.startswith(value, match.end()):
             where = f"{place}.{key}" if place else key
-            raise RequestError(
-                400, "duplicate-key", "structure", [Problem(where, "is given twice", "give each member once")]
-            )
+            raise RequestError(400, "duplicate-key", "structure", [Problem(where, "is given twice", "give each member once")])
         seen.add(key)
         position = match.end() + len(value)
 
@@ -187,9 +185,7 @@ def _member_object(
     return found
 
 
-def _member_text(
-    members: dict[str, Raw], name: str, place: str, problems: list[Problem], *, required: bool = True
-) -> str:
+def _member_text(members: dict[str, Raw], name: str, place: str, problems: list[Problem], *, required: bool = True) -> str:
     raw = members.get(name)
     if raw is None or (not required and bytes(raw) == b"null"):
         if required and (members or "." not in place):

@@ -345,7 +345,7 @@ def _between(compare: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 def _among(item: Any, where: Any) -> Any:
     if isinstance(where, str):
         return isinstance(item, str) and item in where
-    return any(type(item) is type(other) and item == other or _same_number(item, other) for other in where or ())
+    return any((type(item) is type(other) and item == other) or _same_number(item, other) for other in where or ())
 
 
 def _same_number(left: Any, right: Any) -> bool:

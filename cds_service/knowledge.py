@@ -94,6 +94,7 @@ class Knowledge:
     speaks_when: Mapping[str, Expression]
     sources: Mapping[str, Source]
     evidence: Mapping[str, Statement]
+    uncited: Mapping[str, str]
     systems: Mapping[str, SystemFile]
     value_sets: Mapping[str, tuple[ValueSet, ...]]
     negations: tuple[str, ...]
@@ -115,9 +116,7 @@ class Knowledge:
     def terminology(self) -> Terminology:
         parts = [part for parts in self.value_sets.values() for part in parts]
         return Terminology(
-            systems={
-                key: System(item.url, item.aliases, item.prefix_match, item.pad) for key, item in self.systems.items()
-            },
+            systems={key: System(item.url, item.aliases, item.prefix_match, item.pad) for key, item in self.systems.items()},
             entries=[*_set_entries(parts), *_lab_entries(self.labs)],
             names={part.id: part.names for part in parts if part.names},
             phrases={part.id: part.phrases for part in parts if part.phrases},
@@ -196,14 +195,10 @@ class Reader:
         try:
             data = (self.root / path).read_bytes()
             self._digest.update(path.encode() + b"\0" + data)
-            loaded = json.loads(
-                data, parse_float=Decimal, object_pairs_hook=_no_duplicates, parse_constant=_no_constant
-            )
+            loaded = json.loads(data, parse_float=Decimal, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
             return msgspec.convert(loaded, shape)
         except OSError as error:
-            self.report(
-                path, f"cannot be read ({error.strerror})", "restore the file, or point CDS_KNOWLEDGE elsewhere"
-            )
+            self.report(path, f"cannot be read ({error.strerror})", "restore the file, or point CDS_KNOWLEDGE elsewhere")
         except RecursionError:
             self.report(path, "is nested too deeply", "write flatter logic")
         except msgspec.ValidationError as error:
@@ -250,14 +245,13 @@ def load_knowledge(root: Path) -> Knowledge:
     orders = reader.read("logic/orders.json", dict[str, Order]) or {}
     sources = reader.read("logic/sources.json", dict[str, Source]) or {}
     evidence = reader.read("logic/evidence.json", dict[str, Statement]) or {}
+    uncited = reader.read("logic/uncited.json", dict[str, str]) or {}
     systems = reader.read("logic/systems.json", dict[str, SystemFile]) or {}
     negations = reader.read("logic/negations.json", tuple[str, ...]) or ()
     value_sets = _read_value_sets(reader)
     speaks_when = _speaking(reader, services, types)
     rules = tuple(_each(reader, "logic/rules/*/*.json", lambda path: _read_rule(reader, path, types)))
-    cards = {
-        card.file.rule: card for card in _each(reader, "cards/*/*.json", lambda path: _read_card(reader, path, types))
-    }
+    cards = {card.file.rule: card for card in _each(reader, "cards/*/*.json", lambda path: _read_card(reader, path, types))}
     if reader.problems or groups is None:
         raise KnowledgeError(reader.problems)
     return Knowledge(
@@ -270,6 +264,7 @@ def load_knowledge(root: Path) -> Knowledge:
         speaks_when=speaks_when,
         sources=sources,
         evidence=evidence,
+        uncited=uncited,
         systems=systems,
         value_sets=value_sets,
         negations=negations,

@@ -47,9 +47,7 @@ def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fa
 
 
 def _active(definition: FactDefinition, view: View) -> Sequence[Drug]:
-    return [
-        drug for key in definition.value_sets for drug in view.drugs[0].get(key, ()) if _is_active(drug, view.as_of)
-    ]
+    return [drug for key in definition.value_sets for drug in view.drugs[0].get(key, ()) if _is_active(drug, view.as_of)]
 
 
 def _is_active(drug: Drug, as_of: date) -> bool:
@@ -57,11 +55,7 @@ def _is_active(drug: Drug, as_of: date) -> bool:
     if isinstance(source, MedicationStatement):
         current = token(source.status) in _STATED
     else:
-        current = (
-            token(source.status) in _REQUESTED
-            and token(source.intent) not in _NOT_ORDERED
-            and not source.do_not_perform
-        )
+        current = token(source.status) in _REQUESTED and token(source.intent) not in _NOT_ORDERED and not source.do_not_perform
     return current and not _ended(source, as_of) and not _later(_start(drug), as_of)
 
 

@@ -30,9 +30,7 @@ def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) ->
     return found
 
 
-def with_codes(
-    query: Query, key: str, facts: Mapping[str, FactDefinition], codes: Mapping[str, tuple[str, ...]]
-) -> str:
+def with_codes(query: Query, key: str, facts: Mapping[str, FactDefinition], codes: Mapping[str, tuple[str, ...]]) -> str:
     """A template with `{codes}` filled: the bare codes of the concepts that its facts ask for.
 
     Bare, as long system-and-code tokens would make an address that breaks; the reader checks the system itself.
@@ -61,9 +59,7 @@ def fill_template(template: str, patient_id: str, encounter_id: str | None) -> s
 
 def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
     """The chart of `context.patientId`. Raises RequestError 412 naming each mandatory query that has no data."""
-    readings = {
-        key: read_section(request.prefetch[key], f"prefetch.{key}") for key in queries if key in request.prefetch
-    }
+    readings = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in queries if key in request.prefetch}
     found = [pair for reading in readings.values() for pair in reading.resources]
     patient = _patient(found, request.patient_id)
     sorter = _Sorter(request.patient_id, found)

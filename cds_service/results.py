@@ -70,9 +70,7 @@ def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
 def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
     """Does the newest Observation of the first value set answer with a code of the second? No answer is no answer."""
     asked, wanted = definition.value_sets
-    reported = [
-        item.observation for item in view.measured.get(asked, ()) if token(item.observation.status) in _REPORTED
-    ]
+    reported = [item.observation for item in view.measured.get(asked, ()) if token(item.observation.status) in _REPORTED]
     dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= view.as_of]
     if not dated:
         looked = presence(name, [], view, definition.queries, [asked])

@@ -50,9 +50,7 @@ class Shell:
             await outcome(error)(scope, receive, send)
         except Exception as error:
             log.exception("failed", path=_route(scope), error=type(error).__name__)
-            problem = Problem(
-                "service", "failed to answer; the log of the service says where", "report it to its maintainers"
-            )
+            problem = Problem("service", "failed to answer; the log of the service says where", "report it to its maintainers")
             await outcome(RequestError(500, "internal-error", "exception", [problem]))(scope, receive, send)
 
     def _refuse_declared(self, scope: Scope) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
-from cds_service.r4 import Quantity
 from cds_service.model import Interval
+from cds_service.r4 import Quantity
 
 UCUM = "http://unitsofmeasure.org"
 _DIGITS = 34

@@ -26,7 +26,6 @@ from cds_service.r4 import (
     words,
 )
 
-
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
 
 
@@ -117,9 +116,7 @@ class View:
             return None
         reference = (given.reference or "").strip()
         medication = (
-            contained_medication(source.contained, reference)
-            if reference.startswith("#")
-            else self.chart.medication(reference)
+            contained_medication(source.contained, reference) if reference.startswith("#") else self.chart.medication(reference)
         )
         if medication and medication.code:
             return medication.code
@@ -163,9 +160,7 @@ def reference_to(resource: Resource) -> str:
     return f"{type(resource).__name__}/{resource.id}" if resource.id else type(resource).__name__
 
 
-def presence(
-    name: str, evidence: Sequence[Evidence], view: View, queries: Sequence[str], concepts: Iterable[str]
-) -> Fact:
+def presence(name: str, evidence: Sequence[Evidence], view: View, queries: Sequence[str], concepts: Iterable[str]) -> Fact:
     """True where something was found. False only where all was looked at, all could be read, and nothing was there."""
     if evidence:
         return known(name, True, evidence)

@@ -1,4 +1,7 @@
-"""Card texts filled from facts: `{potassium.value}` becomes `3.1 mmol/L`. Widths are bounded, so that a summary's length can be proved."""
+"""Card texts filled from facts: `{potassium.value}` becomes `3.1 mmol/L`.
+
+Widths are bounded, so that the length of a summary can be proved.
+"""
 
 from __future__ import annotations
 
@@ -102,9 +105,7 @@ def _named(item: Evidence, as_of: date) -> str:
 
 
 def _short(evidence: Sequence[Evidence], as_of: date) -> str:
-    return listed(
-        list(dict.fromkeys(clip(plain(item.short or item.name), 20) for item in evidence)), 2, "and {count} more"
-    )
+    return listed(list(dict.fromkeys(clip(plain(item.short or item.name), 20) for item in evidence)), 2, "and {count} more")
 
 
 PARTS: Mapping[str, Callable[[Sequence[Evidence], date], str]] = {

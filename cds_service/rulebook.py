@@ -1,0 +1,274 @@
+"""House rules about rules, their cases and their cards: one small function each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+
+from cds_service.cases import CasesFile, Observed, fits, observe, read_cases, surviving, values_of
+from cds_service.errors import Problem
+from cds_service.formats import RuleFile
+from cds_service.hooks import SUMMARY_LIMIT
+from cds_service.knowledge import CardText, Knowledge, Reader, Rule
+from cds_service.model import Outcome
+from cds_service.mutants import numbers
+from cds_service.wording import ORDERS, PARTS, PLACEHOLDER, longest
+
+Problems = Iterator[Problem]
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_STATUSES = ("draft", "trial", "active", "retired")
+_JURISDICTIONS = ("us", "uk")
+_NEEDED = (Outcome.FIRES, Outcome.SILENT, Outcome.UNKNOWN)
+_MARKUP = re.compile(r"<[a-zA-Z/]|://|\|.*\||^#|```")
+_MANY = "99"
+
+
+def a_rule_is_named_as_its_file(knowledge: Knowledge) -> Problems:
+    for rule in knowledge.rules:
+        if rule.id != Path(rule.place).stem:
+            yield Problem(rule.place, f"id is {rule.id!r}", "name it as its file")
+    seen: dict[str, str] = {}
+    for rule in knowledge.rules:
+        if rule.id in seen:
+            yield Problem(rule.place, f"id {rule.id!r} is also in {seen[rule.id]}", "give each rule its own id")
+        seen[rule.id] = rule.place
+
+
+def rule_cases_and_card_stand_together(knowledge: Knowledge) -> Problems:
+    reader = Reader(knowledge.root)
+    rules = {(rule.topic, Path(rule.place).stem) for rule in knowledge.rules}
+    cases = {
+        (path.split("/")[-2], path.split("/")[-1].removesuffix(".cases.json"))
+        for path in reader.names("logic/rules/*/*.cases.json")
+    }
+    cards = {(path.split("/")[-2], Path(path).stem) for path in reader.names("cards/*/*.json")}
+    for kind, found, place in (("cases", cases, "logic/rules/{}/{}.cases.json"), ("card", cards, "cards/{}/{}.json")):
+        for topic, name in sorted(rules - found):
+            yield Problem(place.format(topic, name), f"is missing: the rule has no {kind}", "write it; `new` writes all three")
+        for topic, name in sorted(found - rules):
+            yield Problem(place.format(topic, name), "belongs to no rule", "remove it, or write its rule")
+    for card in knowledge.cards.values():
+        if card.file.rule != Path(card.place).stem:
+            yield Problem(card.place, f"rule is {card.file.rule!r}", "name the rule as the file")
+
+
+def a_rule_has_its_members_in_order(knowledge: Knowledge) -> Problems:
+    wanted = list(RuleFile.__struct_fields__)
+    for rule in knowledge.rules:
+        given = list(json.loads((knowledge.root / rule.place).read_bytes()))
+        if given != wanted:
+            yield Problem(rule.place, f"members stand in the order {', '.join(given)}", f"order them: {', '.join(wanted)}")
+
+
+def a_rule_says_what_it_must(knowledge: Knowledge) -> Problems:
+    groups = {group.id for group in knowledge.groups}
+    hooks = {service.hook for service in knowledge.services.values()}
+    for rule in knowledge.rules:
+        file = rule.file
+        wrong = {
+            f"version {file.version!r}": not _VERSION.fullmatch(file.version),
+            f"status {file.status!r}": file.status not in _STATUSES,
+            f"hooks {list(file.hooks)}": not file.hooks or not set(file.hooks) <= hooks,
+            f"jurisdiction {list(file.jurisdiction)}": not file.jurisdiction
+            or not set(file.jurisdiction) <= set(_JURISDICTIONS),
+            f"group {file.group!r}": file.group not in groups,
+            f"review_by {file.review_by!r}": not _is_date(file.review_by),
+            "no title": not file.title.strip(),
+            "no why": not file.why.strip(),
+            "no may_mislead_when": not file.may_mislead_when.strip(),
+            "no evidence": not file.evidence,
+            "TODO left": "TODO" in file.title + file.why + file.may_mislead_when,
+        }
+        for what, is_wrong in wrong.items():
+            if is_wrong:
+                yield Problem(rule.place, what, "see CONTRIBUTING.md, A rule")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def every_rule_belongs_to_a_service(knowledge: Knowledge) -> Problems:
+    topics = {topic for service in knowledge.services.values() for topic in service.topics}
+    for rule in knowledge.rules:
+        if rule.topic not in topics:
+            yield Problem(rule.place, f"topic {rule.topic!r} is in no service", "name it in logic/services.json")
+    for topic in sorted(topics - {rule.topic for rule in knowledge.rules}):
+        yield Problem("logic/services.json", f"topic {topic!r} has no rules", "remove it, or write one")
+
+
+def evidence_is_cited_and_exists(knowledge: Knowledge) -> Problems:
+    """Every statement that can be decided is cited by a rule, or named in `uncited.json` with the reason."""
+    cited = {name for rule in knowledge.rules for name in rule.file.evidence}
+    for rule in knowledge.rules:
+        for name in rule.file.evidence:
+            if name not in knowledge.evidence:
+                yield Problem(rule.place, f"evidence {name!r} does not exist", "see logic/evidence.json")
+    decidable = {name for name, item in knowledge.evidence.items() if item.use in ("record", "history")}
+    for name in sorted(decidable - cited - set(knowledge.uncited)):
+        yield Problem("logic/evidence.json", f"{name} is cited by no rule", "cite it, or say why not in logic/uncited.json")
+    for name in sorted(set(knowledge.uncited) & cited):
+        yield Problem("logic/uncited.json", f"{name} is cited by a rule now", "remove it here")
+    for name in sorted(set(knowledge.uncited) - set(knowledge.evidence)):
+        yield Problem("logic/uncited.json", f"{name} does not exist", "see logic/evidence.json")
+
+
+def sources_exist_and_are_used(knowledge: Knowledge) -> Problems:
+    used = {name for rule in knowledge.rules for name in rule.file.sources}
+    used |= {item.source for lab in knowledge.labs.values() for item in lab.ranges.values()}
+    for name in sorted(used - set(knowledge.sources)):
+        yield Problem("logic/sources.json", f"source {name!r} does not exist", "write it, with publisher and address")
+    for name, source in knowledge.sources.items():
+        if name not in used and not source.cites:
+            yield Problem("logic/sources.json", f"{name} is used by nothing", "remove it, or cite it")
+        if not source.url.startswith("https://"):
+            yield Problem("logic/sources.json", f"{name} has the address {source.url!r}", "give an https address")
+
+
+def _each_cases(knowledge: Knowledge) -> Iterator[tuple[Rule, CasesFile]]:
+    reader = Reader(knowledge.root)
+    for rule in knowledge.rules:
+        file = read_cases(reader, rule) if (knowledge.root / _cases_of(rule)).is_file() else None
+        if file:
+            yield rule, file
+
+
+def _cases_of(rule: Rule) -> str:
+    return rule.place.removesuffix(".json") + ".cases.json"
+
+
+def cases_can_be_read(knowledge: Knowledge) -> Problems:
+    reader = Reader(knowledge.root)
+    for rule in knowledge.rules:
+        if (knowledge.root / _cases_of(rule)).is_file():
+            read_cases(reader, rule)
+    yield from reader.problems
+
+
+def cases_give_what_their_facts_can_be(knowledge: Knowledge) -> Problems:
+    for rule, file in _each_cases(knowledge):
+        for where, given in [("baseline", file.baseline), *((row.says, row.given) for row in file.cases)]:
+            for name, value in given.items():
+                if name not in rule.facts:
+                    yield Problem(_cases_of(rule), f"{where}: {name!r} is no fact of the rule", "mend the name")
+                elif not fits(value, knowledge.types[name]):
+                    yield Problem(_cases_of(rule), f"{where}: {name} cannot be {value!r}", "give a value of its type")
+        says = [row.says for row in file.cases]
+        for name in sorted({name for name in says if says.count(name) > 1}):
+            yield Problem(_cases_of(rule), f"{name!r} stands twice", "give each row its own sentence")
+
+
+def cases_come_out_as_expected(knowledge: Knowledge) -> Problems:
+    for rule, file in _each_cases(knowledge):
+        for row in file.cases:
+            seen = observe(rule, values_of(file, row))
+            if not seen.agrees(row):
+                yield Problem(
+                    _cases_of(rule),
+                    f"{row.says!r} gives {_say(seen)}",
+                    f"expected {row.expect}: mend the rule or the row",
+                )
+
+
+def _say(seen: Observed) -> str:
+    orders = f", suggests {list(seen.suggests)}, recommends {list(seen.recommends)}" if seen.suggests else ""
+    return seen.outcome + orders
+
+
+def cases_show_every_outcome(knowledge: Knowledge) -> Problems:
+    for rule, file in _each_cases(knowledge):
+        for outcome in _NEEDED:
+            if outcome.value not in {row.expect for row in file.cases}:
+                yield Problem(_cases_of(rule), f"no row is {outcome.value}", "write one")
+
+
+def cases_stand_on_every_boundary(knowledge: Knowledge) -> Problems:
+    for rule, file in _each_cases(knowledge):
+        given = chain(file.baseline.values(), *(row.given.values() for row in file.cases))
+        stood_on = {Decimal(value) for value in given if isinstance(value, (int, Decimal)) and not isinstance(value, bool)}
+        compared = chain(numbers(rule.applies_when.source), numbers(rule.fires_when.source))
+        for number in sorted({Decimal(number) for number in compared} - stood_on):
+            yield Problem(_cases_of(rule), f"no row stands exactly on {number}", "write one at it and one just outside")
+
+
+def cases_kill_every_mutant(knowledge: Knowledge) -> Problems:
+    for rule, file in _each_cases(knowledge):
+        for place in surviving(rule, file, knowledge):
+            yield Problem(_cases_of(rule), f"no row notices {place}", "write the row that would, or simplify the rule")
+
+
+def placeholders_are_facts_of_the_rule(knowledge: Knowledge) -> Problems:
+    for rule, card in _each_card(knowledge):
+        for text in (card.file.headline, *(line.say for line in card.file.lines)):
+            for name, part in PLACEHOLDER.findall(text):
+                yield from _placeholder(rule, card, name, part)
+
+
+def _placeholder(rule: Rule, card: CardText, name: str, part: str) -> Problems:
+    if not part:
+        if name != ORDERS or not rule.orders:
+            yield Problem(card.place, f"placeholder {{{name}}}", "write {fact.part}; {orders} only where the rule has orders")
+    elif part not in PARTS:
+        yield Problem(card.place, f"placeholder {{{name}.{part}}}", f"use one of {', '.join(PARTS)}")
+    elif name not in rule.facts | card.facts:
+        yield Problem(card.place, f"{name!r} is no fact of the rule", "use a fact that the rule or the line decides on")
+
+
+def _each_card(knowledge: Knowledge) -> Iterator[tuple[Rule, CardText]]:
+    for rule in knowledge.rules:
+        if rule.id in knowledge.cards:
+            yield rule, knowledge.cards[rule.id]
+
+
+def the_longest_summary_fits(knowledge: Knowledge) -> Problems:
+    groups = {group.id: group for group in knowledge.groups}
+    titles = max((len(order.title) for order in knowledge.orders.values()), default=0)
+    for rule, card in _each_card(knowledge):
+        group = groups.get(rule.file.group)
+        if group is None:
+            continue
+        headline = titles if card.file.headline == f"{{{ORDERS}}}" else longest(card.file.headline)
+        more = len(" " + group.more.format(count=_MANY)) if group.merge else 0
+        length = len(group.summary.replace("{headlines}", "")) + headline + more
+        if length > SUMMARY_LIMIT:
+            yield Problem(
+                card.place, f"its summary may take {length} characters", f"shorten the headline to fit {SUMMARY_LIMIT}"
+            )
+
+
+def card_texts_are_plain(knowledge: Knowledge) -> Problems:
+    for _, card in _each_card(knowledge):
+        if not card.file.lines:
+            yield Problem(card.place, "has no lines", "say why the card appears")
+        for text in (card.file.headline, *(line.say for line in card.file.lines)):
+            if not text.strip() or "TODO" in text or _MARKUP.search(text):
+                yield Problem(card.place, f"{text[:50]!r}", "write plain words: no markup, link, table or TODO")
+
+
+RULEBOOK = (
+    a_rule_is_named_as_its_file,
+    rule_cases_and_card_stand_together,
+    a_rule_has_its_members_in_order,
+    a_rule_says_what_it_must,
+    every_rule_belongs_to_a_service,
+    evidence_is_cited_and_exists,
+    sources_exist_and_are_used,
+    cases_can_be_read,
+    cases_give_what_their_facts_can_be,
+    cases_come_out_as_expected,
+    cases_show_every_outcome,
+    cases_stand_on_every_boundary,
+    cases_kill_every_mutant,
+    placeholders_are_facts_of_the_rule,
+    the_longest_summary_fits,
+    card_texts_are_plain,
+)
