@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from datetime import date, timedelta
+from decimal import Decimal
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def write_rule(root: Path, knowledge: Knowledge, name: str, condition: str) -> l
         raise KnowledgeError([Problem(name, "is no TOPIC/RULE", "use small letters, digits and hyphens: results/low-iron")])
     topic, rule_id = name.split("/")
     logic = emit(condition)
-    expression = compile_rule(logic, knowledge.types, "--when")
+    expression = compile_rule(json.loads(json.dumps(logic), parse_float=Decimal), knowledge.types, "--when")
     paths = [
         f"logic/rules/{topic}/{rule_id}.json",
         f"logic/rules/{topic}/{rule_id}.cases.json",

@@ -191,10 +191,19 @@ class TypeCheck:
         self.expect(given[0], LIST, f"{place}[0]")
         if self._element:
             return self._refuse(place, "stands inside another list", "write it flat")
-        self._element = _element_of(given[0])
+        self._element = self._element_of(given[0])
         self.expect(given[1], BOOLEAN, f"{place}[1]")
         self._element = None
         return BOOLEAN
+
+    def _element_of(self, node: Any) -> FactType:
+        """What a list holds: words where it is of words, or declares them, else numbers."""
+        if isinstance(node, list):
+            return STRING if any(isinstance(item, str) for item in node) else NUMBER
+        declared = self._declared.get(str(operands(node["var"])[0])) if _is(node, "var") else None
+        if declared is not None:
+            return FactType("string", declared.values) if declared.values else NUMBER
+        return STRING
 
     def absent(self, operator: str, given: list[Any], place: str) -> FactType | None:
         if not self._allow_missing:
@@ -210,8 +219,8 @@ class TypeCheck:
         return None
 
 
-def _element_of(node: object) -> FactType:
-    return NUMBER if isinstance(node, list) and node and not isinstance(node[0], str) else STRING
+def _is(node: Any, operator: str) -> bool:
+    return isinstance(node, dict) and operator in node
 
 
 def _name(node: object) -> str:

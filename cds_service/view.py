@@ -103,7 +103,7 @@ class View:
             matches = terminology.matches(concept) if coded else terminology.named(_all_words(concept))
             for match in matches:
                 found[match.concept].append(Drug(source, concept, match.name))
-            if not coded and not words(concept):
+            if not coded and not _all_words(concept).strip(" |"):
                 unidentified.append(Drug(source, concept, ""))
         return found, unidentified
 

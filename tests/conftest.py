@@ -1,0 +1,23 @@
+"""What many tests share: the shipped knowledge, read once, and a service over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cds_service.knowledge import Knowledge, load_knowledge
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def knowledge() -> Knowledge:
+    return load_knowledge(ROOT)
+
+
+@pytest.fixture(scope="session")
+def conductor(knowledge: Knowledge) -> Conductor:
+    return Conductor(knowledge, Settings(), {})
