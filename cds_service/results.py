@@ -175,7 +175,8 @@ def _say_range(item: ReferenceRange, measured: Measured) -> str:
     low = units.say_number(item.low.value) if item.low and item.low.value is not None else ""
     high = units.say_number(item.high.value) if item.high and item.high.value is not None else ""
     given = next((limit for limit in (item.low, item.high, measured.part.value_quantity) if limit and limit.unit), None)
-    unit = f" {given.unit}" if given and given.unit and given.unit not in ("1", "{ratio}") else ""
+    shown = (given.unit or "").replace("[", "").replace("]", "") if given else ""
+    unit = f" {shown}" if shown not in ("", "1", "{ratio}") else ""
     if low and high:
         return f"{low} to {high}{unit}"
     return f"at least {low}{unit}" if low else f"at most {high}{unit}"

@@ -84,7 +84,7 @@ def say(quantity: Quantity) -> str:
     value = quantity.value
     if value is None or not value.is_finite():
         return "no value"
-    unit = (quantity.unit or quantity.code or "").strip()
+    unit = (quantity.unit or quantity.code or "").replace("[", "").replace("]", "").strip()
     shown = say_number(value)
     comparator = (quantity.comparator or "").strip()
     return f"{comparator}{shown}" + (f" {unit}" if unit and unit not in ("1", "{ratio}") else "")

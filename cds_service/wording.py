@@ -18,16 +18,17 @@ MOST_NAMED = 3
 
 # The most characters that each part may take. `check` adds them up for the longest possible summary.
 WIDTHS: Mapping[str, int] = {
+    "name": 40,
     "value": 20,
     "date": 11,
-    "range": 48,
+    "range": 180,
     "note": 120,
     "names": 160,
     "short": 52,
     "orders": 100,
 }
 
-_UNSAFE = re.compile(r"[<>`*_|\\#~\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e]+")
+_UNSAFE = re.compile(r"<(?=[a-zA-Z/!?])|[`*_|\\#~\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e]+")
 _SPACES = re.compile(r"\s+")
 
 
@@ -77,6 +78,10 @@ def fit(template: str, items: Sequence[str], joiner: str, more: str, limit: int)
     raise ValueError("a headline is too long for its summary")  # `check` proves that it cannot be
 
 
+def _name(evidence: Sequence[Evidence], as_of: date) -> str:
+    return plain(evidence[0].name) if evidence else ""
+
+
 def _value(evidence: Sequence[Evidence], as_of: date) -> str:
     return plain(evidence[0].value) if evidence else ""
 
@@ -86,7 +91,8 @@ def _date(evidence: Sequence[Evidence], as_of: date) -> str:
 
 
 def _range(evidence: Sequence[Evidence], as_of: date) -> str:
-    return plain(evidence[0].range) if evidence else ""
+    """Whose range, and which: `laboratory's range 3.5 to 5.1 mmol/L`."""
+    return plain(f"{evidence[0].note} {evidence[0].range}") if evidence else ""
 
 
 def _note(evidence: Sequence[Evidence], as_of: date) -> str:
@@ -109,6 +115,7 @@ def _short(evidence: Sequence[Evidence], as_of: date) -> str:
 
 
 PARTS: Mapping[str, Callable[[Sequence[Evidence], date], str]] = {
+    "name": _name,
     "value": _value,
     "date": _date,
     "range": _range,
