@@ -19,10 +19,10 @@ from starlette.responses import Response
 
 from cds_service import __version__
 from cds_service.approvals import read_approvals
+from cds_service.checks import load_checked
 from cds_service.errors import Mendable, Problem, RequestError
 from cds_service.feedback import read_feedback
 from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request
-from cds_service.knowledge import load_knowledge
 from cds_service.log import configure, log
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings, read_settings
@@ -48,7 +48,7 @@ def create_app() -> FastAPI:
 
 def prepare(settings: Settings) -> Conductor:
     """Knowledge and approvals read and checked. Raises KnowledgeError or SettingsError."""
-    return Conductor(load_knowledge(settings.knowledge), settings, read_approvals(settings.approvals))
+    return Conductor(load_checked(settings.knowledge), settings, read_approvals(settings.approvals))
 
 
 def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
@@ -109,7 +109,8 @@ class Door:
         # Measured: with the default thresholds, full collections make the slowest requests of a busy worker.
         gc.set_threshold(50_000, 20, 50)
         yield
-        opening.cancel()
+        # Cancelled half-way, the driver's thread would never be told to stop.
+        await asyncio.gather(opening, return_exceptions=True)
         await self.store.close()
 
     async def discover(self, request: Request) -> Response:
@@ -170,8 +171,8 @@ class Door:
         if given is None or not self._may_set_as_of(request):
             return date.today()
         try:
-            return date.fromisoformat(str(given))
-        except ValueError:
+            return date.fromisoformat(given)  # type: ignore[arg-type]  # what is no string is refused below
+        except (TypeError, ValueError):
             problem = Problem(f"extension.{AS_OF}", "is no date", "send YYYY-MM-DD")
             raise RequestError(400, "invalid-request", "value", [problem]) from None
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cds_service.cast import read_bundle
-from cds_service.codebook import CODEBOOK, fingerprints
+from cds_service.codebook import CODEBOOK, facts_name_what_exists, fingerprints, orders_make_valid_requests
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.knowledge import Knowledge, load_knowledge
-from cds_service.rulebook import RULEBOOK
+from cds_service.rulebook import RULEBOOK, cases_kill_every_mutant
+
+HouseRule = Callable[[Knowledge], Iterator[Problem]]
 
 HOUSE_RULES = (*RULEBOOK, *CODEBOOK)
-_FIRST_ASKED = CODEBOOK[:1]
+
+# Not asked again at every start: what costs time or imports, and can only change with the files.
+_SLOW = (cases_kill_every_mutant, orders_make_valid_requests)
 
 
 def check(root: Path) -> list[Problem]:
@@ -22,14 +26,21 @@ def check(root: Path) -> list[Problem]:
         knowledge = load_knowledge(root)
     except KnowledgeError as error:
         return sorted(error.problems)
+    return sorted(set(_ask(knowledge, HOUSE_RULES)))
+
+
+def load_checked(root: Path) -> Knowledge:
+    """The knowledge under `root`, fit to be served. Raises KnowledgeError with every problem found."""
+    knowledge = load_knowledge(root)
+    problems = sorted(set(_ask(knowledge, [rule for rule in HOUSE_RULES if rule not in _SLOW])))
+    if problems:
+        raise KnowledgeError(problems)
+    return knowledge
+
+
+def _ask(knowledge: Knowledge, rules: Sequence[HouseRule]) -> list[Problem]:
     # Where a fact names what does not exist, the other rules could only stumble over it.
-    broken = [problem for ask in _FIRST_ASKED for problem in ask(knowledge)]
-    return sorted(set(broken or _ask_all(knowledge)))
-
-
-def _ask_all(knowledge: Knowledge) -> Iterator[Problem]:
-    for ask in HOUSE_RULES:
-        yield from ask(knowledge)
+    return list(facts_name_what_exists(knowledge)) or [problem for rule in rules for problem in rule(knowledge)]
 
 
 def lock(root: Path) -> int:

@@ -12,7 +12,7 @@ import typer
 
 from cds_service import __version__
 from cds_service.approvals import read_approvals
-from cds_service.cast import Person, as_request, exported, fixtures_of, read_bundle, read_cast
+from cds_service.cast import Person, as_request, exported, fixtures_of, patient_file, read_bundle, read_cast
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.hooks import read_request
 from cds_service.knowledge import Knowledge, load_knowledge
@@ -120,7 +120,7 @@ def lock() -> None:
 
 @app.command()
 def new(
-    rule: Annotated[str, typer.Argument(help="TOPIC/RULE, such as results/low-potassium.")],
+    rule: Annotated[str, typer.Argument(help="TOPIC/RULE, such as results/my-rule.")],
     when: Annotated[str, typer.Option("--when", help='A condition over facts, such as "age_years >= 65 and taking_diuretic".')],
 ) -> None:
     """Write a rule, its cases and its card. Example: cds-service new results/very-old --when "age_years >= 90" """
@@ -133,20 +133,26 @@ def new(
 
 
 @app.command()
-def catalogue(
-    check_only: Annotated[bool, typer.Option("--check", help="Only compare logic/CATALOGUE.md with the rules.")] = False,
-) -> None:
-    """Write logic/CATALOGUE.md: every rule in plain words. Example: cds-service catalogue --check"""
+def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only compare; write nothing.")] = False) -> None:
+    """Write logic/CATALOGUE.md, every rule in plain words, and docs/card.svg. Example: cds-service catalogue --check"""
     from cds_service import catalogue as writer
+    from cds_service import picture
 
     settings = read_settings()
-    text = writer.write_catalogue(load_knowledge(settings.knowledge))
-    path = settings.knowledge / "logic" / "CATALOGUE.md"
-    if not check_only:
-        path.write_text(text)
-        typer.echo(f"wrote {path.name}")
-    elif not path.is_file() or path.read_text() != text:
-        _report((Problem("logic/CATALOGUE.md", "is not what the rules say", "run: cds-service catalogue"),))
+    knowledge = load_knowledge(settings.knowledge)
+    person = read_cast(fixtures_of(settings.knowledge))[0]
+    answered = _answer(patient_file(fixtures_of(settings.knowledge), person), None, None)[0]
+    written = {"logic/CATALOGUE.md": writer.write_catalogue(knowledge), "docs/card.svg": picture.draw(answered.cards[:3])}
+    stale = []
+    for name, text in written.items():
+        path = settings.knowledge / name
+        if check_only and (not path.is_file() or path.read_text(encoding="utf-8") != text):
+            stale.append(Problem(name, "is not what the rules say", "run: cds-service catalogue"))
+        if not check_only:
+            path.write_text(text, encoding="utf-8")
+            typer.echo(f"wrote {name}")
+    if stale:
+        _report(tuple(stale))
 
 
 @fixtures.command("list")
@@ -203,3 +209,7 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise SettingsError([Problem("--as-of", f"{text!r} is no date", "give YYYY-MM-DD, or today")]) from None
+
+
+if __name__ == "__main__":
+    main()

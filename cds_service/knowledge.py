@@ -323,6 +323,9 @@ def _read_card(reader: Reader, path: str, types: FactTypes) -> CardText | None:
     file = reader.read(path, CardFile)
     if file is None:
         return None
+    if file.rule != Path(path).stem:
+        reader.report(path, f"rule is {file.rule!r}", "name the rule as the file")
+        return None
     lines = [
         (reader.logic(line.when, types, f"{path} lines[{at}].when", allow_missing=True), line.say)
         for at, line in enumerate(file.lines)

@@ -53,9 +53,6 @@ def rule_cases_and_card_stand_together(knowledge: Knowledge) -> Problems:
             yield Problem(place.format(topic, name), f"is missing: the rule has no {kind}", "write it; `new` writes all three")
         for topic, name in sorted(found - rules):
             yield Problem(place.format(topic, name), "belongs to no rule", "remove it, or write its rule")
-    for card in knowledge.cards.values():
-        if card.file.rule != Path(card.place).stem:
-            yield Problem(card.place, f"rule is {card.file.rule!r}", "name the rule as the file")
 
 
 def a_rule_has_its_members_in_order(knowledge: Knowledge) -> Problems:

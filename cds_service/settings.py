@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     workup_without_reason: bool = True
     serve: Literal["drafts", "approved"] = "drafts"
     approvals: Path | None = None
-    strict: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("cors_origins", mode="before")

@@ -91,7 +91,9 @@ def test_between_them_every_rule_fires_and_stays_silent(knowledge: Knowledge) ->
     for person in CAST:
         for finding in answered(person).findings:
             seen[finding.rule_id].add(finding.outcome.value)
-    assert {name: sorted({"fires", "silent"} - outcomes) for name, outcomes in seen.items() if not {"fires", "silent"} <= outcomes} == {}
+    assert {
+        name: sorted({"fires", "silent"} - outcomes) for name, outcomes in seen.items() if not {"fires", "silent"} <= outcomes
+    } == {}
 
 
 def test_between_them_they_are_of_both_countries_and_carry_the_quirks() -> None:

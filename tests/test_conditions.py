@@ -103,7 +103,11 @@ def test_uk_icd_10_has_no_better_code_so_cramp_and_spasm_counts_there(knowledge:
 
 @pytest.mark.parametrize(
     ("site", "expected"),
-    [(concept(text="Left calf"), True), (concept("53120007", SNOMED, text="Upper limb"), False), (concept("61685007", SNOMED), UNKNOWN)],
+    [
+        (concept(text="Left calf"), True),
+        (concept("53120007", SNOMED, text="Upper limb"), False),
+        (concept("61685007", SNOMED), UNKNOWN),
+    ],
 )
 def test_a_body_site_places_a_cramp_and_one_without_words_leaves_it_open(
     knowledge: Knowledge, site: Any, expected: Any
@@ -253,7 +257,12 @@ def test_age_is_exact_or_an_interval_or_unknown(knowledge: Knowledge, birth: str
 
 @pytest.mark.parametrize(
     ("members", "expected"),
-    [({}, False), ({"deceasedBoolean": False}, False), ({"deceasedBoolean": True}, True), ({"deceasedDateTime": "2026-01"}, True)],
+    [
+        ({}, False),
+        ({"deceasedBoolean": False}, False),
+        ({"deceasedBoolean": True}, True),
+        ({"deceasedDateTime": "2026-01"}, True),
+    ],
 )
 def test_a_death_is_read_from_either_member(knowledge: Knowledge, members: dict[str, Any], expected: bool) -> None:
     assert fact_of(knowledge, "deceased", patient=patient(**members)).value is expected

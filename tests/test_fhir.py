@@ -59,7 +59,15 @@ def test_a_bundle_of_any_type_is_read(knowledge: Knowledge, kind: str | None) ->
         {"resourceType": "Bundle", "entry": [{}, None, {"resource": None}, {"fullUrl": "urn:uuid:1", "resource": LOW}]},
         {"resourceType": "Bundle", "entry": [{"resource": LOW | {"unheard": {"of": [1, None]}}}]},
     ],
-    ids=["a bare resource", "other types", "an unknown type", "a warning", "total and self link", "empty entries", "more members"],
+    ids=[
+        "a bare resource",
+        "other types",
+        "an unknown type",
+        "a warning",
+        "total and self link",
+        "empty entries",
+        "more members",
+    ],
 )
 def test_a_result_is_found_in_every_shape_of_answer(knowledge: Knowledge, section: Any) -> None:
     assert potassium(knowledge, section).value == "low"
@@ -78,7 +86,17 @@ def test_a_result_is_found_in_every_shape_of_answer(knowledge: Knowledge, sectio
         (bundle() | {"link": [{"relation": "next", "url": "https://ehr.example/next"}]}, State.INCOMPLETE),
         ({"resourceType": "Bundle", "entry": "nonsense"}, State.UNUSABLE),
     ],
-    ids=["null", "empty", "no entry", "outcome warning", "outcome error", "only an error", "error among", "next page", "broken"],
+    ids=[
+        "null",
+        "empty",
+        "no entry",
+        "outcome warning",
+        "outcome error",
+        "only an error",
+        "error among",
+        "next page",
+        "broken",
+    ],
 )
 def test_how_far_was_looked_is_told_apart(knowledge: Knowledge, section: Any, state: State) -> None:
     fact = fact_of(knowledge, "potassium_measured", electrolytes=section)
@@ -127,7 +145,9 @@ def test_what_is_no_resource_poisons_absences_and_breaks_nothing(knowledge: Know
 
 
 def test_deep_nesting_inside_a_resource_is_damage_not_a_failure() -> None:
-    deep = '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Observation","code":' + "[" * 5000 + "]" * 5000 + "}}]}"
+    deep = (
+        '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Observation","code":' + "[" * 5000 + "]" * 5000 + "}}]}"
+    )
     reading = read_section(deep.encode(), "prefetch.x")
     assert reading.damaged or reading.incomplete
 
@@ -221,7 +241,12 @@ def test_the_order_of_arrival_changes_no_fact(knowledge: Knowledge) -> None:
         rng.shuffle(resources)
         keys = ["conditions", "electrolytes", "medicationRequests", "orders"]
         rng.shuffle(keys)
-        kinds = {"conditions": "Condition", "electrolytes": "Observation", "medicationRequests": "MedicationRequest", "orders": "ServiceRequest"}
+        kinds = {
+            "conditions": "Condition",
+            "electrolytes": "Observation",
+            "medicationRequests": "MedicationRequest",
+            "orders": "ServiceRequest",
+        }
         request = body()
         for key in keys:
             request["prefetch"].pop(key)

@@ -191,7 +191,6 @@ JSON = st.recursive(
 def test_any_json_compiles_or_is_refused_plainly(logic: Any) -> None:
     try:
         rule = compile_rule(logic, TYPES, "any", allow_missing=True)
-    except LogicError as error:
-        assert error.problems
-    else:
-        assert rule({}).value in (True, False, UNKNOWN)
+    except LogicError:
+        return
+    assert rule({}).value in (True, False, UNKNOWN)

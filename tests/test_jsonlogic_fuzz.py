@@ -86,8 +86,7 @@ def test_random_rules_agree_with_a_standard_engine_and_never_say_more_than_is_kn
         hidden = [name for name in rule.facts if rng.random() < 0.5]
         partial = rule({name: UNKNOWN if name in hidden else value for name, value in facts.items()})
         completions = {
-            rule(facts | dict(zip(hidden, values, strict=True))).value
-            for values in product(*(DOMAIN[name] for name in hidden))
+            rule(facts | dict(zip(hidden, values, strict=True))).value for values in product(*(DOMAIN[name] for name in hidden))
         }
         if partial.value is UNKNOWN:
             undecided += 1

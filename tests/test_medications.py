@@ -202,6 +202,8 @@ def test_an_entry_on_hold_says_so(knowledge: Knowledge) -> None:
 def test_a_drugs_start_is_compared_with_the_onset(
     knowledge: Knowledge, started: str | None, began: str | None, expected: Any
 ) -> None:
-    cramps = {key: value for key, value in LEG_CRAMPS.items() if key != "onsetDateTime"} | ({"onsetDateTime": began} if began else {})
+    cramps = {key: value for key, value in LEG_CRAMPS.items() if key != "onsetDateTime"} | (
+        {"onsetDateTime": began} if began else {}
+    )
     sections = {"medicationRequests": bundle(medication(FUROSEMIDE, authoredOn=started)), "conditions": bundle(cramps)}
     assert fact_of(knowledge, "diuretic_start_against_cramps", **sections).value == expected

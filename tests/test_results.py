@@ -25,7 +25,9 @@ NAMES = {
 }
 
 
-def quantity(value: Any, unit: str | None = None, code: str | None = None, system: str | None = UCUM, **members: Any) -> dict[str, Any]:
+def quantity(
+    value: Any, unit: str | None = None, code: str | None = None, system: str | None = UCUM, **members: Any
+) -> dict[str, Any]:
     found = {"value": value, "unit": unit, "code": code, "system": system if code else None} | members
     return {key: item for key, item in found.items() if item is not None}
 
@@ -125,7 +127,15 @@ def test_only_a_ratio_may_come_without_a_unit(knowledge: Knowledge) -> None:
 
 @pytest.mark.parametrize(
     ("comparator", "value", "expected"),
-    [("<", 3.0, "low"), ("<", 3.5, "low"), ("<", 4.0, UNKNOWN), (">", 5.0, "high"), (">", 4.0, UNKNOWN), (">=", 5.1, "high"), ("<=", 3.5, UNKNOWN)],
+    [
+        ("<", 3.0, "low"),
+        ("<", 3.5, "low"),
+        ("<", 4.0, UNKNOWN),
+        (">", 5.0, "high"),
+        (">", 4.0, UNKNOWN),
+        (">=", 5.1, "high"),
+        ("<=", 3.5, UNKNOWN),
+    ],
 )
 def test_a_comparator_decides_where_its_whole_interval_lies_on_one_side(
     knowledge: Knowledge, comparator: str, value: float, expected: Any
@@ -228,7 +238,18 @@ def test_the_time_of_a_result_is_found_in_all_its_members(knowledge: Knowledge, 
 
 @pytest.mark.parametrize(
     ("status", "counts"),
-    [("final", True), ("amended", True), ("corrected", True), ("final ", True), ("Final", True), ("preliminary", False), ("registered", False), ("cancelled", False), ("entered-in-error", False), ("unknown", False)],
+    [
+        ("final", True),
+        ("amended", True),
+        ("corrected", True),
+        ("final ", True),
+        ("Final", True),
+        ("preliminary", False),
+        ("registered", False),
+        ("cancelled", False),
+        ("entered-in-error", False),
+        ("unknown", False),
+    ],
 )
 def test_only_reported_results_count(knowledge: Knowledge, status: str, counts: bool) -> None:
     assert of(knowledge, observation(3.1, status=status), name="potassium_measured").value is counts
@@ -265,14 +286,17 @@ def test_serum_and_blood_potassium_are_read_side_by_side(knowledge: Knowledge, c
     assert of(knowledge, observation(3.1, code=code)).value == "low"
 
 
-@pytest.mark.parametrize(("analyte", "code"), [("calcium-total", "49765-1"), ("calcium-total", "17861-6"), ("creatinine", "38483-4"), ("creatinine", "2160-0")])
+@pytest.mark.parametrize(
+    ("analyte", "code"),
+    [("calcium-total", "49765-1"), ("calcium-total", "17861-6"), ("creatinine", "38483-4"), ("creatinine", "2160-0")],
+)
 def test_serum_and_blood_codes_stand_side_by_side(knowledge: Knowledge, analyte: str, code: str) -> None:
     assert code in knowledge.labs[analyte].loinc
 
 
 def test_a_uk_pathology_observable_is_read(knowledge: Knowledge) -> None:
     coded = concept("1000651000000109", SNOMED)
-    assert of(knowledge, observation(3.1, **{"code": coded}) | {"code": coded}).value == "low"
+    assert of(knowledge, observation(3.1, code=coded) | {"code": coded}).value == "low"
 
 
 def test_a_result_inside_a_panel_is_read_from_its_component(knowledge: Knowledge) -> None:
@@ -296,11 +320,18 @@ CALCIUM = {"value": 7.9, "unit": "mg/dL"}
         # 7.9 mg/dL is 1.97 mmol/L; with albumin 24 g/L it is 1.97 + 0.02 x 16 = 2.29, inside 2.2 to 2.6.
         ([observation(7.9, "mg/dL", "17861-6"), observation(2.4, "g/dL", "1751-7", id="alb")], "in-range", "computed"),
         ([observation(7.9, "mg/dL", "17861-6"), observation(4.0, "g/dL", "1751-7", id="alb")], "low", "computed"),
-        ([observation(7.9, "mg/dL", "17861-6"), observation(2.4, "g/dL", "1751-7", when="2026-11-11", id="alb")], "low", "not adjusted"),
+        (
+            [observation(7.9, "mg/dL", "17861-6"), observation(2.4, "g/dL", "1751-7", when="2026-11-11", id="alb")],
+            "low",
+            "not adjusted",
+        ),
         ([observation(7.9, "mg/dL", "17861-6")], "low", "not adjusted"),
         ([observation(7.9, "mg/dL", "17861-6"), observation(2.3, "mmol/L", "29265-6", id="adj")], "in-range", "adjusted"),
         (
-            [observation(7.9, "mg/dL", "17861-6"), observation(1.2, "mmol/L", "1995-0", id="ion", interpretation=[concept("N")])],
+            [
+                observation(7.9, "mg/dL", "17861-6"),
+                observation(1.2, "mmol/L", "1995-0", id="ion", interpretation=[concept("N")]),
+            ],
             "in-range",
             "ionised",
         ),

@@ -1,0 +1,201 @@
+"""CDS Hooks 2.0: each statement that binds a CDS Service, by its number in Inferno's list (set `cds-hooks_2.0`).
+
+Not held here, and why: 2 and 168 (TLS is the proxy's, see deploy/README.md); 61, 176, 199, 201, 203 (calls to a FHIR
+server and client authentication are not built yet: no call is made and no token is trusted); 89, 213 (bind clients
+and negotiations, not the wire); 211 (no card is updated by a second service).
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fhir.resources.R4B.servicerequest import ServiceRequest
+from starlette.testclient import TestClient
+
+from cds_service.app import AS_OF, build_app
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+from tests.people import SERVICE, body, bundle
+from tests.test_cast import CAST, request_of
+
+
+@pytest.fixture
+def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
+    settings = Settings(allow_as_of=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
+    with TestClient(build_app(settings, conductor)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def answers(client: TestClient) -> list[dict[str, Any]]:
+    """The answers to a call for each of the cast."""
+    bodies = [request_of(person) | {"extension": {AS_OF: person.as_of}} for person in CAST]
+    return [client.post(f"/cds-services/{SERVICE}", json=item).json() for item in bodies]
+
+
+@pytest.fixture
+def cards(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = [card for answer in answers for card in answer["cards"]]
+    assert len(found) > 50
+    return found
+
+
+def members(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{place}.{key}", value
+            yield from members(value, f"{place}.{key}")
+    elif isinstance(node, list):
+        for at, item in enumerate(node):
+            yield from members(item, f"{place}[{at}]")
+
+
+def test_everything_is_json(client: TestClient) -> None:
+    """cds-hooks_2.0 1"""
+    paths = [("GET", "/cds-services"), ("GET", "/nowhere"), ("POST", f"/cds-services/{SERVICE}")]
+    for method, path in paths:
+        answer = client.request(method, path, json=body())
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()
+
+
+def test_no_member_is_null_or_empty(client: TestClient, answers: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 3: but `cards` and `services` may be an empty list."""
+    discovery = client.get("/cds-services").json()
+    refusal = client.get("/nowhere").json()
+    for answer in [*answers, discovery, refusal]:
+        for place, value in members(answer):
+            assert value not in (None, "", {}), place
+            assert value != [] or place == ".cards", place
+
+
+def test_discovery_is_always_there_with_a_list_of_services(client: TestClient) -> None:
+    """cds-hooks_2.0 4, 5, 6, 13"""
+    answer = client.get("/cds-services")
+    assert answer.status_code == 200
+    assert isinstance(answer.json()["services"], list)
+
+
+def test_a_service_is_described_in_full(client: TestClient) -> None:
+    """cds-hooks_2.0 7, 9, 10, 16, 29, 36: and can be called at the address made of its id."""
+    (service,) = client.get("/cds-services").json()["services"]
+    assert service["hook"] == "patient-view"
+    assert service["version"] == "2.0.1"
+    assert service["id"] == SERVICE
+    assert all(isinstance(service[name], str) and service[name] for name in ("title", "description", "usageRequirements"))
+    assert {"patient", "conditions", "electrolytes"} <= set(service["prefetch"])
+    assert client.post(f"/cds-services/{service['id']}", json=body()).status_code == 200
+
+
+def test_prefetch_templates_hold_only_plain_tokens(client: TestClient) -> None:
+    """cds-hooks_2.0 55, 56, 57, 59: and no parameter twice, no _include, no chaining, below 1,800 characters."""
+    (service,) = client.get("/cds-services").json()["services"]
+    for key, template in service["prefetch"].items():
+        assert set(re.findall(r"{{(.*?)}}", template)) <= {"context.patientId", "context.encounterId"}, key
+        assert re.sub(r"{{.*?}}", "", template).count("{") == 0
+        names = [part.split("=")[0] for part in template.partition("?")[2].split("&") if part]
+        assert len(names) == len(set(names)), key
+        assert not any(":" in name or "." in name or name.startswith("_include") for name in names), key
+        assert len(template) < 1800
+
+
+def test_data_that_cannot_be_had_give_412(client: TestClient) -> None:
+    """cds-hooks_2.0 54"""
+    answer = client.post(f"/cds-services/{SERVICE}", json=body(without=("conditions",)))
+    assert answer.status_code == 412
+    assert "conditions" in answer.text
+
+
+def test_success_is_200_with_cards(client: TestClient) -> None:
+    """cds-hooks_2.0 74: also where there is nothing to say."""
+    quiet = client.post(f"/cds-services/{SERVICE}", json=body({"conditions": bundle()}))
+    assert (quiet.status_code, quiet.json()) == (200, {"cards": []})
+
+
+def test_no_system_actions_and_no_overrides_are_sent(answers: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 75, 98, 100, 136, 219: what is not sent breaks no rule about it."""
+    places = {place.rsplit(".", 1)[-1] for answer in answers for place, _ in members(answer)}
+    assert not places & {"systemActions", "overrideReasons", "extension", "icon", "appContext", "autolaunchable"}
+
+
+def test_each_card_has_its_own_uuid(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 80"""
+    uuids = [card["uuid"] for card in cards]
+    assert len(set(uuids)) == len(uuids)
+    assert all(uuid.UUID(item).version == 4 for item in uuids)
+
+
+def test_each_summary_is_one_short_line(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 83"""
+    assert all(isinstance(card["summary"], str) and 0 < len(card["summary"]) < 140 for card in cards)
+    assert not any("\n" in card["summary"] for card in cards)
+
+
+def test_each_detail_is_markdown_without_html(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 85"""
+    assert not any(re.search(r"<[a-zA-Z/!]|\]\(", card["detail"]) for card in cards)
+
+
+def test_each_indicator_is_of_the_three(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 87, 88"""
+    assert {card["indicator"] for card in cards} <= {"info", "warning", "critical"}
+
+
+def test_each_card_names_its_source(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 90, 105, 107, 111, 115, 216, 217, 218, 220"""
+    for card in cards:
+        source = card["source"]
+        assert isinstance(source["label"], str)
+        assert len(source["label"]) < 60
+        assert source["url"].startswith("https://")
+        assert re.fullmatch(r"[A-Za-z0-9]{1,100}", source["topic"]["code"])
+        assert isinstance(source["topic"]["system"], str)
+
+
+def test_suggestions_say_how_they_may_be_chosen(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 92, 93, 95, 96"""
+    assert any("suggestions" in card for card in cards)
+    for card in cards:
+        assert ("suggestions" in card) == ("selectionBehavior" in card)
+        assert card.get("selectionBehavior", "any") == "any"
+        assert isinstance(card.get("suggestions", []), list)
+
+
+def test_each_suggestion_is_one_action_that_creates_a_valid_resource(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 117, 119, 121, 124, 125, 127, 128, 130, 131: update and delete (132 to 135) are never sent."""
+    for suggestion in (item for card in cards for item in card.get("suggestions", ())):
+        assert isinstance(suggestion["label"], str)
+        assert uuid.UUID(suggestion["uuid"])
+        assert suggestion.get("isRecommended", True) is True
+        (action,) = suggestion["actions"]
+        assert action["type"] == "create"
+        assert isinstance(action["description"], str)
+        resource = ServiceRequest.model_validate(action["resource"])
+        assert (resource.status, resource.intent) == ("draft", "proposal")
+        assert "id" not in action["resource"]
+
+
+def test_no_links_are_sent_that_could_break_their_rules(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 103, 138, 139, 141, 142, 144, 147"""
+    assert not any("links" in card for card in cards)
+
+
+def test_browser_clients_get_cors(conductor: Conductor, tmp_path: Path) -> None:
+    """cds-hooks_2.0 208"""
+    origin = "https://sandbox.example"
+    settings = Settings(cors_origins=(origin,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
+    client = TestClient(build_app(settings, conductor))
+    assert client.get("/cds-services", headers={"Origin": origin}).headers["access-control-allow-origin"] == origin
+
+
+def test_extensions_that_nobody_agreed_on_are_ignored(client: TestClient) -> None:
+    """cds-hooks_2.0 214"""
+    for extension in ({"com.example.unheard": {"of": [1]}}, [], "text", None):
+        call = body() | {"extension": extension}
+        call["context"]["extension"] = extension
+        assert client.post(f"/cds-services/{SERVICE}", json=call).status_code == 200
