@@ -75,7 +75,7 @@ def in_set(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     return edit(SET, change)
 
 
-BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
+BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "another id": (put(RULE, id="low-k"), RULE, "id is 'low-k'"),
     "no cases": (lambda root: (root / CASES).unlink(), CASES, "missing"),
     "no card": (lambda root: (root / CARD).unlink(), CARD, "missing"),

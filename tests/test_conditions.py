@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -243,8 +244,8 @@ def test_the_newest_smoking_answer_decides_and_no_answer_is_no_answer(
     [
         ("1961-11-20", 65),
         ("1961-11-21", 64),
-        ("1961", Interval(64, 65)),
-        ("1961-11", Interval(64, 65)),
+        ("1961", Interval(Decimal(64), Decimal(65))),
+        ("1961-11", Interval(Decimal(64), Decimal(65))),
         ("1961-05", 65),
         (None, UNKNOWN),
         ("1961-13-01", UNKNOWN),

@@ -195,7 +195,8 @@ def test_browser_clients_get_cors(conductor: Conductor, tmp_path: Path) -> None:
 
 def test_extensions_that_nobody_agreed_on_are_ignored(client: TestClient) -> None:
     """cds-hooks_2.0 214"""
-    for extension in ({"com.example.unheard": {"of": [1]}}, [], "text", None):
+    odd: list[Any] = [{"com.example.unheard": {"of": [1]}}, [], "text", None]
+    for extension in odd:
         call = body() | {"extension": extension}
         call["context"]["extension"] = extension
         assert client.post(f"/cds-services/{SERVICE}", json=call).status_code == 200

@@ -37,7 +37,7 @@ def compiled(logic: Any) -> Expression:
     """With the type that the logic turns out to have: the table holds every type."""
     for kind in ("boolean", "number", "string", "list"):
         try:
-            return compile_rule(logic, TYPES, "table", kind, allow_missing=True)  # type: ignore[arg-type]
+            return compile_rule(logic, TYPES, "table", kind, allow_missing=True)
         except LogicError as error:
             problem = error
     raise problem

@@ -205,5 +205,8 @@ def test_a_drugs_start_is_compared_with_the_onset(
     cramps = {key: value for key, value in LEG_CRAMPS.items() if key != "onsetDateTime"} | (
         {"onsetDateTime": began} if began else {}
     )
-    sections = {"medicationRequests": bundle(medication(FUROSEMIDE, authoredOn=started)), "conditions": bundle(cramps)}
+    sections: dict[str, Any] = {
+        "medicationRequests": bundle(medication(FUROSEMIDE, authoredOn=started)),
+        "conditions": bundle(cramps),
+    }
     assert fact_of(knowledge, "diuretic_start_against_cramps", **sections).value == expected

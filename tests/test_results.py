@@ -296,7 +296,7 @@ def test_serum_and_blood_codes_stand_side_by_side(knowledge: Knowledge, analyte:
 
 def test_a_uk_pathology_observable_is_read(knowledge: Knowledge) -> None:
     coded = concept("1000651000000109", SNOMED)
-    assert of(knowledge, observation(3.1, code=coded) | {"code": coded}).value == "low"
+    assert of(knowledge, observation(3.1) | {"code": coded}).value == "low"
 
 
 def test_a_result_inside_a_panel_is_read_from_its_component(knowledge: Knowledge) -> None:
