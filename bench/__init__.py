@@ -1,0 +1,1 @@
+"""How fast, beside two floors in the same run. `python -m bench` prints a table; nothing is asserted."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from typing import NamedTuple
 
 from cds_service import units
 from cds_service.dates import Span, read_instant, read_span
@@ -23,6 +25,23 @@ _INTERPRETATIONS = {
     _IN_RANGE: ("n",),
 }
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class Taken(NamedTuple):
+    """One reported measurement, placed in time but not read yet."""
+
+    analyte: str
+    measured: Measured
+    when: str
+    span: Span | None
+
+    @property
+    def day(self) -> date:
+        return self.span.last if self.span else date.min
+
+    @property
+    def reference(self) -> str:
+        return reference_to(self.measured.observation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +62,12 @@ class Result:
 
 def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
     """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read."""
-    results = _in_window(_read_all(definition.analytes, view), definition, view)
-    results += _adjusted(results, definition, view)
-    if not results:
+    taken = _in_window(_taken(definition.analytes, view), definition, view)
+    if not taken:
         looked = presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
         reason = looked.reason or f"none in {definition.days} days"
         return unknown(name, looked.state, reason)
-    latest = _latest(results, definition)
+    latest = _latest(_of_newest_day(taken, definition, view), definition)
     if isinstance(latest.verdict, Unusable):
         return unknown(name, State.UNUSABLE, latest.verdict.reason, [latest.evidence])
     return known(name, latest.verdict, [latest.evidence])
@@ -58,13 +76,15 @@ def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
 def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
     since = view.as_of - timedelta(days=definition.days or 0)
-    results = _read_all(definition.analytes, view)
-    inside = [item for item in results if item.span and item.span.within(since, view.as_of)]
-    unplaced = [item for item in results if item.span is None or item.span.within(since, view.as_of) is None]
+    taken = _taken(definition.analytes, view)
+    inside = [item for item in taken if item.span and item.span.within(since, view.as_of)]
+    unplaced = [item for item in taken if item.span is None or item.span.within(since, view.as_of) is None]
     if unplaced and not inside:
-        return unknown(name, State.UNUSABLE, "its date cannot be placed", [item.evidence for item in unplaced])
-    concepts = [f"lab:{item}" for item in definition.analytes]
-    return presence(name, [item.evidence for item in inside], view, definition.queries, concepts)
+        evidence = [_read(item, view).evidence for item in unplaced]
+        return unknown(name, State.UNUSABLE, "its date cannot be placed", evidence)
+    newest = max(inside, key=lambda item: (item.day, item.reference), default=None)
+    evidence = [_read(newest, view).evidence] if newest else []
+    return presence(name, evidence, view, definition.queries, [f"lab:{item}" for item in definition.analytes])
 
 
 def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -96,25 +116,25 @@ def effective(observation: Observation) -> str:
     return next((text.strip() for text in given if text and text.strip()), "")
 
 
-def _read_all(analytes: Sequence[str], view: View) -> list[Result]:
-    found = [
-        _read(analyte, item, view)
-        for analyte in analytes
+def _taken(analytes: Sequence[str], view: View) -> list[Taken]:
+    """What was reported of these analytes. Placed in time only: of thousands of results one or two are read."""
+    return [item for analyte in analytes for item in view.once(("taken", analyte), partial(_place, analyte, view))]
+
+
+def _place(analyte: str, view: View) -> list[Taken]:
+    return [
+        Taken(analyte, item, when := effective(item.observation), read_span(when))
         for item in view.measured.get(f"lab:{analyte}", ())
         if token(item.observation.status) in _REPORTED
     ]
-    return sorted(found, key=lambda item: (item.evidence.reference, item.evidence.value))
 
 
-def _read(analyte: str, measured: Measured, view: View) -> Result:
+def _read(taken: Taken, view: View) -> Result:
+    analyte, measured, when, span = taken
     quantity = measured.part.value_quantity
     amount = units.convert(quantity, view.knowledge.factors[analyte])
-    when = effective(measured.observation)
     shown = units.say(quantity) if quantity else "no value"
-    title = view.knowledge.labs[analyte].title
-    reference = reference_to(measured.observation)
-    evidence = Evidence(reference, title, value=shown, date=when)
-    span = read_span(when)
+    evidence = Evidence(taken.reference, view.knowledge.labs[analyte].title, value=shown, date=when)
     if isinstance(amount, Unusable):
         return Result(analyte, when, span, amount, amount, evidence)
     verdict, limits, note = _judge(analyte, measured, amount, view)
@@ -198,22 +218,30 @@ def _open(amount: Decimal | Interval, side: str) -> bool:
     return isinstance(amount, Interval) and bool(getattr(amount, side))
 
 
-def _in_window(results: list[Result], definition: FactDefinition, view: View) -> list[Result]:
-    """Those of the window; one that cannot be placed counts only where no other does, and then as unreadable."""
+def _in_window(taken: list[Taken], definition: FactDefinition, view: View) -> list[Taken]:
+    """Those of the window; what cannot be placed counts only where no other does, and then as unreadable."""
     since = view.as_of - timedelta(days=definition.days or 0)
-    inside = [item for item in results if item.span and item.span.within(since, view.as_of)]
-    unplaced = [item for item in results if item.span is None or item.span.within(since, view.as_of) is None]
-    unreadable = Unusable("its date cannot be placed")
-    return inside or [replace(item, verdict=unreadable, amount=unreadable) for item in unplaced]
+    inside = [item for item in taken if item.span and item.span.within(since, view.as_of)]
+    return inside or [
+        item._replace(span=None) for item in taken if item.span is None or item.span.within(since, view.as_of) is None
+    ]
+
+
+def _of_newest_day(taken: list[Taken], definition: FactDefinition, view: View) -> list[Result]:
+    """The results of the newest day, read, and what they give together."""
+    newest = max(item.day for item in taken)
+    results = [_read(item, view) for item in taken if item.day == newest]
+    results.sort(key=lambda item: (item.evidence.reference, item.evidence.value))
+    unplaced = Unusable("its date cannot be placed")
+    results = [item if item.span else replace(item, verdict=unplaced, amount=unplaced) for item in results]
+    return results + _adjusted(results, definition, view)
 
 
 def _latest(results: list[Result], definition: FactDefinition) -> Result:
-    """Of the newest day the preferred analyte, of that the newest result; two that disagree cannot be read."""
-    newest_day = max(_day(item) for item in results)
-    of_day = [item for item in results if _day(item) == newest_day]
+    """Of one day the preferred analyte, of that the newest result; two that disagree cannot be read."""
     order = (*([definition.adjustment.to] if definition.adjustment else ()), *definition.analytes)
-    preferred = min(of_day, key=lambda item: order.index(item.analyte)).analyte
-    chosen = [item for item in of_day if item.analyte == preferred]
+    preferred = min(results, key=lambda item: order.index(item.analyte)).analyte
+    chosen = [item for item in results if item.analyte == preferred]
     newest = max(item.instant for item in chosen)
     same_time = sorted((item for item in chosen if item.instant == newest), key=lambda item: item.evidence.reference)
     readable = [item for item in same_time if not isinstance(item.verdict, Unusable)]
@@ -222,16 +250,14 @@ def _latest(results: list[Result], definition: FactDefinition) -> Result:
     return (readable or same_time)[0]
 
 
-def _day(result: Result) -> date:
-    return result.span.last if result.span else date.min
-
-
 def _adjusted(results: list[Result], definition: FactDefinition, view: View) -> list[Result]:
     """A result adjusted by another of the same day, `amount + per * (base - other)`, as `labs.json` and `facts.json` say."""
     adjustment = definition.adjustment
     if adjustment is None:
         return []
-    others = {item.span: item for item in _read_all([adjustment.by], view) if item.span}
+    days = {item.span for item in results if item.span}
+    taken = sorted(_taken([adjustment.by], view), key=lambda item: item.reference)
+    others = {item.span: _read(item, view) for item in taken if item.span in days}
     return [
         _adjust(item, other, adjustment, view)
         for item in results

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal
 
 from cds_service.model import Interval
 from cds_service.r4 import Quantity
 
 UCUM = "http://unitsofmeasure.org"
-_DIGITS = 34
+_EXACT = Context(prec=34)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,7 @@ def convert(quantity: Quantity | None, factors: Mapping[str, tuple[Decimal, Deci
     factor = _factor(quantity, factors)
     if isinstance(factor, Unusable):
         return factor
-    with localcontext() as context:
-        context.prec = _DIGITS
-        value = quantity.value * factor[0] / factor[1]
+    value = _EXACT.divide(_EXACT.multiply(quantity.value, factor[0]), factor[1])
     return _bounded(value, (quantity.comparator or "").strip())
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cds_service.chart import Chart
 from cds_service.fhir import Damaged, contained_medication
@@ -26,6 +26,7 @@ from cds_service.r4 import (
     words,
 )
 
+T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
 
 
@@ -52,6 +53,14 @@ class View:
     knowledge: Knowledge
     as_of: date
     jurisdiction: str
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """What `work` gives, worked out at the first asking: many facts look at the same results."""
+        if key not in self._kept:
+            self._kept[key] = work()
+        found: T = self._kept[key]
+        return found
 
     @cached_property
     def conditions(self) -> Mapping[str, Sequence[Condition]]:

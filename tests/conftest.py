@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from cds_service.service import Conductor
 from cds_service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# So that what runs in a process of its own is measured too.
+COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import COVERAGE, ROOT
 from tests.people import body, bundle, observation
 
 ADA = "fixtures/patients/ada-stiffcalf.json"
 
 
 def cds(*arguments: str, knowledge: Path = ROOT, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(knowledge), "PYTHONPATH": str(ROOT)} | env
+    environment = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(knowledge), "PYTHONPATH": str(ROOT)} | COVERAGE | env
     command = [sys.executable, "-m", "cds_service.cli", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -144,7 +144,7 @@ def test_check_reads_a_patient_file() -> None:
 def test_a_broken_knowledge_folder_stops_the_start_with_a_report(tree: Path, spoil: object) -> None:
     spoil(tree)  # type: ignore[operator]
     code = "from cds_service.app import create_app; create_app()"
-    env = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(tree), "PYTHONPATH": str(ROOT)}
+    env = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(tree), "PYTHONPATH": str(ROOT)} | COVERAGE
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, cwd=tree, capture_output=True, text=True, timeout=60, check=False
     )

@@ -16,7 +16,7 @@ import pytest
 from cds_service.cases import CasesFile
 from cds_service.formats import CardFile, RuleFile
 from cds_service.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import COVERAGE, ROOT
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md"]
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -50,7 +50,7 @@ def test_the_documents_hold_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_a_document_runs(clone: Path, command: str) -> None:
     line = command.replace(".venv/bin/cds-service", f"{sys.executable} -m cds_service.cli")
-    env = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(clone), "PYTHONPATH": str(ROOT)}
+    env = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(clone), "PYTHONPATH": str(ROOT)} | COVERAGE
     done = subprocess.run(line, shell=True, cwd=clone, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
