@@ -21,13 +21,13 @@ from bench.stages import time_stages
 HOST = "127.0.0.1"
 SERVICE = "/cds-services/leg-cramps-patient-view"
 CONTESTANTS = {"service": SERVICE, "constant card": "/constant", "fhir.resources": "/validating"}
-CONCURRENCIES = (1, 8, 32)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--at-once", type=int, nargs="*", default=[1, 8, 32], help="requests under way")
     options.add_argument("--only", default="", help="measure only this size, such as '113 kB'")
     chosen = options.parse_args()
     with server("cds_service.app:create_app", factory=True) as ours, server("bench.floor:app") as floor:
@@ -35,7 +35,7 @@ def main() -> None:
         ports = {"service": ours.port, "constant card": floor.port, "fhir.resources": floor.port}
         for name, size in SIZES.items():
             if not chosen.only or chosen.only == name:
-                compare(name, body(*size), ports, chosen.seconds, chosen.rounds)
+                compare(name, body(*size), ports, chosen)
         huge(ours)
         print(f"\nresident memory of the worker: {ours.resident():.0f} MiB")
     for name, size in SIZES.items():
@@ -135,17 +135,17 @@ async def load(port: int, path: str, content: bytes, concurrency: int, seconds: 
     return times
 
 
-def compare(name: str, content: bytes, ports: dict[str, int], seconds: float, rounds: int) -> None:
+def compare(name: str, content: bytes, ports: dict[str, int], chosen: argparse.Namespace) -> None:
     """Contestants take turns, so that a noisy minute hits all of them."""
     print(f"\n{name} ({len(content)} bytes)")
     print(f"{'':<16}{'at once':>8}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'p99/p50':>9}{'of floor':>10}")
-    for concurrency in CONCURRENCIES:
+    for concurrency in chosen.at_once:
         rates: dict[str, list[float]] = {key: [] for key in CONTESTANTS}
         times: dict[str, list[float]] = {key: [] for key in CONTESTANTS}
-        for _ in range(rounds):
+        for _ in range(chosen.rounds):
             for key, path in CONTESTANTS.items():
                 began = time.perf_counter()
-                found = asyncio.run(load(ports[key], path, content, concurrency, seconds))
+                found = asyncio.run(load(ports[key], path, content, concurrency, chosen.seconds))
                 rates[key].append(len(found) / (time.perf_counter() - began))
                 times[key] += found
         floor = statistics.median(rates["constant card"])

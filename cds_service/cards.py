@@ -217,10 +217,9 @@ class _Writer:
 
     def _evidence(self, draft: _Draft) -> str:
         ids = sorted({name for item in draft.spoken for name in item.rule.file.evidence})
-        articles = {key: source for key, source in self._knowledge.sources.items() if source.cites}
         cited = [
             f"{source.publisher} {', '.join(own)}"
-            for source in self._preferred(articles)
+            for source in self._preferred()
             if (own := [name for name in ids if name.startswith(source.cites)])
         ]
         numbers = dict.fromkeys(name for item in draft.spoken for name in item.rule.file.sources)
@@ -229,9 +228,9 @@ class _Writer:
             return told
         return f"{told} {self._say.numbers.format(sources='; '.join(self._knowledge.sources[n].title for n in numbers))}"
 
-    def _preferred(self, articles: Mapping[str, Source]) -> list[Source]:
-        """The article of the site's own jurisdiction first."""
-        return sorted(articles.values(), key=lambda source: source.jurisdiction != self._manner.jurisdiction)
+    def _preferred(self) -> list[Source]:
+        """The articles, that of the site's own jurisdiction first."""
+        return sorted(self._knowledge.articles, key=lambda source: source.jurisdiction != self._manner.jurisdiction)
 
     def _rules(self, draft: _Draft) -> str:
         drafts = [item.rule for item in draft.spoken if self._approval(item.rule) is None]
@@ -251,8 +250,7 @@ class _Writer:
     def _source(self, draft: _Draft) -> CardSource:
         """The first article cited, of the site's jurisdiction where it is cited at all."""
         ids = [name for item in draft.spoken for name in item.rule.file.evidence]
-        articles = {key: source for key, source in self._knowledge.sources.items() if source.cites}
-        source = next(s for s in self._preferred(articles) if any(name.startswith(s.cites) for name in ids))
+        source = next(s for s in self._preferred() if any(name.startswith(s.cites) for name in ids))
         topic = draft.group.topic if draft.group.merge else _camel(draft.spoken[0].rule.id)
         return CardSource(
             label=f"{source.publisher}: {source.title}", url=source.url, topic=Coding(code=topic, system=TOPIC_SYSTEM)
@@ -261,10 +259,7 @@ class _Writer:
 
 def service_request(order: Order, knowledge: Knowledge, patient: str, reason: str | None) -> dict[str, Any]:
     """A draft ServiceRequest (R4) that proposes a test. `tests` validate each with fhir.resources."""
-    codings = [
-        {"system": knowledge.systems[system].url, "code": code, "display": knowledge.display(system, code)}
-        for system, code in order.codes
-    ]
+    codings = [knowledge.coding(system, code) for system, code in order.codes]
     request: dict[str, Any] = {
         "resourceType": "ServiceRequest",
         "status": "draft",

@@ -36,5 +36,8 @@ class Chart:
 
     def looking(self, queries: Sequence[str]) -> State:
         """KNOWN if all these queries were answered in full, else how the first of the others was not."""
-        states = (self.looked.get(query, State.NOT_SUPPLIED) for query in queries)
-        return next((state for state in states if state is not State.KNOWN), State.KNOWN)
+        for query in queries:
+            state = self.looked.get(query, State.NOT_SUPPLIED)
+            if state is not State.KNOWN:
+                return state
+        return State.KNOWN

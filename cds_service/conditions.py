@@ -79,6 +79,8 @@ def onset(conditions: Iterable[Condition]) -> str:
 def _coded(definition: FactDefinition, view: View) -> list[Condition]:
     sets = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]
     found = [item for name in sets for item in view.conditions.get(name, ())]
+    if not found:
+        return found
     return list({id(item): item for item in found}.values())
 
 

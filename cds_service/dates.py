@@ -68,6 +68,7 @@ def read_instant(text: str | None) -> datetime | None:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
+@lru_cache(maxsize=8192)
 def say_date(text: str, as_of: date) -> str:
     """A date as a clinician reads it: `12 Nov`, with the year if it is not this year's: `12 Nov 2024`, `Nov 2024`, `2024`."""
     span = read_span(text)

@@ -57,20 +57,16 @@ class ChartFacts(Mapping[str, Fact]):
         return PICKERS[definition.picker](name, definition, self._view)
 
 
-class FactValues(Mapping[str, Value]):
-    """The same facts as the bare values that rules decide on."""
+class FactValues(dict[str, Value]):
+    """The same facts as the bare values that rules decide on, each fetched when a rule first asks."""
 
     def __init__(self, facts: Mapping[str, Fact]) -> None:
+        super().__init__()
         self._facts = facts
 
-    def __getitem__(self, name: str) -> Value:
-        return self._facts[name].value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._facts)
-
-    def __len__(self) -> int:
-        return len(self._facts)
+    def __missing__(self, name: str) -> Value:
+        value = self[name] = self._facts[name].value
+        return value
 
 
 def any_of(name: str, parts: list[Fact]) -> Fact:

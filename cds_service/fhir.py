@@ -60,9 +60,9 @@ class Reading(NamedTuple):
     damaged: list[Damaged]
     failed: bool = False
     incomplete: bool = False
-    nothing: bool = False
 
 
+_NULL = b"null"
 _section = msgspec.json.Decoder(Union[Bundle, Clinical])
 _raw_bundle = msgspec.json.Decoder(_RawBundle)
 _raw_entry = msgspec.json.Decoder(_RawEntry)
@@ -80,8 +80,8 @@ def read_section(data: Raw | bytes, place: str) -> Reading:
 
     Raises nothing for bad content: it comes back as `damaged`, `failed` or `incomplete`.
     """
-    if bytes(data).strip() == b"null":
-        return Reading([], [], nothing=True)
+    if len(memoryview(data)) == len(_NULL) and bytes(data) == _NULL:
+        return Reading([], [])
     try:
         section = _section.decode(data)
     except _UNREADABLE:

@@ -10,14 +10,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from cds_service.errors import LogicError, Problem
 from cds_service.logictypes import ARITY, MAX_DEPTH, TypeCheck, operands, too_deep
 from cds_service.model import UNKNOWN, FactType, FactTypes, Interval, ValueType
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A value with the names of the facts that settled it, in the order of the rule."""
 
     value: Any
@@ -139,10 +141,18 @@ def _missing(given: list[Any], names: dict[str, None]) -> Node:
         names.setdefault(name)
 
     def node(values: Any, element: Any) -> Answer:
-        found = tuple(name for name in asked if _walk(values, name, UNKNOWN) in (UNKNOWN, None, ""))
+        found = tuple(name for name in asked if _fact(values, name) in (UNKNOWN, None, ""))
         return Answer(found, tuple(asked))
 
     return node
+
+
+def _fact(values: Any, name: str) -> Any:
+    """Asked for by key: a mapping may work a value out only then."""
+    try:
+        return values[name]
+    except (KeyError, TypeError, IndexError):
+        return _walk(values, name, UNKNOWN)
 
 
 def _all(answers: Sequence[Answer]) -> tuple[str, ...]:
@@ -180,8 +190,8 @@ def _not(operator: str, items: list[Node]) -> Node:
     inner = items[0]
 
     def node(values: Any, element: Any) -> Answer:
-        value, because = inner(values, element)
-        return Answer(UNKNOWN if value is UNKNOWN else not truthy(value), because)
+        answer = inner(values, element)
+        return Answer(UNKNOWN if answer.value is UNKNOWN else not truthy(answer.value), answer.because)
 
     return node
 

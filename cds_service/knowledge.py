@@ -132,6 +132,15 @@ class Knowledge:
                 found[key] = tuple(row[0] for part in parts for rows in part.codes.values() for row in rows)
         return found
 
+    @cached_property
+    def articles(self) -> tuple[Source, ...]:
+        """The sources that statements are cited from."""
+        return tuple(source for source in self.sources.values() if source.cites)
+
+    def coding(self, system: str, code: str) -> dict[str, str]:
+        """A FHIR Coding with the one display of its code. KeyError as `display`."""
+        return {"system": self.systems[system].url, "code": code, "display": self.display(system, code)}
+
     def display(self, system: str, code: str) -> str:
         """The one display of a code, wherever it stands. KeyError if no value set or analyte has it."""
         return self._displays[system, code]

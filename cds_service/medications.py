@@ -19,7 +19,7 @@ _NOT_ORDERED = ("proposal", "plan")
 
 def taking(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is a drug of these value sets on an active list? Unknown where an active entry cannot be identified."""
-    evidence = [_evidence(drug) for drug in _active(definition, view)]
+    evidence = [_evidence(drug) for key in definition.value_sets for drug in _active(key, view)]
     nameless = [drug for drug in view.drugs[1] if _is_active(drug, view.as_of)]
     if nameless and not evidence:
         reason = f"{reference_to(nameless[0].source)} names no drug"
@@ -30,7 +30,7 @@ def taking(name: str, definition: FactDefinition, view: View) -> Fact:
 def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:
     """Did the drug start `before` or `after` the condition of the second value set began? Unknown without both dates."""
     drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
-    active = [drug for drug in view.drugs[0].get(drugs, ()) if _is_active(drug, view.as_of)]
+    active = _active(drugs, view)
     starts = sorted(start for drug in active if (start := _start(drug)) and read_span(start))
     conditions = [item for key in condition_sets for item in view.conditions.get(key, ())]
     began = onset([item for item in conditions if is_active(item, view.as_of)])
@@ -46,8 +46,11 @@ def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fa
     return unknown(name, State.KNOWN, "both began about the same time", evidence)
 
 
-def _active(definition: FactDefinition, view: View) -> Sequence[Drug]:
-    return [drug for key in definition.value_sets for drug in view.drugs[0].get(key, ()) if _is_active(drug, view.as_of)]
+def _active(value_set: str, view: View) -> Sequence[Drug]:
+    def find() -> list[Drug]:
+        return [drug for drug in view.drugs[0].get(value_set, ()) if _is_active(drug, view.as_of)]
+
+    return view.once(("active", value_set), find)
 
 
 def _is_active(drug: Drug, as_of: date) -> bool:
@@ -68,6 +71,8 @@ def _ended(source: MedicationRequest | MedicationStatement, as_of: date) -> bool
 def _periods(source: MedicationRequest | MedicationStatement) -> list[Period | None]:
     if isinstance(source, MedicationStatement):
         return [source.effective_period]
+    if not source.dosage_instruction:
+        return [source.dispense_request.validity_period] if source.dispense_request else []
     timings = [item.timing for item in source.dosage_instruction or () if item]
     bounds = [timing.repeat.bounds_period for timing in timings if timing and timing.repeat]
     return [period for period in bounds if period] or [

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, Union
+
+import msgspec
 
 
 class Unknown(enum.Enum):
@@ -70,8 +72,7 @@ class State(enum.StrEnum):
     UNUSABLE = "could not be read"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """One resource that a fact rests on, already in words.
 
     Example: `Evidence("Observation/k1", "Potassium", value="3.1 mmol/L", date="2025-11-12", range="3.5 to 5.0")`.
@@ -86,8 +87,7 @@ class Evidence:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     """One named, typed answer about the patient, with what it rests on and, if unknown, why."""
 
     name: str
@@ -107,10 +107,9 @@ class Outcome(enum.StrEnum):
     OUT_OF_SCOPE = "out-of-scope"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One rule's outcome and the names of the facts that settled it, in the order of the rule."""
 
     rule_id: str
     outcome: Outcome
-    because: tuple[str, ...] = field(default=())
+    because: tuple[str, ...] = ()

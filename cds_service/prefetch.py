@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from msgspec import Raw
-
 from cds_service.chart import Chart
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir import Damaged, Reading, read_section
@@ -127,6 +125,7 @@ class _Sorter:
         self.medications: dict[str, Medication] = {}
         self.damaged: dict[str, list[Damaged]] = {}
         self.foreign = 0
+        self._hers: set[str | None] = set()
         self._own = {f"Patient/{patient_id}", f"urn:uuid:{patient_id}"}
         self._own |= {url for url, item in found if url and isinstance(item, Patient) and item.id == patient_id}
 
@@ -136,17 +135,23 @@ class _Sorter:
             if isinstance(resource, Medication):
                 self._take_medication(full_url, resource)
             elif not isinstance(resource, Patient):
-                self._take_clinical(key, resource)
+                subject: Reference | None = getattr(resource, "subject", None)
+                given = subject.reference if subject else None
+                if given in self._hers:
+                    self.resources[type(resource)].append(resource)
+                else:
+                    self._take_by_subject(key, resource, given)
 
     def _take_medication(self, full_url: str | None, medication: Medication) -> None:
         self.medications[f"Medication/{medication.id}"] = medication
         if full_url:
             self.medications[full_url] = medication
 
-    def _take_clinical(self, key: str, resource: Clinical) -> None:
-        subject: Reference | None = getattr(resource, "subject", None)
-        reference = local_reference(subject.reference) if subject else ""
+    def _take_by_subject(self, key: str, resource: Clinical, given: str | None) -> None:
+        reference = local_reference(given)
         if not reference or reference in self._own:
+            # Nearly all subjects are written alike: the next is known.
+            self._hers.add(given)
             self.resources[type(resource)].append(resource)
         elif reference.startswith(("urn:", "#")):
             # It may be hers or not: neither used nor taken for an absence.
@@ -155,7 +160,3 @@ class _Sorter:
             self.damaged[key].append(Damaged(type(resource).__name__, name, (), place, "subject cannot be resolved"))
         else:
             self.foreign += 1
-
-
-def raw_prefetch(sections: Mapping[str, bytes]) -> dict[str, Raw]:
-    return {key: Raw(data) for key, data in sections.items()}

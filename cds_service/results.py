@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from cds_service import units
 from cds_service.dates import Span, read_instant, read_span
@@ -44,8 +46,7 @@ class Taken(NamedTuple):
         return reference_to(self.measured.observation)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """One reported value of one analyte. `verdict` is low, in-range, high, or why it cannot be told."""
 
     analyte: str
@@ -106,9 +107,10 @@ def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
 
 def effective(observation: Observation) -> str:
     """When the specimen was taken, or failing that when the result was issued."""
+    if observation.effective_date_time:
+        return observation.effective_date_time.strip()
     period = observation.effective_period
     given = (
-        observation.effective_date_time,
         observation.effective_instant,
         period and (period.end or period.start),
         observation.issued,
@@ -130,6 +132,10 @@ def _place(analyte: str, view: View) -> list[Taken]:
 
 
 def _read(taken: Taken, view: View) -> Result:
+    return view.once(("read", taken.analyte, id(taken.measured.part)), partial(_read_anew, taken, view))
+
+
+def _read_anew(taken: Taken, view: View) -> Result:
     analyte, measured, when, span = taken
     quantity = measured.part.value_quantity
     amount = units.convert(quantity, view.knowledge.factors[analyte])

@@ -95,7 +95,13 @@ class Terminology:
         return any(coding.code and self.short_system(coding.system) for coding in codings(concept))
 
     def matches(self, concept: CodeableConcept | None) -> list[Match]:
-        return [match for coding in codings(concept) for match in self.match(coding)]
+        """The concepts of all its codes. Asked for every resource, so the look-up is written out."""
+        found: list[Match] = []
+        for coding in concept.coding or () if concept else ():
+            if coding is not None:
+                known = self._seen.get((coding.system, coding.code))
+                found += self.match(coding) if known is None else known
+        return found
 
     def named(self, text: str) -> list[Match]:
         """Concepts whose ingredient stands in a text as whole words: `co-amilofruse 5/40`, never part of a word."""

@@ -26,6 +26,8 @@ from cds_service.r4 import (
     words,
 )
 
+_SEVERAL = 2
+
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
 
@@ -133,6 +135,8 @@ class View:
 
     def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Damaged | None:
         """The first resource that could not be read and may have been about one of these concepts."""
+        if not any(map(self.chart.damaged.get, queries)):
+            return None
         wanted = set(concepts)
         terminology = self.knowledge.terminology
         for query in queries:
@@ -161,6 +165,9 @@ def unknown(name: str, state: State, reason: str, evidence: Iterable[Evidence] =
 
 def ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
     """Newest first, each resource once, in an order that does not depend on the order of arrival."""
+    evidence = tuple(evidence)
+    if len(evidence) < _SEVERAL:
+        return evidence
     once = {(item.reference, item.name): item for item in evidence}
     return tuple(sorted(once.values(), key=lambda item: (item.date or "", item.reference), reverse=True))
 

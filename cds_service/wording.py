@@ -29,11 +29,15 @@ WIDTHS: Mapping[str, int] = {
 }
 
 _UNSAFE = re.compile(r"<(?=[a-zA-Z/!?])|[`*_|\\#~\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e]+")
+_ODD = re.compile(rf"{_UNSAFE.pattern}|[\[\]]|://|\s\s|[^\S ]")
 _SPACES = re.compile(r"\s+")
 
 
 def fill(text: str, facts: Mapping[str, Fact], as_of: date, orders: Sequence[str] = ()) -> str:
     """A text with its placeholders filled. KeyError if it names a fact that does not exist: `check` refuses such a text."""
+
+    if "{" not in text:
+        return text
 
     def part(match: re.Match[str]) -> str:
         name, member = match.groups()
@@ -52,6 +56,8 @@ def longest(text: str) -> int:
 
 def plain(text: str) -> str:
     """Text from the record without what Markdown or HTML would act on: it is shown, never obeyed."""
+    if not _ODD.search(text):
+        return text.strip()
     text = text.replace("[", "(").replace("]", ")").replace("://", " ")
     return _SPACES.sub(" ", _UNSAFE.sub(" ", text)).strip()
 
@@ -100,7 +106,9 @@ def _note(evidence: Sequence[Evidence], as_of: date) -> str:
 
 
 def _names(evidence: Sequence[Evidence], as_of: date) -> str:
-    return listed(list(dict.fromkeys(_named(item, as_of) for item in evidence)))
+    once = list({(item.name, item.date, item.note): item for item in evidence}.values())
+    shown = [_named(item, as_of) for item in once[:MOST_NAMED]]
+    return listed([*shown, *("" for _ in once[MOST_NAMED:])])
 
 
 def _named(item: Evidence, as_of: date) -> str:
@@ -111,7 +119,8 @@ def _named(item: Evidence, as_of: date) -> str:
 
 
 def _short(evidence: Sequence[Evidence], as_of: date) -> str:
-    return listed(list(dict.fromkeys(clip(plain(item.short or item.name), 20) for item in evidence)), 2, "and {count} more")
+    names = dict.fromkeys(item.short or item.name for item in evidence)
+    return listed(list(dict.fromkeys(clip(plain(name), 20) for name in names)), 2, "and {count} more")
 
 
 PARTS: Mapping[str, Callable[[Sequence[Evidence], date], str]] = {
