@@ -48,13 +48,6 @@ def _analytes(definition: FactDefinition) -> tuple[str, ...]:
     return (*definition.analytes, *((definition.adjustment.by,) if definition.adjustment else ()))
 
 
-def fill_template(template: str, patient_id: str, encounter_id: str | None) -> str | None:
-    """The query of a template; None if it needs an encounter and there is none."""
-    if "{{context.encounterId}}" in template and not encounter_id:
-        return None
-    return template.replace("{{context.patientId}}", patient_id).replace("{{context.encounterId}}", encounter_id or "")
-
-
 def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
     """The chart of `context.patientId`. Raises RequestError 412 naming each mandatory query that has no data."""
     readings = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in queries if key in request.prefetch}
