@@ -77,7 +77,7 @@ def onset(conditions: Iterable[Condition]) -> str:
 
 
 def _coded(definition: FactDefinition, view: View) -> list[Condition]:
-    sets = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]
+    sets = (*definition.value_sets, definition.site.value_set) if definition.site else definition.value_sets
     found = [item for name in sets for item in view.conditions.get(name, ())]
     if not found:
         return found
@@ -86,8 +86,9 @@ def _coded(definition: FactDefinition, view: View) -> list[Condition]:
 
 def _placed(name: str, definition: FactDefinition, view: View, found: list[Condition]) -> Fact:
     """Leave out what a code without a site says about another part of the body; unknown where the site cannot be read."""
-    sure = [item for item in found if _is_placed(item, definition, view) is True]
-    unsure = [item for item in found if _is_placed(item, definition, view) is None]
+    placed = [(item, _is_placed(item, definition, view)) for item in found]
+    sure = [item for item, where in placed if where is True]
+    unsure = [item for item, where in placed if where is None]
     if unsure and not sure:
         return unknown(name, State.UNUSABLE, "its site is coded without words", map(_evidence, unsure))
     concepts = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]

@@ -5,12 +5,10 @@ CONTRIBUTING.md shows them filled in.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from cds_service import units
 from cds_service.model import ValueType
 
 
@@ -59,10 +57,6 @@ class Analyte(_File):
     ranges: dict[str, AdultRange]
     window_days: int
     note: str
-
-    @property
-    def factors(self) -> dict[str, tuple[Decimal, Decimal]]:
-        return {units.fold(spelling): units.read_factor(factor) for spelling, factor in self.units.items()}
 
 
 class Site(_File):

@@ -16,7 +16,8 @@ import msgspec
 
 from cds_service.errors import LogicError, Problem
 from cds_service.logictypes import ARITY, MAX_DEPTH, TypeCheck, operands, too_deep
-from cds_service.model import UNKNOWN, FactType, FactTypes, Interval, ValueType
+from cds_service.model import UNKNOWN, FactType, FactTypes, ValueType
+from cds_service.semantics import among, arithmetic, at_most, between, equal, less, negated, product, truthy
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -256,155 +257,25 @@ def _quantified(operator: str, truths: list[Any]) -> Any:
     return UNKNOWN if UNKNOWN in truths else operator == "none"
 
 
-def truthy(value: Any) -> bool:
-    """As jsonlogic.com has it: 0, "", [] and null are false, "0" is true. An Interval is true if it excludes 0."""
-    return bool(value) if not isinstance(value, Interval) else True
-
-
-def _number(value: Any) -> Decimal | int | None:
-    """What JavaScript's Number() makes of it; None where it makes NaN."""
-    if value is None:
-        return 0
-    if isinstance(value, (bool, int)):
-        return int(value)
-    if isinstance(value, float):
-        return Decimal(str(value))
-    if isinstance(value, Decimal):
-        return value
-    if isinstance(value, str):
-        try:
-            return Decimal(value.strip() or "0")
-        except ArithmeticError:
-            return None
-    return None
-
-
-def equal(left: Any, right: Any) -> Any:
-    """Loose equality. With an Interval only where it leaves no doubt."""
-    if isinstance(left, Interval) or isinstance(right, Interval):
-        return _interval_equal(left, right)
-    if type(left) is type(right):
-        return left == right
-    if left is None or right is None:
-        return False
-    first, second = _number(left), _number(right)
-    return first is not None and first == second
-
-
-def less(left: Any, right: Any) -> Any:
-    if isinstance(left, Interval) or isinstance(right, Interval):
-        return _interval_less(_bounds(left), _bounds(right))
-    if isinstance(left, str) and isinstance(right, str):
-        return left < right
-    first, second = _number(left), _number(right)
-    return first is not None and second is not None and first < second
-
-
-def at_most(left: Any, right: Any) -> Any:
-    if isinstance(left, Interval) or isinstance(right, Interval):
-        return _negated(_interval_less(_bounds(right), _bounds(left)))
-    if isinstance(left, str) and isinstance(right, str):
-        return left <= right
-    first, second = _number(left), _number(right)
-    return first is not None and second is not None and first <= second
-
-
-def _bounds(value: Any) -> Interval:
-    if isinstance(value, Interval):
-        return value
-    number = _number(value)
-    bound = Decimal(number) if number is not None else None
-    return Interval(bound, bound)
-
-
-def _interval_less(left: Interval, right: Interval) -> Any:
-    """True if all of `left` lies below all of `right`, False if none of it can, else unknown."""
-    if left.high is not None and right.low is not None:
-        touching = left.high == right.low and (left.high_open or right.low_open)
-        if left.high < right.low or touching:
-            return True
-    if left.low is not None and right.high is not None and left.low >= right.high:
-        return False
-    return UNKNOWN
-
-
-def _interval_equal(left: Any, right: Any) -> Any:
-    first, second = _bounds(left), _bounds(right)
-    if _interval_less(first, second) is True or _interval_less(second, first) is True:
-        return False
-    same = first.low == first.high == second.low == second.high
-    return True if same and first.low is not None else UNKNOWN
-
-
-def _negated(value: Any) -> Any:
-    return UNKNOWN if value is UNKNOWN else not value
-
-
-def _between(compare: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """`<` and `<=` take a third operand: `1 < x < 5`."""
-
-    def work(first: Any, second: Any, *third: Any) -> Any:
-        sides = [compare(first, second), *(compare(second, last) for last in third)]
-        if False in sides:
-            return False
-        return UNKNOWN if UNKNOWN in sides else True
-
-    return work
-
-
-def _among(item: Any, where: Any) -> Any:
-    if isinstance(where, str):
-        return isinstance(item, str) and item in where
-    return any((type(item) is type(other) and item == other) or _same_number(item, other) for other in where or ())
-
-
-def _same_number(left: Any, right: Any) -> bool:
-    numbers = (int, Decimal)
-    both = isinstance(left, numbers) and isinstance(right, numbers)
-    return both and not isinstance(left, bool) and not isinstance(right, bool) and left == right
-
-
-def _arithmetic(work: Callable[[list[Any]], Any]) -> Callable[..., Any]:
-    """Numbers only. What is none, an Interval or a division by zero stays unknown: there is nothing to decide on."""
-
-    def on_numbers(*given: Any) -> Any:
-        numbers = [None if isinstance(item, Interval) else _number(item) for item in given]
-        if any(number is None for number in numbers):
-            return UNKNOWN
-        try:
-            return work(numbers)
-        except ArithmeticError:
-            return UNKNOWN
-
-    return on_numbers
-
-
-def _product(numbers: list[Any]) -> Any:
-    result: Any = 1
-    for number in numbers:
-        result *= number
-    return result
-
-
 _BUILDERS: dict[str, Callable[[str, list[Node]], Node]] = {
     "and": _junction,
     "or": _junction,
     "!": _not,
     "if": _if,
     "==": _operation(equal),
-    "!=": _operation(lambda left, right: _negated(equal(left, right))),
-    "<": _operation(_between(less)),
-    "<=": _operation(_between(at_most)),
+    "!=": _operation(lambda left, right: negated(equal(left, right))),
+    "<": _operation(between(less)),
+    "<=": _operation(between(at_most)),
     ">": _operation(lambda left, right: less(right, left)),
     ">=": _operation(lambda left, right: at_most(right, left)),
-    "in": _operation(_among),
+    "in": _operation(among),
     "some": _quantifier,
     "all": _quantifier,
     "none": _quantifier,
-    "+": _operation(_arithmetic(sum)),
-    "-": _operation(_arithmetic(lambda n: -n[0] if len(n) == 1 else n[0] - n[1])),
-    "*": _operation(_arithmetic(_product)),
-    "/": _operation(_arithmetic(lambda n: Decimal(n[0]) / Decimal(n[1]))),
-    "min": _operation(_arithmetic(min)),
-    "max": _operation(_arithmetic(max)),
+    "+": _operation(arithmetic(sum)),
+    "-": _operation(arithmetic(lambda n: -n[0] if len(n) == 1 else n[0] - n[1])),
+    "*": _operation(arithmetic(product)),
+    "/": _operation(arithmetic(lambda n: Decimal(n[0]) / Decimal(n[1]))),
+    "min": _operation(arithmetic(min)),
+    "max": _operation(arithmetic(max)),
 }

@@ -37,6 +37,7 @@ from cds_service.formats import (
 from cds_service.jsonlogic import Expression, compile_rule
 from cds_service.model import FactType, FactTypes
 from cds_service.terminology import CodeEntry, System, Terminology
+from cds_service.units import Factors
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ class Knowledge:
         return fact_types(self.facts)
 
     @cached_property
-    def factors(self) -> Mapping[str, Mapping[str, tuple[Decimal, Decimal]]]:
-        return {name: analyte.factors for name, analyte in self.labs.items()}
+    def factors(self) -> Mapping[str, Factors]:
+        return {name: Factors(analyte.units) for name, analyte in self.labs.items()}
 
     @cached_property
     def terminology(self) -> Terminology:

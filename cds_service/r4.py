@@ -211,7 +211,9 @@ def words(concept: CodeableConcept | None) -> str:
     """A concept as a person wrote it: its text, else the first display, else the first code."""
     if concept is None:
         return ""
-    given = [concept.text, *(coding.display for coding in codings(concept)), *(c.code for c in codings(concept))]
+    if concept.text and concept.text.strip():
+        return concept.text.strip()
+    given = [*(coding.display for coding in codings(concept)), *(coding.code for coding in codings(concept))]
     return next((text.strip() for text in given if text and text.strip()), "")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -39,7 +38,7 @@ class Taken(NamedTuple):
 
     @property
     def day(self) -> date:
-        return self.span.last if self.span else date.min
+        return self.span.last if self.span else date.max
 
     @property
     def reference(self) -> str:
@@ -63,12 +62,12 @@ class Result(msgspec.Struct, frozen=True):
 
 def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
     """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read."""
-    taken = _in_window(_taken(definition.analytes, view), definition, view)
-    if not taken:
+    newest = _newest(definition, view)
+    if not newest:
         looked = presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
         reason = looked.reason or f"none in {definition.days} days"
         return unknown(name, looked.state, reason)
-    latest = _latest(_of_newest_day(taken, definition, view), definition)
+    latest = _latest(_read_day(newest, definition, view), definition)
     if isinstance(latest.verdict, Unusable):
         return unknown(name, State.UNUSABLE, latest.verdict.reason, [latest.evidence])
     return known(name, latest.verdict, [latest.evidence])
@@ -76,16 +75,13 @@ def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
 
 def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
-    since = view.as_of - timedelta(days=definition.days or 0)
-    taken = _taken(definition.analytes, view)
-    inside = [item for item in taken if item.span and item.span.within(since, view.as_of)]
-    unplaced = [item for item in taken if item.span is None or item.span.within(since, view.as_of) is None]
-    if unplaced and not inside:
-        evidence = [_read(item, view).evidence for item in unplaced]
+    newest = _newest(definition, view)
+    if newest and newest[0].span is None:
+        evidence = [_read(item, view).evidence for item in newest]
         return unknown(name, State.UNUSABLE, "its date cannot be placed", evidence)
-    newest = max(inside, key=lambda item: (item.day, item.reference), default=None)
-    evidence = [_read(newest, view).evidence] if newest else []
-    return presence(name, evidence, view, definition.queries, [f"lab:{item}" for item in definition.analytes])
+    if newest:
+        return known(name, True, [_read(newest[0], view).evidence])
+    return presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
 
 
 def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -118,21 +114,38 @@ def effective(observation: Observation) -> str:
     return next((text.strip() for text in given if text and text.strip()), "")
 
 
-def _taken(analytes: Sequence[str], view: View) -> list[Taken]:
-    """What was reported of these analytes. Placed in time only: of thousands of results one or two are read."""
-    return [item for analyte in analytes for item in view.once(("taken", analyte), partial(_place, analyte, view))]
+def _newest(definition: FactDefinition, view: View) -> list[Taken]:
+    """What was measured on the newest day of the window; if nothing was, what cannot be placed, its span None."""
+    since = view.as_of - timedelta(days=definition.days or 0)
+    newest: list[Taken] = []
+    unplaced: list[Taken] = []
+    for analyte in definition.analytes:
+        for item in view.once(("taken", analyte), partial(_place, analyte, view)):
+            inside = item.span.within(since, view.as_of) if item.span else None
+            if inside is None:
+                unplaced.append(item)
+            elif inside:
+                if newest and item.day < newest[0].day:
+                    break
+                newest = [*newest, item] if newest and item.day == newest[0].day else [item]
+            elif item.day < since:
+                break
+    return newest or [item._replace(span=None) for item in unplaced]
 
 
 def _place(analyte: str, view: View) -> list[Taken]:
-    return [
+    """What was reported of an analyte, newest first and undated before all: of thousands one or two are read."""
+    found = [
         Taken(analyte, item, when := effective(item.observation), read_span(when))
         for item in view.measured.get(f"lab:{analyte}", ())
-        if token(item.observation.status) in _REPORTED
+        if item.observation.status in _REPORTED or token(item.observation.status) in _REPORTED
     ]
+    found.sort(key=lambda item: (item.day, item.reference), reverse=True)
+    return found
 
 
 def _read(taken: Taken, view: View) -> Result:
-    return view.once(("read", taken.analyte, id(taken.measured.part)), partial(_read_anew, taken, view))
+    return view.once(("read", taken.analyte, id(taken.measured.part), taken.span), partial(_read_anew, taken, view))
 
 
 def _read_anew(taken: Taken, view: View) -> Result:
@@ -224,19 +237,9 @@ def _open(amount: Decimal | Interval, side: str) -> bool:
     return isinstance(amount, Interval) and bool(getattr(amount, side))
 
 
-def _in_window(taken: list[Taken], definition: FactDefinition, view: View) -> list[Taken]:
-    """Those of the window; what cannot be placed counts only where no other does, and then as unreadable."""
-    since = view.as_of - timedelta(days=definition.days or 0)
-    inside = [item for item in taken if item.span and item.span.within(since, view.as_of)]
-    return inside or [
-        item._replace(span=None) for item in taken if item.span is None or item.span.within(since, view.as_of) is None
-    ]
-
-
-def _of_newest_day(taken: list[Taken], definition: FactDefinition, view: View) -> list[Result]:
-    """The results of the newest day, read, and what they give together."""
-    newest = max(item.day for item in taken)
-    results = [_read(item, view) for item in taken if item.day == newest]
+def _read_day(taken: list[Taken], definition: FactDefinition, view: View) -> list[Result]:
+    """The results of one day, read, and what they give together."""
+    results = [_read(item, view) for item in taken]
     results.sort(key=lambda item: (item.evidence.reference, item.evidence.value))
     unplaced = Unusable("its date cannot be placed")
     results = [item if item.span else replace(item, verdict=unplaced, amount=unplaced) for item in results]
@@ -262,7 +265,7 @@ def _adjusted(results: list[Result], definition: FactDefinition, view: View) -> 
     if adjustment is None:
         return []
     days = {item.span for item in results if item.span}
-    taken = sorted(_taken([adjustment.by], view), key=lambda item: item.reference)
+    taken = view.once(("taken", adjustment.by), partial(_place, adjustment.by, view))
     others = {item.span: _read(item, view) for item in taken if item.span in days}
     return [
         _adjust(item, other, adjustment, view)

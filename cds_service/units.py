@@ -15,6 +15,10 @@ from cds_service.r4 import Quantity
 
 UCUM = "http://unitsofmeasure.org"
 _EXACT = Context(prec=34)
+_MOST_SEEN = 1000
+
+Factor = tuple[Decimal, Decimal]
+_ONE: Factor = (Decimal(1), Decimal(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +39,49 @@ def fold(unit: str) -> str:
     return "".join(unit.split()).lower().replace("\u00b5", "u").replace("\u03bc", "u")
 
 
-def convert(quantity: Quantity | None, factors: Mapping[str, tuple[Decimal, Decimal]]) -> Decimal | Interval | Unusable:
-    """A Quantity in the unit of its analyte; an Interval where a comparator (`<3.0`) gives only a bound.
+class Factors:
+    """The spellings of an analyte's unit, each with its factor; what a Quantity's unit means is looked up once."""
 
-    `factors` maps each folded spelling of a unit to its factor (numerator, denominator).
-    """
+    def __init__(self, by_spelling: Mapping[str, str]) -> None:
+        self._factors = {fold(spelling): read_factor(factor) for spelling, factor in by_spelling.items()}
+        self._seen: dict[tuple[str | None, str | None, str | None], Factor | Unusable] = {}
+
+    def of(self, quantity: Quantity) -> Factor | Unusable:
+        key = (quantity.system, quantity.code, quantity.unit)
+        found = self._seen.get(key)
+        if found is None:
+            found = self._read(quantity)
+            if len(self._seen) < _MOST_SEEN:
+                self._seen[key] = found
+        return found
+
+    def _read(self, quantity: Quantity) -> Factor | Unusable:
+        code, unit = fold(quantity.code or ""), fold(quantity.unit or "")
+        if (quantity.system or "").strip().rstrip("/") not in ("", UCUM):
+            # A unit coded in another system, SNOMED CT for example, is read by its text.
+            code = ""
+        named = [spelling for spelling in (code, unit) if spelling]
+        if not named:
+            return self._factors.get("") or Unusable("no unit")
+        known = [self._factors[spelling] for spelling in named if spelling in self._factors]
+        if not known or (code and code not in self._factors):
+            return Unusable(f"unit {(quantity.code or quantity.unit or '')[:20]!r} unknown")
+        if any(factor != known[0] for factor in known):
+            return Unusable(f"unit code {quantity.code!r} and unit {quantity.unit!r} disagree")
+        return known[0]
+
+
+def convert(quantity: Quantity | None, factors: Factors) -> Decimal | Interval | Unusable:
+    """A Quantity in the unit of its analyte; an Interval where a comparator (`<3.0`) gives only a bound."""
     if quantity is None or quantity.value is None or not quantity.value.is_finite():
         return Unusable("no value")
-    factor = _factor(quantity, factors)
+    factor = factors.of(quantity)
     if isinstance(factor, Unusable):
         return factor
-    value = _EXACT.divide(_EXACT.multiply(quantity.value, factor[0]), factor[1])
-    return _bounded(value, (quantity.comparator or "").strip())
-
-
-def _factor(quantity: Quantity, factors: Mapping[str, tuple[Decimal, Decimal]]) -> tuple[Decimal, Decimal] | Unusable:
-    code, unit = fold(quantity.code or ""), fold(quantity.unit or "")
-    if (quantity.system or "").strip().rstrip("/") not in ("", UCUM):
-        # A unit coded in another system, SNOMED CT for example, is read by its text.
-        code = ""
-    named = [spelling for spelling in (code, unit) if spelling]
-    if not named:
-        return factors.get("") or Unusable("no unit")
-    known = [factors[spelling] for spelling in named if spelling in factors]
-    if not known or (code and code not in factors):
-        return Unusable(f"unit {(quantity.code or quantity.unit or '')[:20]!r} unknown")
-    if any(factor != known[0] for factor in known):
-        return Unusable(f"unit code {quantity.code!r} and unit {quantity.unit!r} disagree")
-    return known[0]
+    value = quantity.value
+    if factor != _ONE:
+        value = _EXACT.divide(_EXACT.multiply(value, factor[0]), factor[1])
+    return _bounded(value, (quantity.comparator or "").strip()) if quantity.comparator else value
 
 
 def _bounded(value: Decimal, comparator: str) -> Decimal | Interval | Unusable:
