@@ -17,12 +17,19 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class SystemFile(_File):
+    """A code system. `also`: systems whose codes some senders write under this one's address.
+
+    `lists_all`: our sets hold its codes at every level, so that words need not be asked where it codes a drug.
+    """
+
     url: str
     aliases: tuple[str, ...]
     shape: str
     check: str | None
     prefix_match: bool
     pad: str
+    also: tuple[str, ...]
+    lists_all: bool
 
 
 class ValueSet(_File):

@@ -117,7 +117,10 @@ class Knowledge:
     def terminology(self) -> Terminology:
         parts = [part for parts in self.value_sets.values() for part in parts]
         return Terminology(
-            systems={key: System(item.url, item.aliases, item.prefix_match, item.pad) for key, item in self.systems.items()},
+            systems={
+                key: System(item.url, item.aliases, item.prefix_match, item.pad, item.also, item.lists_all)
+                for key, item in self.systems.items()
+            },
             entries=[*_set_entries(parts), *_lab_entries(self.labs)],
             names={part.id: part.names for part in parts if part.names},
             phrases={part.id: part.phrases for part in parts if part.phrases},

@@ -11,6 +11,7 @@ _WIDTH = 760
 _LINE = 22
 _ACCENTS = {"critical": "#b3261e", "warning": "#a8640f", "info": "#2f5d8a"}
 _WRAP = 92
+_WRAP_SUMMARY = 66
 
 
 def draw(cards: tuple[Card, ...]) -> str:
@@ -31,8 +32,11 @@ def draw(cards: tuple[Card, ...]) -> str:
 
 def _card(card: Card, top: int) -> tuple[int, str]:
     accent = _ACCENTS[card.indicator]
-    rows = [f'<text class="s" x="34" y="{top + 30}">{escape(card.summary)}</text>']
-    y = top + 30
+    rows: list[str] = []
+    y = top + 6
+    for line in wrap(card.summary, _WRAP_SUMMARY):
+        y += _LINE + 2
+        rows.append(f'<text class="s" x="34" y="{y}">{escape(line)}</text>')
     for line, css in _lines(card):
         y += _LINE
         rows.append(f'<text class="{css}" x="34" y="{y}">{escape(line)}</text>')

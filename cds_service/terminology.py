@@ -24,6 +24,8 @@ class System(NamedTuple):
     aliases: tuple[str, ...]
     prefix_match: bool
     pad: str
+    also: tuple[str, ...]
+    lists_all: bool
 
 
 class CodeEntry(NamedTuple):
@@ -46,6 +48,8 @@ class Terminology:
     ) -> None:
         self._short = {fold_url(url): key for key, system in systems.items() for url in (system.url, *system.aliases)}
         self._prefixed = {key: system.pad for key, system in systems.items() if system.prefix_match}
+        self._also = {key: system.also for key, system in systems.items()}
+        self._listed = frozenset(key for key, system in systems.items() if system.lists_all)
         self._codes: dict[tuple[str, str], tuple[Match, ...]] = {}
         for entry in entries:
             key = (entry.system, self._fold(entry.system, entry.code))
@@ -76,7 +80,8 @@ class Terminology:
             return ()
         code = self._fold(system, coding.code)
         if system not in self._prefixed:
-            return self._codes.get((system, code), ())
+            own = self._codes.get((system, code), ())
+            return own + tuple(match for other in self._also[system] for match in self._codes.get((other, code), ()))
         prefixes = (code[:length] for length in range(len(code), _SHORTEST_PREFIX - 1, -1))
         found = [match for prefix in prefixes for match in self._codes.get((system, prefix), ())]
         return tuple({match.concept: match for match in reversed(found)}.values())
@@ -93,6 +98,10 @@ class Terminology:
     def is_coded(self, concept: CodeableConcept | None) -> bool:
         """Whether any coding is of a system known here. Only where none is may the text decide."""
         return any(coding.code and self.short_system(coding.system) for coding in codings(concept))
+
+    def is_listed(self, concept: CodeableConcept | None) -> bool:
+        """Whether a code says all: one of a system that our sets hold at every level."""
+        return any(coding.code and self.short_system(coding.system) in self._listed for coding in codings(concept))
 
     def matches(self, concept: CodeableConcept | None) -> list[Match]:
         """The concepts of all its codes. Asked for every resource, so the look-up is written out."""

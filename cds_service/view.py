@@ -111,7 +111,9 @@ class View:
         for source in [*sources, *self.chart.all(MedicationStatement)]:
             concept = self._drug_concept(source)
             coded = terminology.is_coded(concept)
-            matches = terminology.matches(concept) if coded else terminology.named(_all_words(concept))
+            matches = terminology.matches(concept)
+            if not matches and not terminology.is_listed(concept):
+                matches = terminology.named(_all_words(concept))
             for match in matches:
                 found[match.concept].append(Drug(source, concept, match.name))
             if not coded and not _all_words(concept).strip(" |"):

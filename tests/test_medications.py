@@ -76,6 +76,16 @@ def test_where_a_known_system_codes_the_drug_words_do_not_decide(knowledge: Know
     assert taking(knowledge, medication(coded)) is False
 
 
+def test_where_our_lists_of_a_system_are_not_whole_words_are_asked_too(knowledge: Knowledge) -> None:
+    unlisted = concept("999999999999999999", DMD, text="Furosemide 40mg tablets (New Maker)")
+    assert taking(knowledge, medication(unlisted)) is True
+
+
+def test_a_dmd_code_is_read_under_the_address_of_snomed_too(knowledge: Knowledge) -> None:
+    code = code_of(knowledge, "diuretics", "dmd", "bumetanide 1mg")
+    assert taking(knowledge, medication(concept(code, SNOMED))) is True
+
+
 def test_a_salt_in_a_drugs_name_is_no_result(knowledge: Knowledge) -> None:
     facts = facts_of(knowledge, body({"medicationRequests": bundle(medication(concept(text="Losartan potassium")))}))
     assert facts["potassium_measured"].value is False
