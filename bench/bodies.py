@@ -12,14 +12,14 @@ _CONDITIONS = [
     ("E03.9", "Hypothyroidism, unspecified"),
     ("I10", "Essential (primary) hypertension"),
     ("E11.9", "Type 2 diabetes mellitus without complications"),
-    ("M54.50", "Low back pain, unspecified"),
-    ("K21.9", "Gastro-esophageal reflux disease without esophagitis"),
+    ("E78.5", "Hyperlipidemia, unspecified"),
+    ("E78.2", "Mixed hyperlipidemia"),
 ]
 _DRUGS = [
     ("197732", "furosemide 80 MG Oral Tablet"),
-    ("1191", "Aspirin"),
-    ("6809", "Metformin"),
-    ("29046", "Lisinopril"),
+    ("7258", "Naproxen"),
+    ("7417", "nifedipine"),
+    ("72143", "Raloxifene"),
     ("36567", "Simvastatin"),
 ]
 _LABS = [

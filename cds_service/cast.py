@@ -85,9 +85,11 @@ def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, per
     for key, query in queries.items():
         own = [entry for entry in entries if _belongs(entry["resource"], query, prefetch, queries)]
         prefetch[key] = {"resourceType": "Bundle", "type": "searchset", "entry": own}
-    patients = (entry["resource"] for entry in entries if entry["resource"].get("resourceType") == "Patient")
-    patient: dict[str, Any] = next(patients, {})
-    prefetch["patient"] = patient
+    herself = next((entry for entry in entries if entry["resource"].get("resourceType") == "Patient"), {})
+    patient: dict[str, Any] = herself.get("resource", {})
+    # References by urn can be resolved only beside the address that the Bundle gives her.
+    by_urn = str(herself.get("fullUrl", "")).startswith("urn:")
+    prefetch["patient"] = {"resourceType": "Bundle", "type": "searchset", "entry": [herself]} if by_urn else patient
     context = {"patientId": str(patient.get("id", "")), "userId": "Practitioner/invented"}
     encounter = person.encounter if person else _open_encounter(entries)
     if encounter:

@@ -106,8 +106,8 @@ def test_uk_icd_10_has_no_better_code_so_cramp_and_spasm_counts_there(knowledge:
     ("site", "expected"),
     [
         (concept(text="Left calf"), True),
-        (concept("53120007", SNOMED, text="Upper limb"), False),
-        (concept("61685007", SNOMED), UNKNOWN),
+        (concept("arm", "https://ehr.example/sites", text="Upper limb"), False),
+        (concept("leg", "https://ehr.example/sites"), UNKNOWN),
     ],
 )
 def test_a_body_site_places_a_cramp_and_one_without_words_leaves_it_open(
@@ -205,7 +205,6 @@ def test_icd_codes_match_with_their_children_and_as_england_writes_them(knowledg
         (concept("F17.211", ICD10CM), "smoking_as_condition"),
         (concept("Z87.891", ICD10CM), "smoking_as_condition"),
         (concept("O24.410", ICD10CM), "diabetes"),
-        (concept("E23.2", ICD10CM), "diabetes"),
         (concept("161693006", SNOMED), "on_dialysis"),
     ],
 )

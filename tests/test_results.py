@@ -72,7 +72,7 @@ def test_a_result_that_cannot_be_read_was_measured_all_the_same(knowledge: Knowl
 
 
 def test_a_unit_coded_outside_ucum_is_read_by_its_text(knowledge: Knowledge) -> None:
-    coded = quantity(3.1, "mmol/L", "258813002", SNOMED)
+    coded = quantity(3.1, "mmol/L", "mmol-per-litre", "https://ehr.example/units")
     assert of(knowledge, observation(3.1, valueQuantity=coded)).value == "low"
 
 
