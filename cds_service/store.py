@@ -60,8 +60,9 @@ class Store:
         engine = await self.open()
         rows = [_row(service_id, item, received_at) for item in items]
         async with engine.begin() as connection:
-            result = await connection.execute(_insert(engine.dialect.name), rows)
-            return max(result.rowcount, 0)
+            # Not every driver counts the rows of many inserts, so each new row is asked back.
+            written = await connection.execute(_insert(engine.dialect.name), rows)
+            return len(written.all())
 
 
 def _row(service_id: str, item: Feedback, received_at: datetime) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _insert(dialect: str) -> Any:
     from cds_service.tables import feedback
 
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return make(feedback).on_conflict_do_nothing(index_elements=["fingerprint"])
+    return make(feedback).on_conflict_do_nothing(index_elements=["fingerprint"]).returning(feedback.c.id)
 
 
 def _engine(url: str) -> AsyncEngine:
