@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from cds_service.dates import say_date
 from cds_service.formats import Group, Order, Source
@@ -17,6 +17,7 @@ from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, 
 from cds_service.wording import ORDERS, clip, fill, fit, listed, plain
 
 TOPIC_SYSTEM = "https://leg-cramps.example/card-topics"
+_MOST_CLOSINGS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class Approval:
     date: str
 
 
+class Closing(NamedTuple):
+    """What ends a card and whom it names as its source."""
+
+    lines: str
+    source: CardSource
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a site wants its cards: what is asked of this stage besides the findings."""
@@ -38,6 +46,8 @@ class Manner:
     max_cards: int
     workup_without_reason: bool
     approvals: Mapping[tuple[str, str], Approval] = field(default_factory=dict)
+    closings: dict[tuple[str, ...], Closing] = field(default_factory=dict)
+    """How the cards of the same rules end: alike for every patient, so written once for a site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +201,13 @@ class _Writer:
 
     def card(self, draft: _Draft) -> Card:
         suggestions = tuple(suggestion for item in draft.spoken for suggestion in item.suggestions)
+        closing = self._closing(draft)
         return Card(
             uuid=str(uuid.uuid4()),
             summary=self._summary(draft),
             indicator=draft.group.indicator,
-            detail=self._detail(draft),
-            source=self._source(draft),
+            detail=self._detail(draft, closing.lines),
+            source=closing.source,
             suggestions=suggestions,
             selection_behavior="any" if suggestions else None,
         )
@@ -206,13 +217,22 @@ class _Writer:
         group = draft.group
         return fit(group.summary, headlines, group.joiner, group.more, SUMMARY_LIMIT)
 
-    def _detail(self, draft: _Draft) -> str:
+    def _closing(self, draft: _Draft) -> Closing:
+        key = (draft.group.id, *(item.rule.id for item in draft.spoken))
+        known = self._manner.closings
+        closing = known.get(key)
+        if closing is None:
+            closing = Closing(f"{self._evidence(draft)}\n\n{self._rules(draft)}", self._source(draft))
+            if len(known) < _MOST_CLOSINGS:
+                known[key] = closing
+        return closing
+
+    def _detail(self, draft: _Draft, closing: str) -> str:
         lines = [f"- {line}" for item in draft.spoken for line in item.lines]
         notes = list(draft.notes)
         if any(item.unchecked_orders for item in draft.spoken):
             notes.insert(0, self._say.orders_not_supplied)
-        closing = [self._evidence(draft), self._rules(draft)]
-        blocks = [draft.group.lead, "\n".join(lines), *notes, *closing]
+        blocks = [draft.group.lead, "\n".join(lines), *notes, closing]
         return "\n\n".join(block for block in blocks if block)
 
     def _evidence(self, draft: _Draft) -> str:

@@ -11,7 +11,7 @@ from cds_service.fhir import Damaged, Reading, read_section
 from cds_service.formats import FactDefinition, Query
 from cds_service.hooks import Request
 from cds_service.model import State
-from cds_service.r4 import Clinical, Medication, Patient, Reference, Resource, local_reference
+from cds_service.r4 import Clinical, Medication, OperationOutcome, Patient, Reference, Resource, local_reference
 
 
 def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) -> set[str]:
@@ -127,8 +127,8 @@ class _Sorter:
         for full_url, resource in reading.resources:
             if isinstance(resource, Medication):
                 self._take_medication(full_url, resource)
-            elif not isinstance(resource, Patient):
-                subject: Reference | None = getattr(resource, "subject", None)
+            elif not isinstance(resource, (Patient, OperationOutcome)):
+                subject: Reference | None = resource.subject
                 given = subject.reference if subject else None
                 if given in self._hers:
                     self.resources[type(resource)].append(resource)

@@ -35,10 +35,7 @@ class Taken(NamedTuple):
     measured: Measured
     when: str
     span: Span | None
-
-    @property
-    def day(self) -> date:
-        return self.span.last if self.span else date.max
+    day: date
 
     @property
     def reference(self) -> str:
@@ -136,11 +133,11 @@ def _newest(definition: FactDefinition, view: View) -> list[Taken]:
 def _place(analyte: str, view: View) -> list[Taken]:
     """What was reported of an analyte, newest first and undated before all: of thousands one or two are read."""
     found = [
-        Taken(analyte, item, when := effective(item.observation), read_span(when))
+        Taken(analyte, item, when := effective(item.observation), span := read_span(when), span.last if span else date.max)
         for item in view.measured.get(f"lab:{analyte}", ())
         if item.observation.status in _REPORTED or token(item.observation.status) in _REPORTED
     ]
-    found.sort(key=lambda item: (item.day, item.reference), reverse=True)
+    found.sort(key=lambda item: (item.day, item.measured.observation.id or ""), reverse=True)
     return found
 
 
@@ -149,7 +146,7 @@ def _read(taken: Taken, view: View) -> Result:
 
 
 def _read_anew(taken: Taken, view: View) -> Result:
-    analyte, measured, when, span = taken
+    analyte, measured, when, span, _ = taken
     quantity = measured.part.value_quantity
     amount = units.convert(quantity, view.knowledge.factors[analyte])
     shown = units.say(quantity) if quantity else "no value"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from cds_service.cards import Approval, Manner, Patient, compose
+from cds_service.cards import Approval, Closing, Manner, Patient, compose
 from cds_service.chart import Chart
 from cds_service.engine import find
 from cds_service.facts import ChartFacts, FactValues
@@ -33,6 +33,7 @@ class Conductor:
     def __init__(self, knowledge: Knowledge, settings: Settings, approvals: Mapping[tuple[str, str], Approval]) -> None:
         self.knowledge, self.settings, self.approvals = knowledge, settings, approvals
         self.rules = {key: self._served(key) for key in knowledge.services}
+        self._closings: dict[tuple[str, ...], Closing] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
             for key in knowledge.services
@@ -94,7 +95,14 @@ class Conductor:
             self.knowledge,
             Patient(f"Patient/{request.patient_id}", _condition(reason)),
             [name for name, state in chart.looked.items() if state is not State.KNOWN],
-            Manner(as_of, settings.jurisdiction, settings.max_cards, settings.workup_without_reason, self.approvals),
+            Manner(
+                as_of,
+                settings.jurisdiction,
+                settings.max_cards,
+                settings.workup_without_reason,
+                self.approvals,
+                self._closings,
+            ),
         )
 
 

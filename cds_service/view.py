@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 from cds_service.chart import Chart
@@ -96,9 +96,10 @@ class View:
         for observation in self.chart.all(Observation):
             for match in matches(observation.code):
                 found[match.concept].append(Measured(observation, observation))
-            for component in filter(None, observation.component or ()):
-                for match in matches(component.code):
-                    found[match.concept].append(Measured(observation, component))
+            if observation.component:
+                for component in filter(None, observation.component):
+                    for match in matches(component.code):
+                        found[match.concept].append(Measured(observation, component))
         return found
 
     @cached_property
@@ -134,6 +135,11 @@ class View:
         if medication and medication.code:
             return medication.code
         return CodeableConcept(text=given.display) if given.display else None
+
+    def all_read(self, queries: Sequence[str]) -> bool:
+        """Whether these queries were answered in full and all of it could be read: only then is an absence an absence."""
+        damaged = any(map(self.chart.damaged.get, queries))
+        return not damaged and self.chart.looking(queries) is State.KNOWN
 
     def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Damaged | None:
         """The first resource that could not be read and may have been about one of these concepts."""
@@ -178,10 +184,12 @@ def reference_to(resource: Resource) -> str:
     return f"{type(resource).__name__}/{resource.id}" if resource.id else type(resource).__name__
 
 
-def presence(name: str, evidence: Sequence[Evidence], view: View, queries: Sequence[str], concepts: Iterable[str]) -> Fact:
+def presence(name: str, evidence: Sequence[Evidence], view: View, queries: tuple[str, ...], concepts: Iterable[str]) -> Fact:
     """True where something was found. False only where all was looked at, all could be read, and nothing was there."""
     if evidence:
         return known(name, True, evidence)
+    if view.once(("all read", queries), partial(view.all_read, queries)):
+        return _nothing(name)
     damaged = view.damaged(queries, concepts)
     if damaged:
         return unknown(name, State.UNUSABLE, f"{damaged.reference or damaged.place} could not be read")
@@ -189,4 +197,10 @@ def presence(name: str, evidence: Sequence[Evidence], view: View, queries: Seque
     if state is not State.KNOWN:
         titles = [view.knowledge.queries[query].title for query in queries if view.chart.looking([query]) is state]
         return unknown(name, state, f"{', '.join(titles)}: {state.value}")
+    return _nothing(name)
+
+
+@lru_cache(maxsize=1024)
+def _nothing(name: str) -> Fact:
+    """Most facts of most patients: the same object each time."""
     return known(name, False, (), State.NONE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 
 from cds_service.dates import say_date
 from cds_service.model import Evidence, Fact
@@ -39,13 +40,21 @@ def fill(text: str, facts: Mapping[str, Fact], as_of: date, orders: Sequence[str
     if "{" not in text:
         return text
 
-    def part(match: re.Match[str]) -> str:
-        name, member = match.groups()
+    def part(name: str, member: str | None) -> str:
         if member is None:
             return clip(listed(orders, len(orders)), WIDTHS[ORDERS])
         return clip(PARTS[member](facts[name].evidence, as_of), WIDTHS[member])
 
-    return _SPACES.sub(" ", PLACEHOLDER.sub(part, text)).strip()
+    opening, placeholders = _pieces(text)
+    told = opening + "".join(part(name, member) + after for name, member, after in placeholders)
+    return _SPACES.sub(" ", told).strip()
+
+
+@lru_cache(maxsize=4096)
+def _pieces(text: str) -> tuple[str, tuple[tuple[str, str | None, str], ...]]:
+    """A text of ours taken apart once: what stands before the first placeholder, then each with what follows it."""
+    opening, *rest = PLACEHOLDER.split(text)
+    return opening, tuple(zip(rest[::3], rest[1::3], rest[2::3], strict=True))
 
 
 def longest(text: str) -> int:
