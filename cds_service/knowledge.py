@@ -103,6 +103,7 @@ class Knowledge:
     groups: tuple[Group, ...]
     wording: Wording
     cards: Mapping[str, CardText]
+    spelling: Mapping[str, Mapping[str, str]]
     fingerprint: str
 
     @cached_property
@@ -261,6 +262,7 @@ def load_knowledge(root: Path) -> Knowledge:
     uncited = reader.read("logic/uncited.json", dict[str, str]) or {}
     systems = reader.read("logic/systems.json", dict[str, SystemFile]) or {}
     negations = reader.read("logic/negations.json", tuple[str, ...]) or ()
+    spelling = reader.read("cards/spelling.json", dict[str, dict[str, str]]) or {}
     value_sets = _read_value_sets(reader)
     speaks_when = _speaking(reader, services, types)
     rules = tuple(_each(reader, "logic/rules/*/*.json", lambda path: _read_rule(reader, path, types)))
@@ -285,6 +287,7 @@ def load_knowledge(root: Path) -> Knowledge:
         groups=groups.groups,
         wording=groups.wording,
         cards=cards,
+        spelling=spelling,
         fingerprint=reader.fingerprint,
     )
 

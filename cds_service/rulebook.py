@@ -17,6 +17,7 @@ from cds_service.hooks import SUMMARY_LIMIT
 from cds_service.knowledge import CardText, Knowledge, Reader, Rule
 from cds_service.model import Outcome
 from cds_service.mutants import numbers
+from cds_service.spelling import spelled, spoken_texts
 from cds_service.wording import ORDERS, PARTS, PLACEHOLDER, longest
 
 Problems = Iterator[Problem]
@@ -226,7 +227,24 @@ def _each_card(knowledge: Knowledge) -> Iterator[tuple[Rule, CardText]]:
             yield rule, knowledge.cards[rule.id]
 
 
+def spelling_is_used(knowledge: Knowledge) -> Problems:
+    texts = " ".join(spoken_texts(knowledge)).lower()
+    for jurisdiction, words in knowledge.spelling.items():
+        place = f"cards/spelling.json {jurisdiction}"
+        if jurisdiction not in _JURISDICTIONS:
+            yield Problem(place, "is no jurisdiction", f"use one of {', '.join(_JURISDICTIONS)}")
+        for word in words:
+            if word != word.lower() or word not in texts:
+                yield Problem(place, f"{word!r} stands in no text", "remove it, or write it in lower case as the texts do")
+
+
 def the_longest_summary_fits(knowledge: Knowledge) -> Problems:
+    """However a jurisdiction spells it."""
+    for jurisdiction in _JURISDICTIONS:
+        yield from _too_long(spelled(knowledge, jurisdiction))
+
+
+def _too_long(knowledge: Knowledge) -> Problems:
     groups = {group.id: group for group in knowledge.groups}
     titles = max((len(order.title) for order in knowledge.orders.values()), default=0)
     for rule, card in _each_card(knowledge):
@@ -266,6 +284,7 @@ RULEBOOK = (
     cases_stand_on_every_boundary,
     cases_kill_every_mutant,
     placeholders_are_facts_of_the_rule,
+    spelling_is_used,
     the_longest_summary_fits,
     card_texts_are_plain,
 )

@@ -15,6 +15,7 @@ from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import Fact, Facts, Finding, Outcome, State
 from cds_service.prefetch import queries_in_use, read_chart, with_codes
 from cds_service.settings import Settings
+from cds_service.spelling import spelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Conductor:
     """Knowledge and a site's choices, prepared once for any number of answers."""
 
     def __init__(self, knowledge: Knowledge, settings: Settings, approvals: Mapping[tuple[str, str], Approval]) -> None:
-        self.knowledge, self.settings, self.approvals = knowledge, settings, approvals
+        self.settings, self.approvals = settings, approvals
+        self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
         self._closings: dict[tuple[str, ...], Closing] = {}
         self.queries = {

@@ -76,6 +76,16 @@ def in_set(change: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "a spelling that no text needs": (
+        put("cards/spelling.json", us={"colour": "color"}),
+        "cards/spelling.json us",
+        "in no text",
+    ),
+    "a spelling of nowhere": (
+        put("cards/spelling.json", fr={"anaemia": "anemie"}),
+        "cards/spelling.json fr",
+        "no jurisdiction",
+    ),
     "another id": (put(RULE, id="low-k"), RULE, "id is 'low-k'"),
     "no cases": (lambda root: (root / CASES).unlink(), CASES, "missing"),
     "no card": (lambda root: (root / CARD).unlink(), CARD, "missing"),

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from cds_service.app import AS_OF, build_app
 from cds_service.errors import RequestError
+from cds_service.knowledge import Knowledge
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.people import SERVICE, body, bundle, observation
@@ -50,11 +51,11 @@ def assert_outcome(answer: Any, status: int, slug: str) -> list[dict[str, Any]]:
     return issues
 
 
-def test_alive_and_ready(client: TestClient) -> None:
+def test_alive_and_ready(client: TestClient, knowledge: Knowledge) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
     ready = client.get("/readyz").json()
     assert ready["status"] == "ready"
-    assert ready["rules"] == 16
+    assert ready["rules"] == len(knowledge.rules)
 
 
 def test_not_ready_without_its_store_but_still_answering(conductor: Conductor, tmp_path: Path) -> None:
