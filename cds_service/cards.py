@@ -93,12 +93,15 @@ def compose(
 
     `missing` names the queries that could not be answered; they are told on the last card, never passed over.
     """
+    critical = {group.id for group in knowledge.groups if group.indicator == "critical"}
+    fired = [rules[item.rule_id] for item in findings if item.outcome is Outcome.FIRES]
+    urgent = any(rule.file.group in critical for rule in fired)
     writer = _Writer(facts, values, knowledge, patient, manner)
-    spoken = [writer.speak(rules[item.rule_id]) for item in findings if item.outcome is Outcome.FIRES]
-    drafts = [draft for group in knowledge.groups for draft in _grouped(group, [s for s in spoken if s], manner)]
+    spoken = [writer.speak(rule, urgent) for rule in fired]
+    drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, manner)]
     if not drafts:
         return ()
-    pending = [title for item in spoken if item for title in item.pending]
+    pending = [title for item in spoken for title in item.pending]
     shown, left_out = drafts[: manner.max_cards], drafts[manner.max_cards :]
     shown[0].notes += writer.unreadable(findings, rules)
     shown[-1].notes += [*writer.pending(pending), *writer.unanswered(missing), *writer.left_out(left_out)]
@@ -131,11 +134,12 @@ class _Writer:
         self._facts, self._values, self._knowledge = facts, values, knowledge
         self._patient, self._manner, self._say = patient, manner, knowledge.wording
 
-    def speak(self, rule: Rule) -> _Spoken:
+    def speak(self, rule: Rule, urgent: bool) -> _Spoken:
         text = self._knowledge.cards[rule.id]
         orders, pending, unchecked = self._orders(rule)
         titles = [self._knowledge.orders[name].title for name, _ in orders]
-        lines = [self._fill(say, titles) for when, say in text.lines if when(self._values).value is True]
+        said = [line for line, file in zip(text.lines, text.file.lines, strict=True) if not (urgent and file.unless_urgent)]
+        lines = [self._fill(say, titles) for when, say in said if when(self._values).value is True]
         offers_only = text.file.headline == f"{{{ORDERS}}}"
         headlines = titles if offers_only else [self._fill(text.file.headline, titles)]
         suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]

@@ -25,7 +25,13 @@ Problems = Iterator[Problem]
 LONGEST_TEMPLATE = 1800
 _TOKEN = re.compile(r"{{(.*?)}}")
 _TOKENS = ("context.patientId", "context.encounterId", "context.userId")
-_TYPES = {"age_years": "number", "against_range": "string", "start_against_onset": "string"}
+_TYPES = {
+    "age_years": "number",
+    "days_taken": "number",
+    "latest_value": "number",
+    "against_range": "string",
+    "start_against_onset": "string",
+}
 _LOCK = "logic/value_sets/lock.json"
 
 

@@ -29,6 +29,23 @@ def problem(name: str, definition: FactDefinition, view: View) -> Fact:
     return _placed(name, definition, view, found)
 
 
+def began_within(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Is one of these active that began in the last `days`, or failing an onset was recorded then?"""
+    since = view.as_of - timedelta(days=definition.days or 0)
+    found, undated = [], []
+    for item in _coded(definition, view):
+        if is_active(item, view.as_of):
+            span = read_span(onset([item]) or item.recorded_date)
+            inside = span.within(since, view.as_of) if span else None
+            if inside:
+                found.append(item)
+            elif inside is None:
+                undated.append(item)
+    if undated and not found:
+        return unknown(name, State.UNUSABLE, "the date cannot be placed", map(_evidence, undated))
+    return presence(name, [_evidence(item) for item in found], view, definition.queries, definition.value_sets)
+
+
 def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is one of these the diagnosis of an encounter of the last `days`, or of the current one?"""
     since = view.as_of - timedelta(days=definition.days or 0)

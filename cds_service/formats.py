@@ -97,6 +97,7 @@ class FactDefinition(_File, kw_only=True):
     analytes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
     days: int | None = None
+    lowest: bool = False
     site: Site | None = None
     adjustment: Adjustment | None = None
 
@@ -188,8 +189,11 @@ class Group(_File):
 
 
 class Line(_File):
+    """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm."""
+
     say: str
     when: Any = True
+    unless_urgent: bool = False
 
 
 class CardFile(_File):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 
 from cds_service.conditions import is_active, onset
 from cds_service.dates import read_span
 from cds_service.formats import FactDefinition
-from cds_service.model import Evidence, Fact, State
+from cds_service.model import Evidence, Fact, Interval, State
 from cds_service.r4 import MedicationRequest, MedicationStatement, Period, token, words
 from cds_service.view import Drug, View, known, presence, reference_to, unknown
 
@@ -25,6 +26,20 @@ def taking(name: str, definition: FactDefinition, view: View) -> Fact:
         reason = f"{reference_to(nameless[0].source)} names no drug"
         return unknown(name, State.UNUSABLE, reason)
     return presence(name, evidence, view, definition.queries, definition.value_sets)
+
+
+def days_taken(name: str, definition: FactDefinition, view: View) -> Fact:
+    """For how many days has a drug of the value set been taken, from the first start of what is active? A partial date
+    gives an Interval. Unknown where it is not taken or no start is on record.
+    """
+    active = _active(definition.value_sets[0], view)
+    starts = [span for drug in active if (span := read_span(_start(drug)))]
+    if not starts:
+        return unknown(name, State.NONE, "no start of the drug on record")
+    first = min(starts)
+    most, least = (view.as_of - first.first).days, (view.as_of - first.last).days
+    evidence = [_evidence(drug) for drug in active]
+    return known(name, most if most == least else Interval(Decimal(max(least, 0)), Decimal(most)), evidence)
 
 
 def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:

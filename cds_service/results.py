@@ -61,13 +61,44 @@ def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
     """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read."""
     newest = _newest(definition, view)
     if not newest:
-        looked = presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
-        reason = looked.reason or f"none in {definition.days} days"
-        return unknown(name, looked.state, reason)
+        return _none_found(name, definition, view)
     latest = _latest(_read_day(newest, definition, view), definition)
     if isinstance(latest.verdict, Unusable):
         return unknown(name, State.UNUSABLE, latest.verdict.reason, [latest.evidence])
     return known(name, latest.verdict, [latest.evidence])
+
+
+def _none_found(name: str, definition: FactDefinition, view: View) -> Fact:
+    looked = presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
+    return unknown(name, looked.state, looked.reason or f"none in {definition.days} days")
+
+
+def latest_value(name: str, definition: FactDefinition, view: View) -> Fact:
+    """The latest result of the window as a number in the unit of its analyte; `lowest` takes the lowest of one time.
+
+    Two values of the same time that differ cannot be read: nothing says which of them holds.
+    """
+    newest = _newest(definition, view)
+    if not newest:
+        return _none_found(name, definition, view)
+    results = _read_day(newest, definition, view)
+    readable = [item for item in results if not isinstance(item.amount, Unusable)]
+    if not readable:
+        reason = results[0].amount.reason if isinstance(results[0].amount, Unusable) else ""
+        return unknown(name, State.UNUSABLE, reason, [results[0].evidence])
+    chosen = _same_time(readable, definition)
+    if len({item.amount for item in chosen}) > 1 and not definition.lowest:
+        return unknown(name, State.UNUSABLE, "two results of the same time disagree", [item.evidence for item in chosen])
+    least = min(chosen, key=_least)
+    assert not isinstance(least.amount, Unusable)
+    return known(name, least.amount, [least.evidence])
+
+
+def _least(result: Result) -> Decimal:
+    amount = result.amount
+    if isinstance(amount, Interval):
+        return amount.low if amount.low is not None else Decimal("-Infinity")
+    return amount if isinstance(amount, Decimal) else Decimal("Infinity")
 
 
 def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -211,7 +242,7 @@ def _say_range(item: ReferenceRange, measured: Measured) -> str:
     low = units.say_number(item.low.value) if item.low and item.low.value is not None else ""
     high = units.say_number(item.high.value) if item.high and item.high.value is not None else ""
     given = next((limit for limit in (item.low, item.high, measured.part.value_quantity) if limit and limit.unit), None)
-    shown = (given.unit or "").replace("[", "").replace("]", "") if given else ""
+    shown = units.say_unit(given.unit or "") if given else ""
     unit = f" {shown}" if shown not in ("", "1", "{ratio}") else ""
     if low and high:
         return f"{low} to {high}{unit}"
@@ -245,15 +276,20 @@ def _read_day(taken: list[Taken], definition: FactDefinition, view: View) -> lis
 
 def _latest(results: list[Result], definition: FactDefinition) -> Result:
     """Of one day the preferred analyte, of that the newest result; two that disagree cannot be read."""
-    order = (*([definition.adjustment.to] if definition.adjustment else ()), *definition.analytes)
-    preferred = min(results, key=lambda item: order.index(item.analyte)).analyte
-    chosen = [item for item in results if item.analyte == preferred]
-    newest = max(item.instant for item in chosen)
-    same_time = sorted((item for item in chosen if item.instant == newest), key=lambda item: item.evidence.reference)
+    same_time = _same_time(results, definition)
     readable = [item for item in same_time if not isinstance(item.verdict, Unusable)]
     if len({item.verdict for item in readable}) > 1:
         return replace(readable[0], verdict=Unusable("two results of the same time disagree"))
     return (readable or same_time)[0]
+
+
+def _same_time(results: list[Result], definition: FactDefinition) -> list[Result]:
+    """Of the preferred analyte, what was measured last."""
+    order = (*([definition.adjustment.to] if definition.adjustment else ()), *definition.analytes)
+    preferred = min(results, key=lambda item: order.index(item.analyte)).analyte
+    chosen = [item for item in results if item.analyte == preferred]
+    newest = max(item.instant for item in chosen)
+    return sorted((item for item in chosen if item.instant == newest), key=lambda item: item.evidence.reference)
 
 
 def _adjusted(results: list[Result], definition: FactDefinition, view: View) -> list[Result]:

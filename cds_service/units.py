@@ -101,10 +101,15 @@ def say(quantity: Quantity) -> str:
     value = quantity.value
     if value is None or not value.is_finite():
         return "no value"
-    unit = (quantity.unit or quantity.code or "").replace("[", "").replace("]", "").strip()
+    unit = say_unit(quantity.unit or quantity.code or "")
     shown = say_number(value)
     comparator = (quantity.comparator or "").strip()
     return f"{comparator}{shown}" + (f" {unit}" if unit and unit not in ("1", "{ratio}") else "")
+
+
+def say_unit(unit: str) -> str:
+    """UCUM writes a power of ten with an asterisk, which a card would take for markup: `10*9/L` is `10^9/L`."""
+    return unit.replace("10*", "10^").replace("[", "").replace("]", "").strip()
 
 
 def say_number(value: Decimal) -> str:

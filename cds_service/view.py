@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from cds_service.chart import Chart
 from cds_service.fhir import Damaged, contained_medication
 from cds_service.knowledge import Knowledge
-from cds_service.model import UNKNOWN, Evidence, Fact, State
+from cds_service.model import UNKNOWN, Evidence, Fact, Known, State
 from cds_service.r4 import (
     CodeableConcept,
     Component,
@@ -163,7 +163,7 @@ def _all_words(concept: CodeableConcept | None) -> str:
     return " | ".join([concept.text or "", *displays])
 
 
-def known(name: str, value: bool | str, evidence: Iterable[Evidence] = (), state: State = State.KNOWN) -> Fact:
+def known(name: str, value: Known, evidence: Iterable[Evidence] = (), state: State = State.KNOWN) -> Fact:
     return Fact(name, value, state, ordered(evidence))
 
 

@@ -86,6 +86,7 @@ def body(prefetch: Json | None = None, without: tuple[str, ...] = (), **context:
         "electrolytes": bundle(),
         "kidneyFunction": bundle(),
         "otherResults": bundle(),
+        "bloodTests": bundle(),
         "orders": bundle(),
         "procedures": bundle(),
     }

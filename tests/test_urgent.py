@@ -1,0 +1,165 @@
+"""What is dangerous: exact limits, what is new, and everyday advice that steps back beside it."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cds_service.hooks import read_request
+from cds_service.knowledge import Knowledge
+from cds_service.model import UNKNOWN, Interval, State
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+from tests.people import (
+    AS_OF,
+    ICD10CM,
+    LEG_CRAMPS,
+    SERVICE,
+    SNOMED,
+    body,
+    bundle,
+    concept,
+    condition,
+    fact_of,
+    medication,
+    observation,
+)
+
+NEW_CLOT = condition(concept("404223003", SNOMED), id="clot", onsetDateTime="2026-11-15")
+KNOWN_DANGER = bundle(observation(2.4, when="2026-11-19"))
+
+
+def potassium(knowledge: Knowledge, *results: Any) -> Any:
+    return fact_of(knowledge, "potassium_value_this_week", electrolytes=bundle(*results))
+
+
+def fired(knowledge: Knowledge, jurisdiction: Any = "us", **prefetch: Any) -> set[str]:
+    request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
+    answered = Conductor(knowledge, Settings(jurisdiction=jurisdiction), {}).answer(SERVICE, request, AS_OF)
+    return {item.rule_id for item in answered.findings if item.outcome.value == "fires"}
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "urgent"),
+    [(2.5, "mmol/L", True), (2.51, "mmol/L", False), (9.7, "mg/dL", True), (9.8, "mg/dL", False), (6.5, "mEq/L", True)],
+)
+def test_a_dangerous_potassium_is_urgent_in_every_unit(knowledge: Knowledge, value: float, unit: str, urgent: bool) -> None:
+    # 9.7 mg/dL x 10 / 39.0983 = 2.481 mmol/L; 9.8 gives 2.506.
+    result = bundle(observation(value, unit, when="2026-11-19"))
+    assert ("severe-potassium" in fired(knowledge, electrolytes=result)) is urgent
+
+
+def test_a_result_older_than_a_week_is_no_emergency_of_today(knowledge: Knowledge) -> None:
+    assert potassium(knowledge, observation(2.4, when="2026-11-12")).value is UNKNOWN
+    assert potassium(knowledge, observation(2.4, when="2026-11-13")).value == Decimal("2.4")
+
+
+@pytest.mark.parametrize(
+    ("results", "state"),
+    [
+        ([], State.NONE),
+        ([observation(2.4, None, when="2026-11-19")], State.UNUSABLE),
+        ([observation(2.4, when="2026-11-19"), observation(4.4, when="2026-11-19", id="o2")], State.UNUSABLE),
+    ],
+)
+def test_what_is_missing_unreadable_or_contradictory_is_no_number(
+    knowledge: Knowledge, results: list[Any], state: State
+) -> None:
+    fact = potassium(knowledge, *results)
+    assert (fact.value, fact.state) == (UNKNOWN, state)
+
+
+@pytest.mark.parametrize(("comparator", "urgent"), [("<", True), (">", False)])
+def test_a_bound_decides_only_where_all_of_it_lies_beyond_the_limit(
+    knowledge: Knowledge, comparator: str, urgent: bool
+) -> None:
+    quantity = {"value": 2.5, "unit": "mmol/L", "comparator": comparator}
+    result = observation(2.5, when="2026-11-19", valueQuantity=quantity)
+    assert isinstance(potassium(knowledge, result).value, Interval)
+    assert ("severe-potassium" in fired(knowledge, electrolytes=bundle(result))) is urgent
+
+
+def test_of_two_legs_the_lower_index_counts(knowledge: Knowledge) -> None:
+    legs = [observation(value, "1", "77194-9", id=f"leg{value}") for value in (0.95, 0.71)]
+    assert fact_of(knowledge, "abi_value", otherResults=bundle(*legs)).value == Decimal("0.71")
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"onsetDateTime": "2026-11-15"}, True),
+        ({"recordedDate": "2026-11-15"}, True),
+        ({"onsetDateTime": "2026-11-06"}, True),
+        ({"onsetDateTime": "2026-11-05"}, False),
+        ({"onsetDateTime": "2020-01-01", "recordedDate": "2026-11-15"}, False),
+        ({"onsetDateTime": "2026"}, UNKNOWN),
+        ({}, UNKNOWN),
+    ],
+)
+def test_new_means_that_it_began_or_was_recorded_in_the_window(
+    knowledge: Knowledge, members: dict[str, Any], expected: Any
+) -> None:
+    clot = condition(concept("404223003", SNOMED), id="clot", **members)
+    assert fact_of(knowledge, "deep_vein_thrombosis_new", conditions=bundle(LEG_CRAMPS, clot)).value is expected
+
+
+@pytest.mark.parametrize("code", ["I48.21", "I48.20", "I82.501", "Z86.718", "O80"])
+def test_chronic_forms_and_history_are_nothing_new(knowledge: Knowledge, code: str) -> None:
+    entry = condition(concept(code, ICD10CM), id="old", onsetDateTime="2026-11-15")
+    urgent = {"heartbeat", "possible-clot", "pregnancy"}
+    assert not fired(knowledge, conditions=bundle(LEG_CRAMPS, entry)) & urgent
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [("2026-10-22", 29), ("2026-10-23", 28), ("2026-10", Interval(Decimal(20), Decimal(50))), (None, UNKNOWN)],
+)
+def test_the_days_of_a_drug_count_from_its_first_start(knowledge: Knowledge, start: str | None, expected: Any) -> None:
+    quinine = medication(concept(text="Quinine sulfate 200 mg tablets"), authoredOn=start)
+    assert fact_of(knowledge, "quinine_days", medicationRequests=bundle(quinine)).value == expected
+
+
+def test_quinine_speaks_without_a_cramp_on_record_and_each_country_by_its_own_rule(knowledge: Knowledge) -> None:
+    quinine = bundle(medication(concept(text="Quinine sulfate 200 mg tablets"), authoredOn="2026-01-01"))
+    alone = {"conditions": bundle(), "medicationRequests": quinine}
+    assert fired(knowledge, "us", **alone) == {"quinine-us"}
+    assert fired(knowledge, "uk", **alone) == {"quinine-four-weeks"}
+
+
+@pytest.mark.parametrize("code", [concept("B54", ICD10CM), concept("61462000", SNOMED), concept(text="Malaria, falciparum")])
+def test_quinine_for_malaria_is_left_alone(knowledge: Knowledge, code: Any) -> None:
+    quinine = bundle(medication(concept(text="Quinine sulfate")))
+    assert fired(knowledge, conditions=bundle(condition(code)), medicationRequests=quinine) == set()
+
+
+@pytest.mark.parametrize(
+    "prefetch",
+    [{"conditions": bundle(LEG_CRAMPS, NEW_CLOT)}, {"electrolytes": KNOWN_DANGER}],
+)
+def test_beside_something_urgent_nobody_is_told_to_massage_the_leg(knowledge: Knowledge, prefetch: dict[str, Any]) -> None:
+    request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
+    cards = Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards
+    assert cards[0].indicator == "critical"
+    assert "massage" not in cards[-1].detail
+    assert "Seek help" in cards[-1].detail
+
+
+def test_without_anything_urgent_the_everyday_advice_stands(knowledge: Knowledge) -> None:
+    request = read_request(json.dumps(body()).encode(), "patient-view")
+    assert "massage" in Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards[-1].detail
+
+
+@pytest.mark.parametrize(
+    ("drug", "fact"),
+    [
+        ("Losartan potassium 50 mg", "taking_potassium_supplement"),
+        ("Esomeprazole magnesium 20 mg", "taking_magnesium_supplement"),
+        ("Magnesium hydroxide suspension", "taking_magnesium_supplement"),
+        ("Quinidine 200 mg", "taking_quinine"),
+    ],
+)
+def test_the_salt_of_a_drug_and_a_namesake_are_no_supplement(knowledge: Knowledge, drug: str, fact: str) -> None:
+    assert fact_of(knowledge, fact, medicationRequests=bundle(medication(concept(text=drug)))).value is False
