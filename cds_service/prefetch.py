@@ -11,7 +11,22 @@ from cds_service.fhir import Damaged, Reading, read_section
 from cds_service.formats import FactDefinition, Query
 from cds_service.hooks import Request
 from cds_service.model import State
-from cds_service.r4 import Clinical, Medication, OperationOutcome, Patient, Reference, Resource, local_reference
+from cds_service.r4 import (
+    Clinical,
+    Condition,
+    Medication,
+    Observation,
+    OperationOutcome,
+    Patient,
+    Procedure,
+    Reference,
+    Resource,
+    ServiceRequest,
+    is_named,
+    local_reference,
+)
+
+_CODED = (Condition, Observation, Procedure, ServiceRequest)
 
 
 def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) -> set[str]:
@@ -130,10 +145,17 @@ class _Sorter:
             elif not isinstance(resource, (Patient, OperationOutcome)):
                 subject: Reference | None = resource.subject
                 given = subject.reference if subject else None
-                if given in self._hers:
+                if isinstance(resource, _CODED) and not is_named(resource.code):
+                    # It says that something is, not what: no absence can be told beside it.
+                    self._put_aside(key, resource, "has neither code nor words")
+                elif given in self._hers:
                     self.resources[type(resource)].append(resource)
                 else:
                     self._take_by_subject(key, resource, given)
+
+    def _put_aside(self, key: str, resource: Clinical, problem: str) -> None:
+        kind = type(resource).__name__
+        self.damaged[key].append(Damaged(kind, f"{kind}/{resource.id or '?'}", (), f"prefetch.{key}", problem))
 
     def _take_medication(self, full_url: str | None, medication: Medication) -> None:
         self.medications[f"Medication/{medication.id}"] = medication
@@ -148,8 +170,6 @@ class _Sorter:
             self.resources[type(resource)].append(resource)
         elif reference.startswith(("urn:", "#")):
             # It may be hers or not: neither used nor taken for an absence.
-            name = f"{type(resource).__name__}/{resource.id or '?'}"
-            place = f"prefetch.{key}"
-            self.damaged[key].append(Damaged(type(resource).__name__, name, (), place, "subject cannot be resolved"))
+            self._put_aside(key, resource, "subject cannot be resolved")
         else:
             self.foreign += 1

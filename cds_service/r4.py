@@ -217,6 +217,13 @@ def words(concept: CodeableConcept | None) -> str:
     return next((text.strip() for text in given if text and text.strip()), "")
 
 
+def is_named(concept: CodeableConcept | None) -> bool:
+    """Whether it says anything at all: a code, a display or a text."""
+    if concept is None:
+        return False
+    return bool(concept.text) or any(coding and (coding.code or coding.display) for coding in concept.coding or ())
+
+
 def token(value: str | None) -> str:
     """A code such as a status, without the trailing spaces that real systems send."""
     return (value or "").strip().lower()

@@ -62,7 +62,10 @@ def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
     newest = _newest(definition, view)
     if not newest:
         return _none_found(name, definition, view)
-    latest = _latest(_read_day(newest, definition, view), definition)
+    results = _read_day(newest, definition, view)
+    latest = _latest(results, definition)
+    if doubt := _unadjusted(latest, results, definition, view):
+        return unknown(name, State.UNUSABLE, doubt, [latest.evidence])
     if isinstance(latest.verdict, Unusable):
         return unknown(name, State.UNUSABLE, latest.verdict.reason, [latest.evidence])
     return known(name, latest.verdict, [latest.evidence])
@@ -90,6 +93,8 @@ def latest_value(name: str, definition: FactDefinition, view: View) -> Fact:
     if len({item.amount for item in chosen}) > 1 and not definition.lowest:
         return unknown(name, State.UNUSABLE, "two results of the same time disagree", [item.evidence for item in chosen])
     least = min(chosen, key=_least)
+    if doubt := _unadjusted(least, results, definition, view):
+        return unknown(name, State.UNUSABLE, doubt, [least.evidence])
     assert not isinstance(least.amount, Unusable)
     return known(name, least.amount, [least.evidence])
 
@@ -290,6 +295,20 @@ def _same_time(results: list[Result], definition: FactDefinition) -> list[Result
     chosen = [item for item in results if item.analyte == preferred]
     newest = max(item.instant for item in chosen)
     return sorted((item for item in chosen if item.instant == newest), key=lambda item: item.evidence.reference)
+
+
+def _unadjusted(result: Result, results: list[Result], definition: FactDefinition, view: View) -> str:
+    """Why a result may not stand as it is: what would adjust it is there, but cannot be read. Empty if it may."""
+    adjustment = definition.adjustment
+    if adjustment is None or result.analyte != adjustment.of:
+        return ""
+    title = view.knowledge.labs[adjustment.by].title.lower()
+    taken = view.once(("taken", adjustment.by), partial(_place, adjustment.by, view))
+    days = {item.span for item in results}
+    if any(item.span in days and isinstance(_read(item, view).amount, Unusable) for item in taken):
+        return f"{title} of that day could not be read"
+    damaged = view.damaged(definition.queries, [f"lab:{adjustment.by}"])
+    return f"{title} may be in {damaged.reference or damaged.place}, which could not be read" if damaged else ""
 
 
 def _adjusted(results: list[Result], definition: FactDefinition, view: View) -> list[Result]:

@@ -1,0 +1,156 @@
+"""Over the whole cast, seeded: what is missing, damaged or not sent never makes a rule fire, and order never matters."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cds_service.cast import Person
+from cds_service.hooks import read_request
+from cds_service.service import Answered
+from tests.people import SERVICE
+from tests.test_cast import CAST, PEOPLE, cards_of, conductor_of, request_of
+
+Json = dict[str, Any]
+
+NEVER: tuple[Any, ...] = (None, [], {}, "", "\u0000", 7, True, [None], {"x": 1}, "2026-13-45", -1e9)
+FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
+SHUFFLES = 4
+# A member that is left out or emptied may say less than before, and then less is known: its wrong value is what harms.
+SAYS_WHETHER_IT_COUNTS = {
+    "clinicalStatus",
+    "verificationStatus",
+    "abatementDateTime",
+    "recordedDate",
+    "status",
+    "intent",
+    "doNotPerform",
+    "deceasedBoolean",
+    "deceasedDateTime",
+    "referenceRange",
+    "interpretation",
+    "category",
+    "subject",
+    "bodySite",
+    "comparator",
+}
+
+
+def answer(person: Person, request: Json) -> Answered | None:
+    """None where the request is refused: data that must be there are not."""
+    from cds_service.errors import RequestError
+
+    try:
+        parsed = read_request(json.dumps(request).encode(), "patient-view")
+        return conductor_of(person.jurisdiction).answer(SERVICE, parsed, person.day)
+    except RequestError:
+        return None
+
+
+def fired(answered: Answered | None) -> set[str]:
+    return {item.rule_id for item in answered.findings if item.outcome.value == "fires"} if answered else set()
+
+
+def entries(request: Json) -> Iterator[tuple[str, int]]:
+    for key, section in request["prefetch"].items():
+        if isinstance(section, dict) and section.get("resourceType") == "Bundle":
+            for at in range(len(section.get("entry") or ())):
+                yield key, at
+
+
+def offered(rules: set[str]) -> set[str]:
+    """A test is offered where none was found: that a result is gone is a reason for it, as it would be for a person."""
+    knowledge = conductor_of("us").knowledge
+    return {rule.id for rule in knowledge.rules if rule.id in rules and rule.file.group == "workup"}
+
+
+@PEOPLE
+def test_what_was_not_sent_or_failed_never_makes_a_rule_fire(person: Person) -> None:
+    request = request_of(person)
+    before = fired(answer(person, request))
+    queries = conductor_of("us").knowledge.queries
+    for kind in {query.resource_type for query in queries.values()}:
+        # The helper sends all of one type under its first key, so all keys of the type go together.
+        keys = [key for key in request["prefetch"] if queries[key].resource_type == kind]
+        without = {key: value for key, value in request["prefetch"].items() if key not in keys}
+        assert fired(answer(person, request | {"prefetch": without})) <= before, f"without {kind}"
+        failed = request["prefetch"] | dict.fromkeys(keys, FAILED)
+        assert fired(answer(person, request | {"prefetch": failed})) <= before, f"failed {kind}"
+
+
+@PEOPLE
+def test_a_damaged_resource_never_makes_a_rule_fire(person: Person) -> None:
+    """Each resource in turn loses its type, or has each of its members replaced by what FHIR does not allow there."""
+    request = request_of(person)
+    before = fired(answer(person, request))
+    rng = random.Random(person.id)
+    for key, at in entries(request):
+        resource = request["prefetch"][key]["entry"][at].get("resource") or {}
+        for member in [name for name in resource if name not in ("id", "resourceType")]:
+            for wrong in rng.sample(NEVER, 5):
+                broken = copy.deepcopy(request)
+                broken["prefetch"][key]["entry"][at]["resource"][member] = wrong
+                new = fired(answer(person, broken)) - before
+                if member in SAYS_WHETHER_IT_COUNTS or wrong in (None, [], {}, ""):
+                    continue
+                assert not new - offered(new), f"{key}[{at}].{member} = {wrong!r}"
+
+
+@PEOPLE
+def test_a_resource_that_is_gone_never_makes_a_finding_of_its_own(person: Person) -> None:
+    """Without it a test may be offered; nothing else can come of an absence, but quinine without its purpose."""
+    request = request_of(person)
+    before = fired(answer(person, request))
+    for key, at in entries(request):
+        less = copy.deepcopy(request)
+        gone = less["prefetch"][key]["entry"].pop(at)
+        new = fired(answer(person, less)) - before
+        if (gone.get("resource") or {}).get("resourceType") != "Observation":
+            new -= {"quinine-us", "severe-anaemia"}
+        older = {rule for rule in new if rule.startswith(("low-", "high-", "raised-", "severe-", "reduced-", "abnormal-"))}
+        assert not new - offered(new) - older, f"without {key}[{at}]"
+
+
+@PEOPLE
+def test_the_order_of_arrival_never_changes_the_cards(person: Person) -> None:
+    request = request_of(person)
+    expected = cards_of(found) if (found := answer(person, request)) else None
+    rng = random.Random(person.id)
+    for _ in range(SHUFFLES):
+        shuffled = copy.deepcopy(request)
+        for section in shuffled["prefetch"].values():
+            if isinstance(section, dict) and section.get("entry"):
+                rng.shuffle(section["entry"])
+        keys = list(shuffled["prefetch"])
+        rng.shuffle(keys)
+        shuffled["prefetch"] = {key: shuffled["prefetch"][key] for key in keys}
+        again = answer(person, shuffled)
+        assert (cards_of(again) if again else None) == expected
+
+
+def test_the_order_of_the_rules_never_changes_the_findings() -> None:
+    from cds_service.engine import find
+    from cds_service.facts import FactValues
+
+    rng = random.Random(20261124)
+    for person in CAST:
+        found = answer(person, request_of(person))
+        if found is None:
+            continue
+        rules = list(conductor_of(person.jurisdiction).rules[SERVICE])
+        expected = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
+        rng.shuffle(rules)
+        again = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
+        assert again == expected
+
+
+@pytest.mark.parametrize("key", ["patient", "conditions"])
+def test_what_must_be_there_is_refused_where_it_is_not(key: str) -> None:
+    request = request_of(CAST[0])
+    del request["prefetch"][key]
+    assert answer(CAST[0], request) is None
