@@ -33,6 +33,7 @@ AS_OF = "example.leg-cramps.as-of"
 """Request extension by which an invented patient is judged at her own date. Honoured only where a setting allows it."""
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+FHIR_JSON = "application/fhir+json"
 _BIG = 1_000_000
 
 
@@ -67,6 +68,8 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     app.add_route("/cds-services", door.discover, methods=["GET"])
     app.add_route("/cds-services/{service_id}", door.call, methods=["POST"])
     app.add_route("/cds-services/{service_id}/feedback", door.feedback, methods=["POST"])
+    form = str(conductor.knowledge.questionnaire["url"]).rpartition("/")[2]
+    app.add_route(f"/Questionnaire/{form}", door.questionnaire, methods=["GET"])
     app.add_route("/healthz", door.alive, methods=["GET"])
     app.add_route("/readyz", door.ready, methods=["GET"])
     app.add_middleware(Shell, body_limit=settings.body_limit)
@@ -141,6 +144,10 @@ class Door:
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
         log.info("feedback", service=service_id, outcomes=len(items), new=added)
         return Response(b"{}", media_type=JSON)
+
+    async def questionnaire(self, request: Request) -> Response:
+        """Our FHIR R4 Questionnaire, for any renderer."""
+        return Response(encode(self.conductor.knowledge.questionnaire), media_type=FHIR_JSON)
 
     async def alive(self, request: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=JSON)

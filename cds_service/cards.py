@@ -141,6 +141,8 @@ class _Writer:
         said = [line for line, file in zip(text.lines, text.file.lines, strict=True) if not (urgent and file.unless_urgent)]
         lines = [self._fill(say, titles) for when, say in said if when(self._values).value is True]
         offers_only = text.file.headline == f"{{{ORDERS}}}"
+        if not lines:
+            return _Spoken(rule, [], [], [], [], unchecked_orders=False)
         headlines = titles if offers_only else [self._fill(text.file.headline, titles)]
         suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]
         return _Spoken(rule, headlines, lines, suggestions, pending, unchecked)

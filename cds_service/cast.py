@@ -16,7 +16,7 @@ from cds_service.errors import KnowledgeError, Problem
 from cds_service.formats import Query
 
 _DAY = re.compile(r"^(\d{4}-\d\d-\d\d)(?=$|T)")
-_DATE_MEMBERS = re.compile(r"(date|Date|DateTime|Instant|issued|start|end|authoredOn|recorded|On)$")
+_DATE_MEMBERS = re.compile(r"(authored|date|Date|DateTime|Instant|issued|start|end|authoredOn|recorded|On)$")
 
 
 class Expected(msgspec.Struct, forbid_unknown_fields=True):

@@ -61,6 +61,24 @@ def _references(item: FactDefinition, knowledge: Knowledge) -> Iterator[tuple[st
     yield "fact", list(item.facts), knowledge.facts
 
 
+def the_questionnaire_is_valid_and_read(knowledge: Knowledge) -> Problems:
+    """A form with a question that nothing reads burdens people for nothing; a fact without its question never answers."""
+    from fhir.resources.R4B.questionnaire import Questionnaire
+    from pydantic import ValidationError
+
+    place = "logic/questionnaire.json"
+    try:
+        Questionnaire.model_validate(knowledge.questionnaire)
+    except ValidationError as error:
+        yield Problem(place, f"is no valid FHIR R4 Questionnaire: {error.errors()[0]['msg']}", "mend it")
+    asked = {str(item.get("linkId")) for item in knowledge.questionnaire.get("item", ())}
+    read = {item.link_id for item in knowledge.facts.values() if item.link_id}
+    for name in sorted(read - asked):
+        yield Problem(place, f"has no question {name!r}", "ask it, or mend the fact")
+    for name in sorted(asked - read):
+        yield Problem(place, f"question {name!r} is read by no fact", "remove it, or use it")
+
+
 def nothing_is_orphaned(knowledge: Knowledge) -> Problems:
     """What nobody uses will be wrong one day without anyone noticing."""
     facts = _facts_in_use(knowledge)
@@ -230,6 +248,7 @@ def templates_can_be_typed_by_hand(knowledge: Knowledge) -> Problems:
 
 CODEBOOK = (
     facts_name_what_exists,
+    the_questionnaire_is_valid_and_read,
     nothing_is_orphaned,
     codes_have_their_systems_shape,
     a_code_has_one_display,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 
-from cds_service import conditions, medications, orders, person, results
+from cds_service import conditions, history, medications, orders, person, results
 from cds_service.chart import Chart
 from cds_service.formats import FactDefinition
 from cds_service.knowledge import Knowledge
@@ -29,6 +29,8 @@ PICKERS: Mapping[str, Picker] = {
     "latest_value": results.latest_value,
     "measured_within": results.measured_within,
     "coded_answer": results.coded_answer,
+    "answered": history.answered,
+    "history_taken": history.history_taken,
     "on_order": orders.on_order,
     "done_within": orders.done_within,
 }

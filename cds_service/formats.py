@@ -98,6 +98,7 @@ class FactDefinition(_File, kw_only=True):
     facts: tuple[str, ...] = ()
     days: int | None = None
     lowest: bool = False
+    link_id: str = ""
     site: Site | None = None
     adjustment: Adjustment | None = None
 

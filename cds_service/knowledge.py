@@ -99,6 +99,7 @@ class Knowledge:
     systems: Mapping[str, SystemFile]
     value_sets: Mapping[str, tuple[ValueSet, ...]]
     negations: tuple[str, ...]
+    questionnaire: Mapping[str, Any]
     rules: tuple[Rule, ...]
     groups: tuple[Group, ...]
     wording: Wording
@@ -262,6 +263,7 @@ def load_knowledge(root: Path) -> Knowledge:
     uncited = reader.read("logic/uncited.json", dict[str, str]) or {}
     systems = reader.read("logic/systems.json", dict[str, SystemFile]) or {}
     negations = reader.read("logic/negations.json", tuple[str, ...]) or ()
+    questionnaire = reader.read("logic/questionnaire.json", dict[str, Any]) or {"url": "", "title": "", "item": []}
     spelling = reader.read("cards/spelling.json", dict[str, dict[str, str]]) or {}
     value_sets = _read_value_sets(reader)
     speaks_when = _speaking(reader, services, types)
@@ -283,6 +285,7 @@ def load_knowledge(root: Path) -> Knowledge:
         systems=systems,
         value_sets=value_sets,
         negations=negations,
+        questionnaire=questionnaire,
         rules=rules,
         groups=groups.groups,
         wording=groups.wording,

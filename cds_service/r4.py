@@ -175,6 +175,24 @@ class Encounter(Resource, tag="Encounter"):
     reason_code: list[CodeableConcept | None] | None = None
 
 
+class Answer(_Element):
+    value_boolean: bool | None = None
+
+
+class ResponseItem(_Element):
+    link_id: str | None = None
+    answer: list[Answer | None] | None = None
+    item: list[ResponseItem | None] | None = None
+
+
+class QuestionnaireResponse(Resource, tag="QuestionnaireResponse"):
+    subject: Reference | None = None
+    questionnaire: str | None = None
+    status: str | None = None
+    authored: str | None = None
+    item: list[ResponseItem | None] | None = None
+
+
 class OutcomeIssue(_Element):
     severity: str | None = None
     code: str | None = None
@@ -199,6 +217,7 @@ Clinical = Union[
     ServiceRequest,
     Procedure,
     Encounter,
+    QuestionnaireResponse,
     OperationOutcome,
 ]
 

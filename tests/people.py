@@ -87,6 +87,7 @@ def body(prefetch: Json | None = None, without: tuple[str, ...] = (), **context:
         "kidneyFunction": bundle(),
         "otherResults": bundle(),
         "bloodTests": bundle(),
+        "crampHistory": bundle(),
         "orders": bundle(),
         "procedures": bundle(),
     }

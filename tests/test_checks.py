@@ -81,6 +81,13 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "cards/spelling.json us",
         "in no text",
     ),
+    "a question that nothing reads": (
+        edit("logic/questionnaire.json", lambda form: form["item"].append({"linkId": "x", "text": "X?", "type": "boolean"})),
+        "questionnaire.json",
+        "read by no fact",
+    ),
+    "a fact without its question": (item(FACTS, "told_swelling", link_id="swollen"), "questionnaire.json", "no question"),
+    "a form that is no form": (put("logic/questionnaire.json", subjectType="Patient"), "questionnaire.json", "valid"),
     "a spelling of nowhere": (
         put("cards/spelling.json", fr={"anaemia": "anemie"}),
         "cards/spelling.json fr",
@@ -123,9 +130,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "evidence that does not exist": (put(RULE, evidence=["US-06", "US-99"]), RULE, "US-99"),
     "evidence that nobody cites": (
-        edit("logic/uncited.json", lambda loaded: loaded.pop("UK-27") and loaded),
+        edit("logic/uncited.json", lambda loaded: loaded.pop("UK-40") and loaded),
         "evidence.json",
-        "UK-27",
+        "UK-40",
     ),
     "evidence excused though cited": (put("logic/uncited.json", **{"US-06": "x"}), "uncited.json", "US-06"),
     "an excuse for nothing": (put("logic/uncited.json", **{"US-99": "x"}), "uncited.json", "US-99"),

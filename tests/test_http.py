@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.questionnaire import Questionnaire
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -91,7 +92,7 @@ def test_what_does_not_exist_is_refused_in_one_shape_and_nothing_redirects(
 
 def test_every_route_refuses_a_wrong_method_in_the_one_shape(client: TestClient) -> None:
     routes = [route for route in client.app.routes if isinstance(route, Route)]  # type: ignore[attr-defined]
-    assert len(routes) == 5
+    assert len(routes) == 6
     for route in routes:
         assert_outcome(client.request("PATCH", route.path.replace("{service_id}", SERVICE)), 405, "method-not-allowed")
 
@@ -239,3 +240,10 @@ def test_a_date_that_is_none_is_refused(client: TestClient, given: Any) -> None:
 def test_request_errors_keep_their_stable_code() -> None:
     error = RequestError(412, "missing-data", "required", [])
     assert (error.status, error.slug, error.code) == (412, "missing-data", "required")
+
+
+def test_the_form_is_served_as_valid_fhir(client: TestClient, knowledge: Knowledge) -> None:
+    answer = client.get("/Questionnaire/leg-cramp-history")
+    assert answer.headers["content-type"] == "application/fhir+json"
+    assert Questionnaire.model_validate(answer.json())
+    assert answer.json() == knowledge.questionnaire
