@@ -94,6 +94,8 @@ def onset(conditions: Iterable[Condition]) -> str:
 
 
 def _coded(definition: FactDefinition, view: View) -> list[Condition]:
+    if definition.site is None and len(definition.value_sets) == 1:
+        return list(view.conditions.get(definition.value_sets[0], ()))
     sets = (*definition.value_sets, definition.site.value_set) if definition.site else definition.value_sets
     found = [item for name in sets for item in view.conditions.get(name, ())]
     if not found:

@@ -82,9 +82,9 @@ class CardText:
         return frozenset(name for expression, _ in self.lines for name in expression.facts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Knowledge:
-    """Everything the service knows, immutable. `fingerprint` changes when any file does."""
+    """Everything the service knows, immutable, and equal to nothing but itself. `fingerprint` changes when any file does."""
 
     root: Path
     facts: Mapping[str, FactDefinition]

@@ -149,6 +149,10 @@ def effective(observation: Observation) -> str:
 
 def _newest(definition: FactDefinition, view: View) -> list[Taken]:
     """What was measured on the newest day of the window; if nothing was, what cannot be placed, its span None."""
+    return view.once(("newest", definition.analytes, definition.days), partial(_find_newest, definition, view))
+
+
+def _find_newest(definition: FactDefinition, view: View) -> list[Taken]:
     since = view.as_of - timedelta(days=definition.days or 0)
     newest: list[Taken] = []
     unplaced: list[Taken] = []

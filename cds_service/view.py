@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from cds_service.chart import Chart
@@ -56,6 +56,7 @@ class View:
     as_of: date
     jurisdiction: str
     _kept: dict[Hashable, Any] = field(default_factory=dict)
+    _whole: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
     def once(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` gives, worked out at the first asking: many facts look at the same results."""
@@ -136,10 +137,13 @@ class View:
             return medication.code
         return CodeableConcept(text=given.display) if given.display else None
 
-    def all_read(self, queries: Sequence[str]) -> bool:
+    def all_read(self, queries: tuple[str, ...]) -> bool:
         """Whether these queries were answered in full and all of it could be read: only then is an absence an absence."""
-        damaged = any(map(self.chart.damaged.get, queries))
-        return not damaged and self.chart.looking(queries) is State.KNOWN
+        whole = self._whole.get(queries)
+        if whole is None:
+            damaged = any(map(self.chart.damaged.get, queries))
+            whole = self._whole[queries] = not damaged and self.chart.looking(queries) is State.KNOWN
+        return whole
 
     def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Damaged | None:
         """The first resource that could not be read and may have been about one of these concepts."""
@@ -188,8 +192,8 @@ def presence(name: str, evidence: Sequence[Evidence], view: View, queries: tuple
     """True where something was found. False only where all was looked at, all could be read, and nothing was there."""
     if evidence:
         return known(name, True, evidence)
-    if view.once(("all read", queries), partial(view.all_read, queries)):
-        return _nothing(name)
+    if view.all_read(queries):
+        return nothing(name)
     damaged = view.damaged(queries, concepts)
     if damaged:
         return unknown(name, State.UNUSABLE, f"{damaged.reference or damaged.place} could not be read")
@@ -197,10 +201,10 @@ def presence(name: str, evidence: Sequence[Evidence], view: View, queries: tuple
     if state is not State.KNOWN:
         titles = [view.knowledge.queries[query].title for query in queries if view.chart.looking([query]) is state]
         return unknown(name, state, f"{', '.join(titles)}: {state.value}")
-    return _nothing(name)
+    return nothing(name)
 
 
 @lru_cache(maxsize=1024)
-def _nothing(name: str) -> Fact:
-    """Most facts of most patients: the same object each time."""
+def nothing(name: str) -> Fact:
+    """Looked and found none. Most facts of most patients: the same object each time."""
     return known(name, False, (), State.NONE)

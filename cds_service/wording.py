@@ -31,6 +31,10 @@ WIDTHS: Mapping[str, int] = {
 
 _UNSAFE = re.compile(r"<(?=[a-zA-Z/!?])|[`*_|\\#~\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e]+")
 _ODD = re.compile(rf"{_UNSAFE.pattern}|[\[\]]|://|\s\s|[^\S ]")
+# SNOMED CT ends a fully specified name with the kind of concept, which says nothing to a reader.
+_SEMANTIC_TAG = re.compile(
+    r" \((?:disorder|finding|situation|event|procedure|substance|product|medicinal product|observable entity)\)$"
+)
 _SPACES = re.compile(r"\s+")
 
 
@@ -65,6 +69,7 @@ def longest(text: str) -> int:
 
 def plain(text: str) -> str:
     """Text from the record without what Markdown or HTML would act on: it is shown, never obeyed."""
+    text = _SEMANTIC_TAG.sub("", text) if text.endswith(")") else text
     if not _ODD.search(text):
         return text.strip()
     text = text.replace("[", "(").replace("]", ")").replace("://", " ")

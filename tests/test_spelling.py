@@ -6,6 +6,7 @@ import pytest
 
 from cds_service.knowledge import Knowledge
 from cds_service.spelling import spelled, speller, spoken_texts
+from cds_service.wording import plain
 
 
 @pytest.mark.parametrize(("jurisdiction", "headline"), [("us", "Anemia"), ("uk", "Anaemia")])
@@ -29,3 +30,16 @@ def test_an_american_text_holds_no_british_word(knowledge: Knowledge) -> None:
 )
 def test_whole_words_are_respelled_and_keep_their_capital(text: str, expected: str) -> None:
     assert speller({"anaemia": "anemia"})(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("Pernicious anemia (disorder)", "Pernicious anemia"),
+        ("Furosemide (substance)", "Furosemide"),
+        ("Chronic kidney disease, stage 4 (severe)", "Chronic kidney disease, stage 4 (severe)"),
+        ("(finding)", "(finding)"),
+    ],
+)
+def test_the_kind_of_a_snomed_concept_is_not_read_aloud(recorded: str, shown: str) -> None:
+    assert plain(recorded) == shown
