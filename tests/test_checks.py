@@ -130,9 +130,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "evidence that does not exist": (put(RULE, evidence=["US-06", "US-99"]), RULE, "US-99"),
     "evidence that nobody cites": (
-        edit("logic/uncited.json", lambda loaded: loaded.pop("UK-40") and loaded),
+        put("logic/rules/medication/cancer-drug.json", evidence=["UK-23"]),
         "evidence.json",
-        "UK-40",
+        "US-25",
     ),
     "evidence excused though cited": (put("logic/uncited.json", **{"US-06": "x"}), "uncited.json", "US-06"),
     "an excuse for nothing": (put("logic/uncited.json", **{"US-99": "x"}), "uncited.json", "US-99"),
