@@ -57,6 +57,7 @@ class View:
     jurisdiction: str
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _whole: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    _short: dict[tuple[str, ...], tuple[State, str]] = field(default_factory=dict)
 
     def once(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` gives, worked out at the first asking: many facts look at the same results."""
@@ -145,6 +146,15 @@ class View:
             whole = self._whole[queries] = not damaged and self.chart.looking(queries) is State.KNOWN
         return whole
 
+    def shortfall(self, queries: tuple[str, ...]) -> tuple[State, str]:
+        """How the first of these queries that was not answered in full was not, and which they are."""
+        found = self._short.get(queries)
+        if found is None:
+            state = self.chart.looking(queries)
+            titles = [self.knowledge.queries[query].title for query in queries if self.chart.looking([query]) is state]
+            found = self._short[queries] = (state, f"{', '.join(titles)}: {state.value}")
+        return found
+
     def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Damaged | None:
         """The first resource that could not be read and may have been about one of these concepts."""
         if not any(map(self.chart.damaged.get, queries)):
@@ -197,10 +207,9 @@ def presence(name: str, evidence: Sequence[Evidence], view: View, queries: tuple
     damaged = view.damaged(queries, concepts)
     if damaged:
         return unknown(name, State.UNUSABLE, f"{damaged.reference or damaged.place} could not be read")
-    state = view.chart.looking(queries)
+    state, reason = view.shortfall(queries)
     if state is not State.KNOWN:
-        titles = [view.knowledge.queries[query].title for query in queries if view.chart.looking([query]) is state]
-        return unknown(name, state, f"{', '.join(titles)}: {state.value}")
+        return unknown(name, state, reason)
     return nothing(name)
 
 
