@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
 from cds_service.dates import say_date
-from cds_service.formats import Group, Order, Source
+from cds_service.formats import Group, Line, Order, Source
 from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Coding, Suggestion
 from cds_service.hooks import Source as CardSource
 from cds_service.knowledge import Knowledge, Rule
@@ -93,11 +93,11 @@ def compose(
 
     `missing` names the queries that could not be answered; they are told on the last card, never passed over.
     """
-    critical = {group.id for group in knowledge.groups if group.indicator == "critical"}
+    indicators = {group.id: group.indicator for group in knowledge.groups}
     fired = [rules[item.rule_id] for item in findings if item.outcome is Outcome.FIRES]
-    urgent = any(rule.file.group in critical for rule in fired)
+    heard = {indicators[rule.file.group] for rule in fired}
     writer = _Writer(facts, values, knowledge, patient, manner)
-    spoken = [writer.speak(rule, urgent) for rule in fired]
+    spoken = [writer.speak(rule, heard) for rule in fired]
     drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, manner)]
     if not drafts:
         return ()
@@ -134,11 +134,11 @@ class _Writer:
         self._facts, self._values, self._knowledge = facts, values, knowledge
         self._patient, self._manner, self._say = patient, manner, knowledge.wording
 
-    def speak(self, rule: Rule, urgent: bool) -> _Spoken:
+    def speak(self, rule: Rule, heard: Set[str]) -> _Spoken:
         text = self._knowledge.cards[rule.id]
         orders, pending, unchecked = self._orders(rule)
         titles = [self._knowledge.orders[name].title for name, _ in orders]
-        said = [line for line, file in zip(text.lines, text.file.lines, strict=True) if not (urgent and file.unless_urgent)]
+        said = [line for line, file in zip(text.lines, text.file.lines, strict=True) if _stands(file, heard)]
         lines = [self._fill(say, titles) for when, say in said if when(self._values).value is True]
         offers_only = text.file.headline == f"{{{ORDERS}}}"
         if not lines:
@@ -296,6 +296,13 @@ def service_request(order: Order, knowledge: Knowledge, patient: str, reason: st
     if reason:
         request["reasonReference"] = [{"reference": reason}]
     return request
+
+
+def _stands(line: Line, heard: Set[str]) -> bool:
+    """Whether a line may be said beside what else is said, by the indicators of all that fired."""
+    if "critical" in heard:
+        return not (line.unless_urgent or line.unless_warned)
+    return not (line.unless_warned and "warning" in heard)
 
 
 def _versions(rules: Sequence[Rule]) -> str:

@@ -24,6 +24,7 @@ PICKERS: Mapping[str, Picker] = {
     "problem": conditions.problem,
     "encounter_diagnosis": conditions.encounter_diagnosis,
     "encounter_reason": conditions.encounter_reason,
+    "began_after_drug": medications.began_after_drug,
     "taking": medications.taking,
     "days_taken": medications.days_taken,
     "start_against_onset": medications.start_against_onset,

@@ -190,11 +190,14 @@ class Group(_File):
 
 
 class Line(_File):
-    """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm."""
+    """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
+    `unless_warned`: also beside a warning, where reassurance would be wrong.
+    """
 
     say: str
     when: Any = True
     unless_urgent: bool = False
+    unless_warned: bool = False
 
 
 class CardFile(_File):

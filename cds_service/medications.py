@@ -61,6 +61,31 @@ def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fa
     return unknown(name, State.KNOWN, "both began about the same time", evidence)
 
 
+def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Did a condition of the further value sets begin, or failing an onset get recorded, after the drug was started?
+
+    Each condition counts for itself: an old complaint does not hide a new one. Unknown where no order can be told.
+    """
+    drug_set, *condition_sets = definition.value_sets
+    found = [item for key in condition_sets for item in view.conditions.get(key, ()) if is_active(item, view.as_of)]
+    if not found:
+        return presence(name, [], view, definition.queries, condition_sets)
+    starts = [span for drug in _active(drug_set, view) if (span := read_span(_start(drug)))]
+    if not starts:
+        return unknown(name, State.NONE, "no start of the drug on record")
+    start = min(starts)
+    began = [(item, read_span(onset([item]) or item.recorded_date)) for item in found]
+    after = [item for item, span in began if span and span.first > start.last]
+    if after:
+        evidence = [
+            Evidence(reference_to(item), words(item.code), date=onset([item]) or item.recorded_date or "") for item in after
+        ]
+        return known(name, True, evidence)
+    if any(span is None or span.last >= start.first for _, span in began):
+        return unknown(name, State.UNUSABLE, "whether it began after the drug cannot be told")
+    return known(name, False)
+
+
 def _active(value_set: str, view: View) -> Sequence[Drug]:
     def find() -> list[Drug]:
         return [drug for drug in view.drugs[0].get(value_set, ()) if _is_active(drug, view.as_of)]

@@ -163,3 +163,46 @@ def test_without_anything_urgent_the_everyday_advice_stands(knowledge: Knowledge
 )
 def test_the_salt_of_a_drug_and_a_namesake_are_no_supplement(knowledge: Knowledge, drug: str, fact: str) -> None:
     assert fact_of(knowledge, fact, medicationRequests=bundle(medication(concept(text=drug)))).value is False
+
+
+@pytest.mark.parametrize(
+    ("complaints", "expected"),
+    [
+        ([{"onsetDateTime": "1990-01-01"}, {"onsetDateTime": "2026-11-01"}], True),
+        ([{"recordedDate": "2026-11-01"}], True),
+        ([{"onsetDateTime": "1990-01-01"}], False),
+        ([{"onsetDateTime": "2026"}], UNKNOWN),
+        ([{}], UNKNOWN),
+        ([], False),
+    ],
+)
+def test_an_old_complaint_does_not_hide_a_new_one_under_quinine(
+    knowledge: Knowledge, complaints: list[dict[str, Any]], expected: Any
+) -> None:
+    ears = [condition(concept("H93.1", ICD10CM), id=f"ear{at}", **dates) for at, dates in enumerate(complaints)]
+    quinine = bundle(medication(concept(text="Quinine sulfate"), authoredOn="2026-10-01"))
+    fact = fact_of(knowledge, "hearing_disorder_after_quinine", conditions=bundle(*ears), medicationRequests=quinine)
+    assert fact.value is expected
+
+
+@pytest.mark.parametrize(("numb", "reassured"), [(True, False), (False, True)])
+def test_nobody_is_reassured_beside_a_warning(knowledge: Knowledge, numb: bool, reassured: bool) -> None:
+    normal = [
+        observation(4.2, id="k"),
+        observation(140, code="2951-2", id="na"),
+        observation(2.4, code="29265-6", id="ca"),
+        observation(2.0, "mg/dL", "19123-9", id="mg"),
+    ]
+    form: dict[str, Any] = {"resourceType": "QuestionnaireResponse", "id": "q", "status": "completed", "authored": "2026-11-01"}
+    form |= {"subject": {"reference": "Patient/p1"}, "questionnaire": str(knowledge.questionnaire["url"])}
+    form |= {"item": [{"linkId": "numbness", "answer": [{"valueBoolean": numb}]}]}
+    prefetch = {
+        "electrolytes": bundle(*normal),
+        "kidneyFunction": bundle(observation(95, "mL/min/1.73m2", "33914-3", id="gfr")),
+        "otherResults": bundle(observation(1.9, "mIU/L", "3016-3", id="tsh")),
+        "crampHistory": bundle(form),
+    }
+    assert "likely-idiopathic" in fired(knowledge, **prefetch)
+    request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
+    told = "".join(card.detail for card in Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards)
+    assert ("Reassure" in told) is reassured
