@@ -7,7 +7,9 @@ service starts to answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import fcntl
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +39,7 @@ class Store:
         async with self._opening:
             if self._engine is None:
                 engine = await asyncio.to_thread(_engine, self._url)
-                async with engine.begin() as connection:
+                async with _alone(engine), engine.begin() as connection:
                     await connection.run_sync(_migrate)
                 self._engine = engine
         return self._engine
@@ -104,6 +106,21 @@ def _engine(url: str) -> AsyncEngine:
 
     event.listen(engine.sync_engine, "connect", prepare)
     return engine
+
+
+@contextlib.asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """While a worker opens a SQLite file no other does: two that switch it to WAL at once wait for each other in vain.
+
+    A file beside the database is locked, in a thread, for the lock may be held by a task of the same event loop.
+    """
+    database = engine.url.database
+    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
+        yield
+        return
+    with Path(f"{database}.opening").open("w") as file:
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        yield
 
 
 def _migrate(connection: Connection) -> None:
