@@ -37,6 +37,13 @@ class Closing(NamedTuple):
     source: CardSource
 
 
+class Served(NamedTuple):
+    """The rules of a service by id, and every fact that decides one of them."""
+
+    rules: Mapping[str, Rule]
+    asked: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a site wants its cards: what is asked of this stage besides the findings."""
@@ -81,7 +88,7 @@ class _Draft:
 
 def compose(
     findings: Sequence[Finding],
-    rules: Mapping[str, Rule],
+    served: Served,
     facts: Mapping[str, Fact],
     values: Mapping[str, Value],
     knowledge: Knowledge,
@@ -94,7 +101,7 @@ def compose(
     `missing` names the queries that could not be answered; they are told on the last card, never passed over.
     """
     indicators = {group.id: group.indicator for group in knowledge.groups}
-    fired = [rules[item.rule_id] for item in findings if item.outcome is Outcome.FIRES]
+    fired = [served.rules[item.rule_id] for item in findings if item.outcome is Outcome.FIRES]
     heard = {indicators[rule.file.group] for rule in fired}
     writer = _Writer(facts, values, knowledge, patient, manner)
     spoken = [writer.speak(rule, heard) for rule in fired]
@@ -103,7 +110,7 @@ def compose(
         return ()
     pending = [title for item in spoken for title in item.pending]
     shown, left_out = drafts[: manner.max_cards], drafts[manner.max_cards :]
-    shown[0].notes += writer.unreadable(findings, rules)
+    shown[0].notes += writer.unreadable(findings, served)
     shown[-1].notes += [*writer.pending(pending), *writer.unanswered(missing), *writer.left_out(left_out)]
     return tuple(writer.card(draft) for draft in shown)
 
@@ -177,11 +184,14 @@ class _Writer:
         reason = self._patient.reason_reference
         return service_request(order, self._knowledge, self._patient.reference, reason)
 
-    def unreadable(self, findings: Sequence[Finding], rules: Mapping[str, Rule]) -> list[str]:
+    def unreadable(self, findings: Sequence[Finding], served: Served) -> list[str]:
         """What was on record and could not be read: neither normal nor never measured, so it is told."""
-        in_scope = [rules[item.rule_id] for item in findings if item.outcome is not Outcome.OUT_OF_SCOPE]
-        names = dict.fromkeys([name for rule in in_scope for name in rule.fires_when.facts])
-        unusable = [fact for fact in map(self._facts.__getitem__, names) if fact.state is State.UNUSABLE]
+        unusable = [fact for fact in map(self._facts.__getitem__, served.asked) if fact.state is State.UNUSABLE]
+        if not unusable:
+            return []
+        in_scope = [served.rules[item.rule_id] for item in findings if item.outcome is not Outcome.OUT_OF_SCOPE]
+        names = {name for rule in in_scope for name in rule.fires_when.facts}
+        unusable = [fact for fact in unusable if fact.name in names]
         told = dict.fromkeys(text for fact in unusable for text in self._unusable(fact))
         return [self._say.could_not_read.format(results=clip("; ".join(told), 400))] if told else []
 

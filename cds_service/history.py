@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from cds_service.dates import read_instant, read_span
 from cds_service.formats import FactDefinition
@@ -41,6 +42,10 @@ def history_taken(name: str, definition: FactDefinition, view: View) -> Fact:
 
 
 def _newest(definition: FactDefinition, view: View) -> QuestionnaireResponse | None:
+    return view.once(("response", definition.days), partial(_find_newest, definition, view))
+
+
+def _find_newest(definition: FactDefinition, view: View) -> QuestionnaireResponse | None:
     since = view.as_of - timedelta(days=definition.days or 0)
     ours = view.knowledge.questionnaire["url"]
     found = [

@@ -88,7 +88,12 @@ def _compile(logic: Any, names: dict[str, None]) -> Node:
         return _var(given, names)
     if operator == "missing":
         return _missing(given, names)
-    return _BUILDERS[operator](operator, [_compile(item, names) for item in given])
+    if operator not in _WORK:
+        return _BUILDERS[operator](operator, [_compile(item, names) for item in given])
+    first, *others = [_compile(item, names) for item in given]
+    if len(others) == 1 and not isinstance(given[1], (dict, list)):
+        return _against(_WORK[operator], first, given[1])
+    return _operation(_WORK[operator], [first, *others])
 
 
 def _literal_list(items: list[Node]) -> Node:
@@ -216,20 +221,27 @@ def _if(operator: str, items: list[Node]) -> Node:
     return node
 
 
-def _operation(work: Callable[..., Any]) -> Callable[[str, list[Node]], Node]:
+def _operation(work: Callable[..., Any], items: list[Node]) -> Node:
     """An operator on known operands; unknown as soon as one of them is."""
 
-    def build(operator: str, items: list[Node]) -> Node:
-        def node(values: Any, element: Any) -> Answer:
-            answers = [item(values, element) for item in items]
-            for answer in answers:
-                if answer.value is UNKNOWN:
-                    return Answer(UNKNOWN, _unknown(answers))
-            return Answer(work(*(answer.value for answer in answers)), _all(answers))
+    def node(values: Any, element: Any) -> Answer:
+        answers = [item(values, element) for item in items]
+        for answer in answers:
+            if answer.value is UNKNOWN:
+                return Answer(UNKNOWN, _unknown(answers))
+        return Answer(work(*(answer.value for answer in answers)), _all(answers))
 
-        return node
+    return node
 
-    return build
+
+def _against(work: Callable[..., Any], item: Node, constant: Any) -> Node:
+    """The same for what most rules hold: one fact against one constant."""
+
+    def node(values: Any, element: Any) -> Answer:
+        answer = item(values, element)
+        return answer if answer.value is UNKNOWN else Answer(work(answer.value, constant), answer.because)
+
+    return node
 
 
 def _quantifier(operator: str, items: list[Node]) -> Node:
@@ -262,20 +274,23 @@ _BUILDERS: dict[str, Callable[[str, list[Node]], Node]] = {
     "or": _junction,
     "!": _not,
     "if": _if,
-    "==": _operation(equal),
-    "!=": _operation(lambda left, right: negated(equal(left, right))),
-    "<": _operation(between(less)),
-    "<=": _operation(between(at_most)),
-    ">": _operation(lambda left, right: less(right, left)),
-    ">=": _operation(lambda left, right: at_most(right, left)),
-    "in": _operation(among),
     "some": _quantifier,
     "all": _quantifier,
     "none": _quantifier,
-    "+": _operation(arithmetic(sum)),
-    "-": _operation(arithmetic(lambda n: -n[0] if len(n) == 1 else n[0] - n[1])),
-    "*": _operation(arithmetic(product)),
-    "/": _operation(arithmetic(lambda n: Decimal(n[0]) / Decimal(n[1]))),
-    "min": _operation(arithmetic(min)),
-    "max": _operation(arithmetic(max)),
+}
+
+_WORK: dict[str, Callable[..., Any]] = {
+    "==": equal,
+    "!=": lambda left, right: negated(equal(left, right)),
+    "<": between(less),
+    "<=": between(at_most),
+    ">": lambda left, right: less(right, left),
+    ">=": lambda left, right: at_most(right, left),
+    "in": among,
+    "+": arithmetic(sum),
+    "-": arithmetic(lambda n: -n[0] if len(n) == 1 else n[0] - n[1]),
+    "*": arithmetic(product),
+    "/": arithmetic(lambda n: Decimal(n[0]) / Decimal(n[1])),
+    "min": arithmetic(min),
+    "max": arithmetic(max),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 
 from cds_service.conditions import is_active, onset
 from cds_service.dates import read_span
@@ -20,8 +21,8 @@ _NOT_ORDERED = ("proposal", "plan")
 
 def taking(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is a drug of these value sets on an active list? Unknown where an active entry cannot be identified."""
-    evidence = [_evidence(drug) for key in definition.value_sets for drug in _active(key, view)]
-    nameless = [drug for drug in view.drugs[1] if _is_active(drug, view.as_of)]
+    evidence = [_evidence(drug, view) for key in definition.value_sets for drug in _active(key, view)]
+    nameless = [drug for drug in view.drugs[1] if _is_active(drug, view)]
     if nameless and not evidence:
         reason = f"{reference_to(nameless[0].source)} names no drug"
         return unknown(name, State.UNUSABLE, reason)
@@ -33,12 +34,12 @@ def days_taken(name: str, definition: FactDefinition, view: View) -> Fact:
     gives an Interval. Unknown where it is not taken or no start is on record.
     """
     active = _active(definition.value_sets[0], view)
-    starts = [span for drug in active if (span := read_span(_start(drug)))]
+    starts = [span for drug in active if (span := read_span(_start(drug, view)))]
     if not starts:
         return unknown(name, State.NONE, "no start of the drug on record")
     first = min(starts)
     most, least = (view.as_of - first.first).days, (view.as_of - first.last).days
-    evidence = [_evidence(drug) for drug in active]
+    evidence = [_evidence(drug, view) for drug in active]
     return known(name, most if most == least else Interval(Decimal(max(least, 0)), Decimal(most)), evidence)
 
 
@@ -46,14 +47,14 @@ def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fa
     """Did the drug start `before` or `after` the condition of the second value set began? Unknown without both dates."""
     drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
     active = _active(drugs, view)
-    starts = sorted(start for drug in active if (start := _start(drug)) and read_span(start))
+    starts = sorted(start for drug in active if (start := _start(drug, view)))
     conditions = [item for key in condition_sets for item in view.conditions.get(key, ())]
     began = onset([item for item in conditions if is_active(item, view.as_of)])
     start_span, began_span = read_span(starts[0] if starts else None), read_span(began)
     if start_span is None or began_span is None:
         missing = "start of the drug" if start_span is None else "onset"
         return unknown(name, State.NONE, f"no {missing} on record")
-    evidence = [Evidence(reference_to(drug.source), drug.ingredient, date=_start(drug)) for drug in active]
+    evidence = [Evidence(reference_to(drug.source), drug.ingredient, date=_start(drug, view)) for drug in active]
     if start_span.last < began_span.first:
         return known(name, "before", evidence)
     if start_span.first > began_span.last:
@@ -70,7 +71,7 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     found = [item for key in condition_sets for item in view.conditions.get(key, ()) if is_active(item, view.as_of)]
     if not found:
         return presence(name, [], view, definition.queries, condition_sets)
-    starts = [span for drug in _active(drug_set, view) if (span := read_span(_start(drug)))]
+    starts = [span for drug in _active(drug_set, view) if (span := read_span(_start(drug, view)))]
     if not starts:
         return unknown(name, State.NONE, "no start of the drug on record")
     start = min(starts)
@@ -88,18 +89,18 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
 
 def _active(value_set: str, view: View) -> Sequence[Drug]:
     def find() -> list[Drug]:
-        return [drug for drug in view.drugs[0].get(value_set, ()) if _is_active(drug, view.as_of)]
+        return [drug for drug in view.drugs[0].get(value_set, ()) if _is_active(drug, view)]
 
     return view.once(("active", value_set), find)
 
 
-def _is_active(drug: Drug, as_of: date) -> bool:
+def _is_active(drug: Drug, view: View) -> bool:
     source = drug.source
     if isinstance(source, MedicationStatement):
         current = token(source.status) in _STATED
     else:
         current = token(source.status) in _REQUESTED and token(source.intent) not in _NOT_ORDERED and not source.do_not_perform
-    return current and not _ended(source, as_of) and not _later(_start(drug), as_of)
+    return current and not _ended(source, view.as_of) and not _later(_start(drug, view), view.as_of)
 
 
 def _ended(source: MedicationRequest | MedicationStatement, as_of: date) -> bool:
@@ -120,8 +121,12 @@ def _periods(source: MedicationRequest | MedicationStatement) -> list[Period | N
     ]
 
 
-def _start(drug: Drug) -> str:
-    source = drug.source
+def _start(drug: Drug, view: View) -> str:
+    """When it was first taken or ordered, as far as recorded. One entry is asked by every set that its drug is in."""
+    return view.once(("start", id(drug.source)), partial(_earliest, drug.source))
+
+
+def _earliest(source: MedicationRequest | MedicationStatement) -> str:
     starts = [period.start for period in _periods(source) if period and period.start]
     given = source.authored_on if isinstance(source, MedicationRequest) else source.effective_date_time
     return min((text.strip() for text in (*starts, given) if text and read_span(text)), default="")
@@ -132,6 +137,6 @@ def _later(start: str, as_of: date) -> bool:
     return span is not None and span.first > as_of
 
 
-def _evidence(drug: Drug) -> Evidence:
+def _evidence(drug: Drug, view: View) -> Evidence:
     note = "on hold" if token(drug.source.status) == "on-hold" else ""
-    return Evidence(reference_to(drug.source), words(drug.concept), short=drug.ingredient, date=_start(drug), note=note)
+    return Evidence(reference_to(drug.source), words(drug.concept), short=drug.ingredient, date=_start(drug, view), note=note)

@@ -25,6 +25,7 @@ _INTERPRETATIONS = {
     _HIGH: ("h", "hh", ">"),
     _IN_RANGE: ("n",),
 }
+_UNPLACED = Unusable("its date cannot be placed")
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -157,6 +158,8 @@ def _find_newest(definition: FactDefinition, view: View) -> list[Taken]:
     newest: list[Taken] = []
     unplaced: list[Taken] = []
     for analyte in definition.analytes:
+        if f"lab:{analyte}" not in view.measured:
+            continue
         for item in view.once(("taken", analyte), partial(_place, analyte, view)):
             inside = item.span.within(since, view.as_of) if item.span else None
             if inside is None:
@@ -278,8 +281,7 @@ def _read_day(taken: list[Taken], definition: FactDefinition, view: View) -> lis
     """The results of one day, read, and what they give together."""
     results = [_read(item, view) for item in taken]
     results.sort(key=lambda item: (item.evidence.reference, item.evidence.value))
-    unplaced = Unusable("its date cannot be placed")
-    results = [item if item.span else replace(item, verdict=unplaced, amount=unplaced) for item in results]
+    results = [item if item.span else replace(item, verdict=_UNPLACED, amount=_UNPLACED) for item in results]
     return results + _adjusted(results, definition, view)
 
 
@@ -294,6 +296,8 @@ def _latest(results: list[Result], definition: FactDefinition) -> Result:
 
 def _same_time(results: list[Result], definition: FactDefinition) -> list[Result]:
     """Of the preferred analyte, what was measured last."""
+    if len(results) == 1:
+        return results
     order = (*([definition.adjustment.to] if definition.adjustment else ()), *definition.analytes)
     preferred = min(results, key=lambda item: order.index(item.analyte)).analyte
     chosen = [item for item in results if item.analyte == preferred]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from cds_service.cards import Approval, Closing, Manner, Patient, compose
+from cds_service.cards import Approval, Closing, Manner, Patient, Served, compose
 from cds_service.chart import Chart
 from cds_service.engine import find
 from cds_service.facts import ChartFacts, FactValues
@@ -35,6 +35,10 @@ class Conductor:
         self.settings, self.approvals = settings, approvals
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
+        self._prepared = {
+            key: Served({rule.id: rule for rule in rules}, sorted({name for rule in rules for name in rule.fires_when.facts}))
+            for key, rules in self.rules.items()
+        }
         self._closings: dict[tuple[str, ...], Closing] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
@@ -76,7 +80,7 @@ class Conductor:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
             return Answered(chart, facts, findings, ())
         findings = tuple(find(rules, values, jurisdiction))
-        return Answered(chart, facts, findings, self._cards(service_id, request, chart, facts, findings, as_of))
+        return Answered(chart, facts, findings, self._cards(service_id, request, chart, facts, values, findings, as_of))
 
     def _cards(
         self,
@@ -84,6 +88,7 @@ class Conductor:
         request: Request,
         chart: Chart,
         facts: ChartFacts,
+        values: FactValues,
         findings: tuple[Finding, ...],
         as_of: date,
     ) -> tuple[Card, ...]:
@@ -91,9 +96,9 @@ class Conductor:
         reason = facts[self.knowledge.services[service_id].reason_fact]
         return compose(
             findings,
-            {rule.id: rule for rule in self.rules[service_id]},
+            self._prepared[service_id],
             facts,
-            FactValues(facts),
+            values,
             self.knowledge,
             Patient(f"Patient/{request.patient_id}", _condition(reason)),
             [name for name, state in chart.looked.items() if state is not State.KNOWN],
