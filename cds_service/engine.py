@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cds_service.jsonlogic import Answer, Expression
+from cds_service.jsonlogic import Answer
 from cds_service.knowledge import Rule
 from cds_service.model import UNKNOWN, Finding, Outcome, Value
 
@@ -12,14 +12,21 @@ from cds_service.model import UNKNOWN, Finding, Outcome, Value
 def find(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> list[Finding]:
     """One finding a rule, in the order of the rules. What several rules share as `applies_when` is decided once."""
     scopes: dict[str, Answer] = {}
-    return [decide(rule, values, jurisdiction, scopes) for rule in rules]
+    findings = []
+    for rule in rules:
+        key = rule.applies_when.key
+        scope = scopes.get(key)
+        if scope is None:
+            scope = scopes[key] = rule.applies_when(values)
+        findings.append(decide(rule, values, jurisdiction, scope))
+    return findings
 
 
-def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scopes: dict[str, Answer] | None = None) -> Finding:
-    """Fires, silent, unknown or out of scope, with the facts that settled it."""
+def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scope: Answer | None = None) -> Finding:
+    """Fires, silent, unknown or out of scope, with the facts that settled it; `scope` if `applies_when` is answered."""
     if jurisdiction not in rule.file.jurisdiction:
         return Finding(rule.id, Outcome.OUT_OF_SCOPE)
-    scope = _scope(rule.applies_when, values, {} if scopes is None else scopes)
+    scope = scope or rule.applies_when(values)
     if scope.value is False:
         return Finding(rule.id, Outcome.OUT_OF_SCOPE, scope.because)
     answer = rule.fires_when(values)
@@ -30,13 +37,6 @@ def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scopes: d
         unsettled = [part.because for part in (scope, answer) if part.value is UNKNOWN]
         return Finding(rule.id, Outcome.UNKNOWN, _joined(unsettled))
     return Finding(rule.id, Outcome.FIRES, _joined([scope.because, answer.because]))
-
-
-def _scope(expression: Expression, values: Mapping[str, Value], scopes: dict[str, Answer]) -> Answer:
-    key = expression.key
-    if key not in scopes:
-        scopes[key] = expression(values)
-    return scopes[key]
 
 
 def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

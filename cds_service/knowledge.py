@@ -58,11 +58,11 @@ class Rule:
     fires_when: Expression
     orders: tuple[Suggestable, ...]
 
-    @property
+    @cached_property
     def id(self) -> str:
         return self.file.id
 
-    @property
+    @cached_property
     def facts(self) -> frozenset[str]:
         parts = [self.applies_when, self.fires_when]
         parts += [part for use in self.orders for part in (use.when, use.recommended_when)]

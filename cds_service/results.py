@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import msgspec
@@ -73,7 +73,7 @@ def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
 
 
 def _none_found(name: str, definition: FactDefinition, view: View) -> Fact:
-    looked = presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
+    looked = presence(name, [], view, definition.queries, _concepts(definition.analytes))
     return unknown(name, looked.state, looked.reason or f"none in {definition.days} days")
 
 
@@ -115,7 +115,7 @@ def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
         return unknown(name, State.UNUSABLE, "its date cannot be placed", evidence)
     if newest:
         return known(name, True, [_read(newest[0], view).evidence])
-    return presence(name, [], view, definition.queries, [f"lab:{item}" for item in definition.analytes])
+    return presence(name, [], view, definition.queries, _concepts(definition.analytes))
 
 
 def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -150,7 +150,15 @@ def effective(observation: Observation) -> str:
 
 def _newest(definition: FactDefinition, view: View) -> list[Taken]:
     """What was measured on the newest day of the window; if nothing was, what cannot be placed, its span None."""
+    if view.measured.keys().isdisjoint(_concepts(definition.analytes)):
+        return []
     return view.once(("newest", definition.analytes, definition.days), partial(_find_newest, definition, view))
+
+
+@lru_cache
+def _concepts(analytes: tuple[str, ...]) -> tuple[str, ...]:
+    """Where a view keeps what was measured of them."""
+    return tuple(f"lab:{analyte}" for analyte in analytes)
 
 
 def _find_newest(definition: FactDefinition, view: View) -> list[Taken]:
@@ -158,8 +166,6 @@ def _find_newest(definition: FactDefinition, view: View) -> list[Taken]:
     newest: list[Taken] = []
     unplaced: list[Taken] = []
     for analyte in definition.analytes:
-        if f"lab:{analyte}" not in view.measured:
-            continue
         for item in view.once(("taken", analyte), partial(_place, analyte, view)):
             inside = item.span.within(since, view.as_of) if item.span else None
             if inside is None:
@@ -193,11 +199,10 @@ def _read_anew(taken: Taken, view: View) -> Result:
     quantity = measured.part.value_quantity
     amount = units.convert(quantity, view.knowledge.factors[analyte])
     shown = units.say(quantity) if quantity else "no value"
-    evidence = Evidence(taken.reference, view.knowledge.labs[analyte].title, value=shown, date=when)
-    if isinstance(amount, Unusable):
-        return Result(analyte, when, span, amount, amount, evidence)
-    verdict, limits, note = _judge(analyte, measured, amount, view)
-    return Result(analyte, when, span, amount, verdict, replace(evidence, range=limits, note=note))
+    verdict, limits, note = (amount, "", "") if isinstance(amount, Unusable) else _judge(analyte, measured, amount, view)
+    title = view.knowledge.labs[analyte].title
+    evidence = Evidence(taken.reference, title, value=shown, date=when, range=limits, note=note)
+    return Result(analyte, when, span, amount, verdict, evidence)
 
 
 def _judge(analyte: str, measured: Measured, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, str, str]:
