@@ -145,7 +145,7 @@ class _Writer:
         text = self._knowledge.cards[rule.id]
         orders, pending, unchecked = self._orders(rule)
         titles = [self._knowledge.orders[name].title for name, _ in orders]
-        said = [line for line, file in zip(text.lines, text.file.lines, strict=True) if _stands(file, heard)]
+        said = [line for line, file in zip(text.lines, text.file.lines, strict=True) if self._stands(file, heard)]
         lines = [self._fill(say, titles) for when, say in said if when(self._values).value is True]
         offers_only = text.file.headline == f"{{{ORDERS}}}"
         if not lines:
@@ -153,6 +153,14 @@ class _Writer:
         headlines = titles if offers_only else [self._fill(text.file.headline, titles)]
         suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]
         return _Spoken(rule, headlines, lines, suggestions, pending, unchecked)
+
+    def _stands(self, line: Line, heard: Set[str]) -> bool:
+        """Whether a line may be said here and beside what else is said, by the indicators of all that fired."""
+        if line.jurisdiction and line.jurisdiction != self._manner.jurisdiction:
+            return False
+        if "critical" in heard:
+            return not (line.unless_urgent or line.unless_warned)
+        return not (line.unless_warned and "warning" in heard)
 
     def _fill(self, text: str, orders: Sequence[str]) -> str:
         return fill(text, self._facts, self._manner.as_of, orders)
@@ -306,13 +314,6 @@ def service_request(order: Order, knowledge: Knowledge, patient: str, reason: st
     if reason:
         request["reasonReference"] = [{"reference": reason}]
     return request
-
-
-def _stands(line: Line, heard: Set[str]) -> bool:
-    """Whether a line may be said beside what else is said, by the indicators of all that fired."""
-    if "critical" in heard:
-        return not (line.unless_urgent or line.unless_warned)
-    return not (line.unless_warned and "warning" in heard)
 
 
 def _versions(rules: Sequence[Rule]) -> str:

@@ -208,6 +208,9 @@ def units_convert_exactly(knowledge: Knowledge) -> Problems:
                 yield Problem(place, f"unit {spelling!r} is given two factors", "keep the right one")
         if folded.get(units.fold(analyte.unit)) != (Decimal(1), Decimal(1)):
             yield Problem(place, f"its own unit {analyte.unit!r} has not the factor 1", "add it")
+        for jurisdiction, unit in analyte.shown.items():
+            if units.fold(unit) not in folded:
+                yield Problem(place, f"is shown in {unit!r} in {jurisdiction}, which has no factor", "add it to units")
         for jurisdiction, limits in analyte.ranges.items():
             if Decimal(limits.low) >= Decimal(limits.high):
                 yield Problem(place, f"range of {jurisdiction} runs from {limits.low} to {limits.high}", "low lies below high")

@@ -53,7 +53,9 @@ class AdultRange(_File):
 
 
 class Analyte(_File):
-    """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction."""
+    """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction, as is
+    `shown`: the unit that its clinicians read, where that is not `unit`.
+    """
 
     title: str
     unit: str
@@ -64,6 +66,7 @@ class Analyte(_File):
     ranges: dict[str, AdultRange]
     window_days: int
     note: str
+    shown: dict[str, str] = {}
 
 
 class Site(_File):
@@ -191,13 +194,14 @@ class Group(_File):
 
 class Line(_File):
     """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
-    `unless_warned`: also beside a warning, where reassurance would be wrong.
+    `unless_warned`: also beside a warning, where reassurance would be wrong. `jurisdiction`: said only there.
     """
 
     say: str
     when: Any = True
     unless_urgent: bool = False
     unless_warned: bool = False
+    jurisdiction: str = ""
 
 
 class CardFile(_File):

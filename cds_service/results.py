@@ -26,6 +26,7 @@ _INTERPRETATIONS = {
     _IN_RANGE: ("n",),
 }
 _UNPLACED = Unusable("its date cannot be placed")
+_NO_UNIT = ("", "1", "{ratio}")
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -200,9 +201,37 @@ def _read_anew(taken: Taken, view: View) -> Result:
     amount = units.convert(quantity, view.knowledge.factors[analyte])
     shown = units.say(quantity) if quantity else "no value"
     verdict, limits, note = (amount, "", "") if isinstance(amount, Unusable) else _judge(analyte, measured, amount, view)
+    if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, view):
+        note = "; ".join(filter(None, (f"recorded as {shown}", note)))
+        shown = _say_here(amount, analyte, view)
     title = view.knowledge.labs[analyte].title
     evidence = Evidence(taken.reference, title, value=shown, date=when, range=limits, note=note)
     return Result(analyte, when, span, amount, verdict, evidence)
+
+
+def _unit_here(analyte: str, view: View) -> str:
+    lab = view.knowledge.labs[analyte]
+    return lab.shown.get(view.jurisdiction, lab.unit)
+
+
+def _is_foreign(analyte: str, quantity: Quantity, view: View) -> bool:
+    """Whether a result is in a unit that clinicians of this jurisdiction do not read it in."""
+    factors = view.knowledge.factors[analyte]
+    return factors.of(quantity) != factors.named(_unit_here(analyte, view))
+
+
+def _say_here(amount: Decimal, analyte: str, view: View) -> str:
+    return f"{_number_here(amount, analyte, view)} {units.say_unit(_unit_here(analyte, view))}"
+
+
+def _number_here(amount: Decimal, analyte: str, view: View) -> str:
+    return units.say_in(amount, view.knowledge.factors[analyte].named(_unit_here(analyte, view)))
+
+
+def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, view: View) -> str:
+    unit = units.say_unit(_unit_here(analyte, view))
+    told = [_number_here(limit, analyte, view) if limit is not None else "" for limit in (low, high)]
+    return _spanning(told[0], told[1], f" {unit}" if unit not in _NO_UNIT else "")
 
 
 def _judge(analyte: str, measured: Measured, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, str, str]:
@@ -222,7 +251,10 @@ def _against_default(analyte: str, amount: Decimal | Interval, view: View) -> tu
     if default is None:
         return Unusable("no reference range"), "", ""
     low, high = Decimal(default.low), Decimal(default.high)
-    return _compare(amount, low, high), f"{default.low} to {default.high} {lab.unit}", "default adult range"
+    told = f"{default.low} to {default.high} {lab.unit}"
+    if _unit_here(analyte, view) != lab.unit:
+        told = _range_here(low, high, analyte, view)
+    return _compare(amount, low, high), told, "default adult range"
 
 
 def _own_range(analyte: str, measured: Measured, view: View) -> tuple[Decimal | None, Decimal | None, str] | None:
@@ -236,6 +268,9 @@ def _own_range(analyte: str, measured: Measured, view: View) -> tuple[Decimal | 
         return None
     if low is not None and high is not None and low >= high:
         return None
+    quantity = measured.part.value_quantity
+    if quantity and _is_foreign(analyte, quantity, view):
+        return low, high, _range_here(low, high, analyte, view)
     return low, high, _say_range(normal[0], measured)
 
 
@@ -260,7 +295,10 @@ def _say_range(item: ReferenceRange, measured: Measured) -> str:
     high = units.say_number(item.high.value) if item.high and item.high.value is not None else ""
     given = next((limit for limit in (item.low, item.high, measured.part.value_quantity) if limit and limit.unit), None)
     shown = units.say_unit(given.unit or "") if given else ""
-    unit = f" {shown}" if shown not in ("", "1", "{ratio}") else ""
+    return _spanning(low, high, f" {shown}" if shown not in _NO_UNIT else "")
+
+
+def _spanning(low: str, high: str, unit: str) -> str:
     if low and high:
         return f"{low} to {high}{unit}"
     return f"at least {low}{unit}" if low else f"at most {high}{unit}"
@@ -350,6 +388,8 @@ def _adjust(result: Result, other: Result, adjustment: Adjustment, view: View) -
     verdict, limits, note = _against_default(adjustment.to, amount, view)
     lab = view.knowledge.labs[adjustment.to]
     shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
+    if _unit_here(adjustment.to, view) != lab.unit:
+        shown = _say_here(amount, adjustment.to, view)
     how = f"computed from {result.evidence.value} and {other.evidence.name.lower()} {other.evidence.value}; {note}"
     evidence = Evidence(result.evidence.reference, lab.title, value=shown, date=result.when, range=limits, note=how)
     return Result(adjustment.to, result.when, result.span, amount, verdict, evidence)

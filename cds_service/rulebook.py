@@ -238,6 +238,17 @@ def spelling_is_used(knowledge: Knowledge) -> Problems:
                 yield Problem(place, f"{word!r} stands in no text", "remove it, or write it in lower case as the texts do")
 
 
+def a_card_speaks_in_each_jurisdiction(knowledge: Knowledge) -> Problems:
+    for rule, card in _each_card(knowledge):
+        for line in card.file.lines:
+            if line.jurisdiction and line.jurisdiction not in rule.file.jurisdiction:
+                told = f"a line is for {line.jurisdiction!r}, where the rule does not hold"
+                yield Problem(card.place, told, f"use one of {', '.join(rule.file.jurisdiction)}")
+        for jurisdiction in rule.file.jurisdiction:
+            if not any(line.jurisdiction in ("", jurisdiction) for line in card.file.lines):
+                yield Problem(card.place, f"says nothing in {jurisdiction!r}", "add a line")
+
+
 def the_longest_summary_fits(knowledge: Knowledge) -> Problems:
     """However a jurisdiction spells it."""
     for jurisdiction in _JURISDICTIONS:
@@ -285,6 +296,7 @@ RULEBOOK = (
     cases_kill_every_mutant,
     placeholders_are_facts_of_the_rule,
     spelling_is_used,
+    a_card_speaks_in_each_jurisdiction,
     the_longest_summary_fits,
     card_texts_are_plain,
 )

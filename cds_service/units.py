@@ -15,6 +15,7 @@ from cds_service.r4 import Quantity
 
 UCUM = "http://unitsofmeasure.org"
 _EXACT = Context(prec=34)
+_THREE = Context(prec=3)
 _MOST_SEEN = 1000
 
 Factor = tuple[Decimal, Decimal]
@@ -70,6 +71,10 @@ class Factors:
             return Unusable(f"unit code {quantity.code!r} and unit {quantity.unit!r} disagree")
         return known[0]
 
+    def named(self, spelling: str) -> Factor:
+        """The factor of a spelling of ours. KeyError if there is none: `check` refuses such a file."""
+        return self._factors[fold(spelling)]
+
 
 def convert(quantity: Quantity | None, factors: Factors) -> Decimal | Interval | Unusable:
     """A Quantity in the unit of its analyte; an Interval where a comparator (`<3.0`) gives only a bound."""
@@ -105,6 +110,16 @@ def say(quantity: Quantity) -> str:
     shown = say_number(value)
     comparator = (quantity.comparator or "").strip()
     return f"{comparator}{shown}" + (f" {unit}" if unit and unit not in ("1", "{ratio}") else "")
+
+
+def say_in(amount: Decimal, factor: Factor) -> str:
+    """An amount as a number of another unit, to three digits: 2.05 mmol/L of calcium are `8.22` mg/dL.
+
+    >>> say_in(Decimal("2.05"), read_factor("10/40.078"))
+    '8.22'
+    """
+    value = _THREE.divide(_EXACT.multiply(amount, factor[1]), factor[0])
+    return f"{value.normalize():f}"
 
 
 def say_unit(unit: str) -> str:

@@ -88,6 +88,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "a fact without its question": (item(FACTS, "told_swelling", link_id="swollen"), "questionnaire.json", "no question"),
     "a form that is no form": (put("logic/questionnaire.json", subjectType="Patient"), "questionnaire.json", "valid"),
+    "a line for where the rule does not hold": (line(jurisdiction="fr"), CARD, "a line is for 'fr'"),
+    "a card that is silent in a jurisdiction": (line(jurisdiction="uk"), CARD, "says nothing in 'us'"),
+    "a shown unit without a factor": (item(LABS, "albumin", shown={"us": "stone"}), LABS, "is shown in 'stone'"),
     "a spelling of nowhere": (
         put("cards/spelling.json", fr={"anaemia": "anemie"}),
         "cards/spelling.json fr",

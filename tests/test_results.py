@@ -349,3 +349,34 @@ def test_a_low_magnesium_in_mg_per_dl(knowledge: Knowledge) -> None:
     # 1.6 mg/dL is 0.658 mmol/L, below 0.7; 1.8 is 0.741.
     found = [of(knowledge, observation(v, "mg/dL", "19123-9"), name="magnesium_against_range").value for v in (1.6, 1.8)]
     assert found == ["low", "in-range"]
+
+
+@pytest.mark.parametrize(
+    ("jurisdiction", "value", "unit", "shown", "limits", "note"),
+    [
+        ("us", 1.9, "mmol/L", "7.61 mg/dL", "8.5 to 10.6 mg/dL", "recorded as 1.9 mmol/L; default adult range"),
+        ("us", 3.8, "mEq/L", "7.61 mg/dL", "8.5 to 10.6 mg/dL", "recorded as 3.8 mEq/L; default adult range"),
+        ("us", 7.6, "mg/dL", "7.6 mg/dL", "8.5 to 10.6 mg/dL", "default adult range"),
+        ("uk", 1.9, "mmol/L", "1.9 mmol/L", "2.12 to 2.65 mmol/L", "default adult range"),
+        ("uk", 7.6, "mg/dL", "1.9 mmol/L", "2.12 to 2.65 mmol/L", "recorded as 7.6 mg/dL; default adult range"),
+    ],
+)
+def test_a_result_is_shown_in_the_unit_of_its_readers_and_as_recorded(
+    knowledge: Knowledge, jurisdiction: str, value: float, unit: str, shown: str, limits: str, note: str
+) -> None:
+    calcium = observation(value, unit, code="17861-6")
+    (told,) = fact_of(knowledge, "calcium_against_range", jurisdiction, electrolytes=bundle(calcium)).evidence
+    assert (told.value, told.range, told.note) == (shown, limits, note)
+
+
+def test_the_range_of_the_laboratory_follows_the_result_into_the_unit_shown(knowledge: Knowledge) -> None:
+    own = [{"low": {"value": 2.2, "unit": "mmol/L"}, "high": {"value": 2.6, "unit": "mmol/L"}}]
+    calcium = observation(1.9, "mmol/L", code="17861-6", referenceRange=own)
+    (told,) = fact_of(knowledge, "calcium_against_range", "us", electrolytes=bundle(calcium)).evidence
+    assert (told.range, told.note) == ("8.82 to 10.4 mg/dL", "recorded as 1.9 mmol/L; laboratory's range")
+
+
+def test_an_equal_unit_by_another_name_is_shown_as_recorded(knowledge: Knowledge) -> None:
+    (told,) = of(knowledge, observation(3.1, "mEq/L")).evidence
+    assert told.value == "3.1 mEq/L"
+    assert "recorded" not in told.note
