@@ -38,10 +38,16 @@ class Closing(NamedTuple):
 
 
 class Served(NamedTuple):
-    """The rules of a service by id, and every fact that decides one of them."""
+    """The rules of a service by id, most important first, and every fact that decides one of them."""
 
     rules: Mapping[str, Rule]
     asked: Sequence[str]
+
+
+def ranked(rules: Sequence[Rule], knowledge: Knowledge) -> Served:
+    rank = {name: at for at, name in enumerate(name for group in knowledge.groups for name in group.rules)}
+    by_rank = sorted(rules, key=lambda rule: (rank.get(rule.id, len(rank)), rule.id))
+    return Served({rule.id: rule for rule in by_rank}, sorted({name for rule in rules for name in rule.fires_when.facts}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ def compose(
     `missing` names the queries that could not be answered; they are told on the last card, never passed over.
     """
     indicators = {group.id: group.indicator for group in knowledge.groups}
-    fired = [served.rules[item.rule_id] for item in findings if item.outcome is Outcome.FIRES]
+    firing = {item.rule_id for item in findings if item.outcome is Outcome.FIRES}
+    fired = [rule for name, rule in served.rules.items() if name in firing]
     heard = {indicators[rule.file.group] for rule in fired}
     writer = _Writer(facts, values, knowledge, patient, manner)
     spoken = [writer.speak(rule, heard) for rule in fired]
@@ -234,6 +241,13 @@ class _Writer:
             source=closing.source,
             suggestions=suggestions,
             selection_behavior="any" if suggestions else None,
+            override_reasons=self._reasons(draft.group),
+        )
+
+    def _reasons(self, group: Group) -> tuple[Coding, ...]:
+        reasons = self._knowledge.override_reasons
+        return tuple(
+            Coding(code=code, system=reasons.system, display=reasons.displays[code]) for code in group.override_reasons
         )
 
     def _summary(self, draft: _Draft) -> str:

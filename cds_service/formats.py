@@ -176,7 +176,7 @@ class RuleFile(_File):
 
 
 class Group(_File):
-    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card.
+    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `rules` ranks them.
 
     `offers`: its tests are offers, which a site may switch off where nothing on record recommends them.
     """
@@ -189,6 +189,8 @@ class Group(_File):
     joiner: str
     more: str
     lead: str
+    rules: tuple[str, ...]
+    override_reasons: tuple[str, ...]
     offers: bool = False
 
 
@@ -224,6 +226,15 @@ class Wording(_File):
     left_out: str
 
 
+class OverrideReasons(_File):
+    """Why a card may not be followed: codes of one system with its own displays, and where these were read."""
+
+    system: str
+    origin: str
+    displays: dict[str, str]
+
+
 class GroupsFile(_File):
     groups: tuple[Group, ...]
+    override_reasons: OverrideReasons
     wording: Wording

@@ -25,6 +25,7 @@ from cds_service.formats import (
     GroupsFile,
     Order,
     OrderUse,
+    OverrideReasons,
     Query,
     RuleFile,
     Service,
@@ -102,6 +103,7 @@ class Knowledge:
     questionnaire: Mapping[str, Any]
     rules: tuple[Rule, ...]
     groups: tuple[Group, ...]
+    override_reasons: OverrideReasons
     wording: Wording
     cards: Mapping[str, CardText]
     spelling: Mapping[str, Mapping[str, str]]
@@ -288,6 +290,7 @@ def load_knowledge(root: Path) -> Knowledge:
         questionnaire=questionnaire,
         rules=rules,
         groups=groups.groups,
+        override_reasons=groups.override_reasons,
         wording=groups.wording,
         cards=cards,
         spelling=spelling,

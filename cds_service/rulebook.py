@@ -271,6 +271,24 @@ def _too_long(knowledge: Knowledge) -> Problems:
             )
 
 
+def a_group_ranks_its_rules(knowledge: Knowledge) -> Problems:
+    for group in knowledge.groups:
+        place = f"cards/groups.json {group.id}"
+        own = {rule.id for rule in knowledge.rules if rule.file.group == group.id}
+        for name in sorted(own.symmetric_difference(group.rules)):
+            told = f"rule {name!r} has no rank" if name in own else f"{name!r} is no rule of the group"
+            yield Problem(place, told, "list each rule of the group once, most important first")
+        for name in sorted({name for name in group.rules if group.rules.count(name) > 1}):
+            yield Problem(place, f"rule {name!r} is ranked twice", "list each rule of the group once, most important first")
+
+
+def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
+    place, known = "cards/groups.json override_reasons", knowledge.override_reasons.displays
+    used = {code for group in knowledge.groups for code in group.override_reasons}
+    for code in sorted(used.symmetric_difference(known)):
+        yield Problem(place, f"{code!r} " + ("has no display" if code in used else "is used by no group"), "add or remove it")
+
+
 def card_texts_are_plain(knowledge: Knowledge) -> Problems:
     for _, card in _each_card(knowledge):
         if not card.file.lines:
@@ -298,5 +316,7 @@ RULEBOOK = (
     spelling_is_used,
     a_card_speaks_in_each_jurisdiction,
     the_longest_summary_fits,
+    a_group_ranks_its_rules,
+    override_reasons_exist_and_are_used,
     card_texts_are_plain,
 )

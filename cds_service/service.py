@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from cds_service.cards import Approval, Closing, Manner, Patient, Served, compose
+from cds_service.cards import Approval, Closing, Manner, Patient, compose, ranked
 from cds_service.chart import Chart
 from cds_service.engine import find
 from cds_service.facts import ChartFacts, FactValues
@@ -35,10 +35,7 @@ class Conductor:
         self.settings, self.approvals = settings, approvals
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
-        self._prepared = {
-            key: Served({rule.id: rule for rule in rules}, sorted({name for rule in rules for name in rule.fires_when.facts}))
-            for key, rules in self.rules.items()
-        }
+        self._prepared = {key: ranked(rules, knowledge) for key, rules in self.rules.items()}
         self._closings: dict[tuple[str, ...], Closing] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}

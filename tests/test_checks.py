@@ -91,6 +91,31 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a line for where the rule does not hold": (line(jurisdiction="fr"), CARD, "a line is for 'fr'"),
     "a card that is silent in a jurisdiction": (line(jurisdiction="uk"), CARD, "says nothing in 'us'"),
     "a shown unit without a factor": (item(LABS, "albumin", shown={"us": "stone"}), LABS, "is shown in 'stone'"),
+    "a rule without a rank": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].remove("low-potassium")),
+        "cards/groups.json results",
+        "rule 'low-potassium' has no rank",
+    ),
+    "a rank without a rule": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-spirits")),
+        "cards/groups.json results",
+        "'low-spirits' is no rule of the group",
+    ),
+    "a rule ranked twice": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-potassium")),
+        "cards/groups.json results",
+        "rule 'low-potassium' is ranked twice",
+    ),
+    "an override reason without a display": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0]["override_reasons"].append("full-moon")),
+        "cards/groups.json override_reasons",
+        "'full-moon' has no display",
+    ),
+    "an override reason that no group uses": (
+        edit("cards/groups.json", lambda loaded: loaded["override_reasons"]["displays"].update({"full-moon": "Moon"})),
+        "cards/groups.json override_reasons",
+        "'full-moon' is used by no group",
+    ),
     "a spelling of nowhere": (
         put("cards/spelling.json", fr={"anaemia": "anemie"}),
         "cards/spelling.json fr",

@@ -117,10 +117,18 @@ def test_success_is_200_with_cards(client: TestClient) -> None:
     assert (quiet.status_code, quiet.json()) == (200, {"cards": []})
 
 
-def test_no_system_actions_and_no_overrides_are_sent(answers: list[dict[str, Any]]) -> None:
-    """cds-hooks_2.0 75, 98, 100, 136, 219: what is not sent breaks no rule about it."""
+def test_each_override_reason_is_a_coding_with_its_display(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 98, 100"""
+    reasons = [reason for card in cards for reason in card["overrideReasons"]]
+    assert reasons
+    assert all(reason.keys() == {"code", "system", "display"} for reason in reasons)
+    assert all(len({reason["code"] for reason in card["overrideReasons"]}) >= 3 for card in cards)
+
+
+def test_no_system_actions_are_sent(answers: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 75, 136, 219: what is not sent breaks no rule about it."""
     places = {place.rsplit(".", 1)[-1] for answer in answers for place, _ in members(answer)}
-    assert not places & {"systemActions", "overrideReasons", "extension", "icon", "appContext", "autolaunchable"}
+    assert not places & {"systemActions", "extension", "icon", "appContext", "autolaunchable"}
 
 
 def test_each_card_has_its_own_uuid(cards: list[dict[str, Any]]) -> None:
