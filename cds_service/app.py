@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cds_service import __version__
+from cds_service import __version__, leaflets
 from cds_service.approvals import read_approvals
 from cds_service.checks import load_checked
 from cds_service.errors import Mendable, Problem, RequestError
@@ -70,6 +70,7 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     app.add_route("/cds-services/{service_id}/feedback", door.feedback, methods=["POST"])
     form = str(conductor.knowledge.questionnaire["url"]).rpartition("/")[2]
     app.add_route(f"/Questionnaire/{form}", door.questionnaire, methods=["GET"])
+    app.add_route("/leaflets/{name}", door.leaflet, methods=["GET"])
     app.add_route("/healthz", door.alive, methods=["GET"])
     app.add_route("/readyz", door.ready, methods=["GET"])
     app.add_middleware(Shell, body_limit=settings.body_limit)
@@ -148,6 +149,26 @@ class Door:
     async def questionnaire(self, request: Request) -> Response:
         """Our FHIR R4 Questionnaire, for any renderer."""
         return Response(encode(self.conductor.knowledge.questionnaire), media_type=FHIR_JSON)
+
+    async def leaflet(self, request: Request) -> Response:
+        """The leaflet for patients: of the site's jurisdiction, or of one that is named."""
+        name = str(request.path_params["name"])
+        ours = self.conductor.knowledge.wording.leaflet_name
+        known = {ours: self.settings.jurisdiction} | {f"{ours}-{key}": key for key in leaflets.LANGUAGES}
+        if name not in known:
+            problem = Problem("leaflet", f"{name[:60]!r} is unknown", f"use one of {', '.join(known)}")
+            raise RequestError(404, "unknown-leaflet", "not-found", [problem])
+        page = leaflets.render(self.conductor.knowledge, known[name])
+        headers = {
+            "Content-Security-Policy": page.policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "max-age=3600",
+            "ETag": page.tag,
+        }
+        if request.headers.get("if-none-match") == page.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(page.content, headers=headers, media_type="text/html")
 
     async def alive(self, request: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=JSON)

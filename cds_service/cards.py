@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cds_service.dates import say_date
 from cds_service.formats import Group, Line, Order, Source
-from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Coding, Suggestion
+from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Coding, Link, Suggestion
 from cds_service.hooks import Source as CardSource
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, Value
@@ -59,6 +59,7 @@ class Manner:
     max_cards: int
     workup_without_reason: bool
     approvals: Mapping[tuple[str, str], Approval] = field(default_factory=dict)
+    leaflet_url: str | None = None
     closings: dict[tuple[str, ...], Closing] = field(default_factory=dict)
     """How the cards of the same rules end: alike for every patient, so written once for a site."""
 
@@ -242,6 +243,7 @@ class _Writer:
             suggestions=suggestions,
             selection_behavior="any" if suggestions else None,
             override_reasons=self._reasons(draft.group),
+            links=self._links(draft.group),
         )
 
     def _reasons(self, group: Group) -> tuple[Coding, ...]:
@@ -249,6 +251,11 @@ class _Writer:
         return tuple(
             Coding(code=code, system=reasons.system, display=reasons.displays[code]) for code in group.override_reasons
         )
+
+    def _links(self, group: Group) -> tuple[Link, ...]:
+        """Only to what a site says that it serves."""
+        url = self._manner.leaflet_url
+        return (Link(label=self._say.leaflet, url=url, type="absolute"),) if group.leaflet and url else ()
 
     def _summary(self, draft: _Draft) -> str:
         headlines = [headline for item in draft.spoken for headline in item.headlines]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cds_service import leaflets
 from cds_service.cases import CasesFile, read_cases
 from cds_service.knowledge import Knowledge, Reader, Rule
 from cds_service.logictypes import operands
@@ -92,10 +93,12 @@ def _bracketed(logic: Any, within: str) -> str:
 def _statements(knowledge: Knowledge) -> Iterator[str]:
     """Each statement of the two articles, and where it went."""
     cited = {name: [r.id for r in knowledge.rules if name in r.file.evidence] for name in knowledge.evidence}
+    printed = {key: leaflets.statements(leaflets.source(knowledge, key)) for key in leaflets.LANGUAGES}
     yield "## Statements of the two articles"
     yield ""
     yield "| id | says | where it went |"
     yield "|---|---|---|"
     for name, item in knowledge.evidence.items():
-        where = ", ".join(cited[name]) or knowledge.uncited.get(name) or "text, told by no card yet"
+        told = [f"leaflet {key}" for key, names in printed.items() if name in names]
+        where = ", ".join([*cited[name], *told]) or knowledge.uncited.get(name) or "told nowhere yet"
         yield f"| {name} | {item.says} | {where} |"

@@ -178,7 +178,8 @@ class RuleFile(_File):
 class Group(_File):
     """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `rules` ranks them.
 
-    `offers`: its tests are offers, which a site may switch off where nothing on record recommends them.
+    `offers`: its tests are offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card
+    links to the leaflet for the patient, where the site says at which address it is reached.
     """
 
     id: str
@@ -192,6 +193,7 @@ class Group(_File):
     rules: tuple[str, ...]
     override_reasons: tuple[str, ...]
     offers: bool = False
+    leaflet: bool = False
 
 
 class Line(_File):
@@ -224,6 +226,9 @@ class Wording(_File):
     pending: str
     orders_not_supplied: str
     left_out: str
+    leaflet_name: str
+    leaflet: str
+    leaflet_sources: str
 
 
 class OverrideReasons(_File):

@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 
+from cds_service import leaflets
 from cds_service.cases import CasesFile, Observed, fits, observe, read_cases, surviving, values_of
 from cds_service.errors import Problem
 from cds_service.formats import RuleFile
@@ -289,6 +290,31 @@ def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
         yield Problem(place, f"{code!r} " + ("has no display" if code in used else "is used by no group"), "add or remove it")
 
 
+def leaflets_tell_and_show(knowledge: Knowledge) -> Problems:
+    """A leaflet for each jurisdiction, with statements that exist and a drawing for each exercise."""
+    folder = knowledge.root / leaflets.FOLDER
+    drawn = {path.relative_to(folder).as_posix() for path in folder.glob("drawings/*")}
+    used: set[str] = set()
+    for jurisdiction in _JURISDICTIONS:
+        place = f"{leaflets.FOLDER}/{jurisdiction}.md"
+        if not (folder / f"{jurisdiction}.md").is_file():
+            yield Problem(place, "is missing", "write it, or copy the other and put in its own words")
+            continue
+        text = leaflets.source(knowledge, jurisdiction)
+        shown = leaflets.drawings(text)
+        used.update(shown)
+        for name in leaflets.statements(text):
+            if name not in knowledge.evidence:
+                yield Problem(place, f"tells {name!r}, which is no statement", "see logic/evidence.json")
+        for path in shown:
+            if path not in drawn:
+                yield Problem(place, f"{path!r} is not there", "draw it, or take it out")
+        for exercise in leaflets.without_drawing(text):
+            yield Problem(place, f"{exercise!r} has no drawing", "show how it is done")
+    for path in sorted(drawn - used):
+        yield Problem(f"{leaflets.FOLDER}/{path}", "is shown in no leaflet", "show or remove it")
+
+
 def card_texts_are_plain(knowledge: Knowledge) -> Problems:
     for _, card in _each_card(knowledge):
         if not card.file.lines:
@@ -318,5 +344,6 @@ RULEBOOK = (
     the_longest_summary_fits,
     a_group_ranks_its_rules,
     override_reasons_exist_and_are_used,
+    leaflets_tell_and_show,
     card_texts_are_plain,
 )

@@ -36,6 +36,8 @@ class Conductor:
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
         self._prepared = {key: ranked(rules, knowledge) for key, rules in self.rules.items()}
+        url = settings.public_url
+        self._leaflet_url = f"{url}/leaflets/{knowledge.wording.leaflet_name}-{settings.jurisdiction}" if url else None
         self._closings: dict[tuple[str, ...], Closing] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
@@ -105,6 +107,7 @@ class Conductor:
                 settings.max_cards,
                 settings.workup_without_reason,
                 self.approvals,
+                self._leaflet_url,
                 self._closings,
             ),
         )

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     body_limit: int = Field(default=16 * 1024 * 1024, ge=1024)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     jurisdiction: Jurisdiction = "us"
+    public_url: str | None = None
     allow_as_of: bool | None = None
     max_cards: int = Field(default=6, ge=1, le=20)
     workup_without_reason: bool = True
@@ -43,6 +44,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError(f"{value!r} is no address: write https://host, as a browser reaches this service")
+        return value.rstrip("/") if value else None
 
     @field_validator("cors_origins")
     @classmethod

@@ -116,6 +116,31 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "cards/groups.json override_reasons",
         "'full-moon' is used by no group",
     ),
+    "a leaflet with a statement that nobody made": (
+        replace("cards/leaflets/uk.md", "UK-34", "UK-99"),
+        "cards/leaflets/uk.md",
+        "tells 'UK-99', which is no statement",
+    ),
+    "an exercise without a drawing": (
+        replace("cards/leaflets/us.md", "](drawings/heel-walk.svg)", "]"),
+        "cards/leaflets/us.md",
+        "'Walk on your heels' has no drawing",
+    ),
+    "a drawing that is not there": (
+        replace("cards/leaflets/us.md", "drawings/heel-walk.svg", "drawings/toe-walk.svg"),
+        "cards/leaflets/us.md",
+        "'drawings/toe-walk.svg' is not there",
+    ),
+    "a drawing that nobody sees": (
+        lambda root: (root / "cards/leaflets/drawings/star.svg").write_text("<svg/>"),
+        "cards/leaflets/drawings/star.svg",
+        "is shown in no leaflet",
+    ),
+    "a jurisdiction without a leaflet": (
+        lambda root: (root / "cards/leaflets/uk.md").unlink(),
+        "cards/leaflets/uk.md",
+        "is missing",
+    ),
     "a spelling of nowhere": (
         put("cards/spelling.json", fr={"anaemia": "anemie"}),
         "cards/spelling.json fr",
