@@ -18,6 +18,7 @@ from cds_service.knowledge import CardText, Knowledge, Reader, Rule
 from cds_service.model import Outcome
 from cds_service.mutants import numbers
 from cds_service.spelling import spelled, spoken_texts
+from cds_service.statements import unspoken
 from cds_service.wording import ORDERS, PARTS, PLACEHOLDER, longest
 
 Problems = Iterator[Problem]
@@ -238,6 +239,19 @@ def spelling_is_used(knowledge: Knowledge) -> Problems:
                 yield Problem(place, f"{word!r} stands in no text", "remove it, or write it in lower case as the texts do")
 
 
+def facts_can_be_told(knowledge: Knowledge) -> Problems:
+    """Of the facts that decide, each answer has its words, in which `explain` tells them."""
+    expressions = [part for rule in knowledge.rules for part in (rule.applies_when, rule.fires_when)]
+    expressions += knowledge.speaks_when.values()
+    names = sorted({name for expression in expressions for name in expression.facts})
+    for name, answers in unspoken(names, knowledge).items():
+        yield Problem(
+            f"logic/facts.json {name}",
+            f"has no words for {', '.join(answers)}",
+            "word its question as one of cards/phrases.json, or write a phrase there",
+        )
+
+
 def the_longest_summary_fits(knowledge: Knowledge) -> Problems:
     """However a jurisdiction spells it."""
     for jurisdiction in _JURISDICTIONS:
@@ -285,6 +299,7 @@ RULEBOOK = (
     cases_kill_every_mutant,
     placeholders_are_facts_of_the_rule,
     spelling_is_used,
+    facts_can_be_told,
     the_longest_summary_fits,
     card_texts_are_plain,
 )
