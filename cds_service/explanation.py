@@ -22,18 +22,19 @@ from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, Outcome
 from cds_service.mutants import numbers
 from cds_service.service import Answered
-from cds_service.statements import say_answers, say_fact
+from cds_service.statements import lacking, say_answers, say_fact
 
 _VERDICTS = {Outcome.FIRES: True, Outcome.UNKNOWN: UNKNOWN, Outcome.SILENT: False, Outcome.OUT_OF_SCOPE: False}
 
 
 class Stated(msgspec.Struct, frozen=True):
-    """One fact in words, with what on record it rests on. `known` is false where nothing could be told."""
+    """One fact in words, with what on record it rests on. Of what is not known, `lacks` says why and `about` what."""
 
     fact: str
     says: str
-    known: bool
     evidence: tuple[Evidence, ...] = ()
+    lacks: str = ""
+    about: str = ""
 
 
 class Needed(msgspec.Struct, frozen=True):
@@ -161,8 +162,8 @@ class _Writer:
 
     def rule(self, finding: Finding, rule: Rule) -> Explained:
         """Scope is told once for all rules; of a rule itself only what stands beside it."""
-        own = [name for name in finding.because if name not in rule.applies_when.facts]
-        because = finding.because if finding.outcome is Outcome.OUT_OF_SCOPE else own or finding.because
+        decided = finding.outcome in (Outcome.FIRES, Outcome.SILENT)
+        own = [name for name in finding.because if not decided or name not in rule.applies_when.facts]
         return Explained(
             rule=rule.id,
             version=rule.file.version,
@@ -170,7 +171,7 @@ class _Writer:
             group=rule.file.group,
             indicator=self._indicators[rule.file.group],
             outcome=finding.outcome.value,
-            because=tuple(self.stated(self._facts[name]) for name in because),
+            because=tuple(self.stated(self._facts[name]) for name in own or finding.because),
             fires_if=self._in_words(self._ways(finding, rule)),
         )
 
@@ -180,7 +181,8 @@ class _Writer:
         return ways_to_fire(rule, self._values, self._jurisdiction, self._knowledge.types)
 
     def stated(self, fact: Fact) -> Stated:
-        return Stated(fact.name, say_fact(fact, self._knowledge), fact.value is not UNKNOWN, fact.evidence)
+        about, lacks = lacking(fact, self._knowledge) if fact.value is UNKNOWN else ("", "")
+        return Stated(fact.name, say_fact(fact, self._knowledge), fact.evidence, lacks, about)
 
     def scope(self, rules: Sequence[Rule], speaks_when: Expression) -> tuple[Stated, ...]:
         """What the service asks of everyone it speaks to, and then what the rules ask before anything else."""

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from cds_service.changes import joined
 from cds_service.formats import FactDefinition, Phrase
 from cds_service.knowledge import Knowledge
-from cds_service.model import UNKNOWN, Fact, Interval
+from cds_service.model import UNKNOWN, Fact, Interval, State
 
 NUMBER = "number"
+_DIGITS = 5
+_NOT_LOOKED = (State.NOT_SUPPLIED, State.FAILED, State.INCOMPLETE)
 _BLANK = re.compile(r"\\\{([a-z]+)\\\}")
 
 
@@ -55,10 +57,15 @@ def _open(answer: str) -> str:
 
 def say_fact(fact: Fact, knowledge: Knowledge) -> str:
     """`the latest potassium is below its range`, or of what is not known `potassium: none in 90 days`."""
-    if fact.value is UNKNOWN:
-        about = statement_of(fact.name, knowledge).about
-        return f"{about}: {fact.reason or fact.state.value}"
-    return say_answers(fact.name, [fact.value], knowledge)
+    if fact.value is not UNKNOWN:
+        return say_answers(fact.name, [fact.value], knowledge)
+    return ": ".join(part for part in lacking(fact, knowledge) if part)
+
+
+def lacking(fact: Fact, knowledge: Knowledge) -> tuple[str, str]:
+    """What is not known, and why: `("potassium", "none in 90 days")`. Where whole queries are missing, they alone are named."""
+    reason = fact.reason or fact.state.value
+    return ("" if fact.state in _NOT_LOOKED else statement_of(fact.name, knowledge).about), reason
 
 
 def say_answers(name: str, answers: Sequence[Any], knowledge: Knowledge) -> str:
@@ -91,10 +98,15 @@ def say_interval(interval: Interval) -> str:
     """
     low, high = interval.low, interval.high
     if low is not None and low == high:
-        return f"{low}"
-    least = "" if low is None else f"{'more than' if interval.low_open else 'at least'} {low}"
-    most = "" if high is None else f"{'below' if interval.high_open else 'at most'} {high}"
+        return _short(low)
+    least = "" if low is None else f"{'more than' if interval.low_open else 'at least'} {_short(low)}"
+    most = "" if high is None else f"{'below' if interval.high_open else 'at most'} {_short(high)}"
     return " and ".join(part for part in (least, most) if part) or "any number"
+
+
+def _short(number: Decimal) -> str:
+    """As written; what came of a conversion with as many digits as say something."""
+    return f"{number}" if len(number.as_tuple().digits) <= _DIGITS else f"{number:.{_DIGITS}g}"
 
 
 def unspoken(names: Iterable[str], knowledge: Knowledge) -> dict[str, list[str]]:

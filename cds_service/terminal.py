@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from itertools import chain, repeat
+from itertools import chain, product, repeat
 from textwrap import wrap
 
 import typer
@@ -13,7 +13,7 @@ from cds_service.dates import say_date
 from cds_service.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
 from cds_service.hooks import Card
 from cds_service.model import Evidence
-from cds_service.wording import plain
+from cds_service.wording import listed, plain
 
 _WIDTH = 96
 _FEW = 5
@@ -107,11 +107,13 @@ def _show_rule(rule: Explained, as_of: date) -> None:
 
 
 def _show_cardless(rules: Sequence[Explained], as_of: date) -> None:
-    if rules:
-        _heading("Found, but on no card")
+    by_reason: dict[str, list[Explained]] = {}
     for rule in rules:
-        _show_rule(rule, as_of)
-        _say(f"No card: {rule.without_card}.", 5)
+        by_reason.setdefault(rule.without_card, []).append(rule)
+    for reason, own in by_reason.items():
+        _heading(f"Found, but on no card: {reason}")
+        for rule in own:
+            _show_rule(rule, as_of)
 
 
 def _show_undecided(rules: Sequence[Explained], as_of: date) -> None:
@@ -121,12 +123,22 @@ def _show_undecided(rules: Sequence[Explained], as_of: date) -> None:
     _heading(f"Cannot be decided ({len(rules)}): what is missing, and what would then fire", "yellow")
     waiting: dict[tuple[str, ...], list[Explained]] = {}
     for rule in rules:
-        wanted = tuple(dict.fromkeys(_said(item, as_of) for item in rule.because))
-        waiting.setdefault(wanted, []).append(rule)
-    for wanted, own in waiting.items():
-        _say("; ".join(wanted))
+        waiting.setdefault(tuple(dict.fromkeys(item.lacks for item in rule.because)), []).append(rule)
+    for reasons, own in waiting.items():
+        lacking = [item for rule in own for item in rule.because]
+        _say("; ".join(_lack(reason, [item for item in lacking if item.lacks == reason], as_of) for reason in reasons))
         for rule in own:
             _show_what_would(rule, 5)
+
+
+def _lack(reason: str, stated: Sequence[Stated], as_of: date) -> str:
+    """`none in 90 days: potassium, sodium`; what is there but cannot be read is named with its reason."""
+    told: dict[str, None] = {}
+    for item in stated:
+        evidence = "; ".join(_say_evidence(part, as_of, item.about) for part in item.evidence)
+        told.setdefault(f"{item.about} ({evidence})" if item.about and evidence else item.about or evidence)
+    names = [name for name in told if name]
+    return f"{plain(reason)}: {listed(names, len(names))}" if names else plain(reason)
 
 
 def _show_silent(rules: Sequence[Explained], as_of: date) -> None:
@@ -151,19 +163,20 @@ def _sum_up_silent(rules: Sequence[Explained]) -> None:
 
 def _show_what_would(rule: Explained, indent: int) -> None:
     urgent = "URGENT " if rule.indicator == "critical" else ""
-    _say(f"- {urgent}{rule.title}", indent)
-    condition = f"fires if {_ways(rule.fires_if)}" if rule.fires_if else "no change of its facts was found to make it fire"
-    _say(condition, indent + 2)
+    condition = f"fires if {_ways(rule.fires_if)}" if rule.fires_if else "no change of its facts was found that makes it fire"
+    _say(f"- {urgent}{rule.title}: {condition}", indent)
 
 
 def _ways(found: Sequence[Sequence[Needed]]) -> str:
-    """`A and B`; `A, or B`; what all ways share is said once: `A, and one of: B; C`."""
-    shared = [item for item in found[0] if all(item in way for way in found)]
-    rest = [" and ".join(item.says for item in way if item not in shared) for way in found]
-    common = " and ".join(item.says for item in shared)
-    if len(found) == 1:
-        return common
-    return f"{common}, and one of: {'; '.join(rest)}" if common else ", or ".join(rest)
+    """`A and B`; `A, or B`; where each choice goes with each other one, `one of (A; B) and C`."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*found, strict=True)]
+    if len(columns) > 1 and sorted(product(*columns), key=str) == sorted(map(tuple, found), key=str):
+        return " and ".join(_one_of([item.says for item in column]) for column in columns)
+    return ", or ".join(" and ".join(item.says for item in way) for way in found)
+
+
+def _one_of(texts: Sequence[str]) -> str:
+    return f"one of ({'; '.join(texts)})" if len(texts) > 1 else texts[0]
 
 
 def _show_out_of_scope(told: Explanation) -> None:
@@ -181,8 +194,8 @@ def _show_out_of_scope(told: Explanation) -> None:
 
 
 def _said(item: Stated, as_of: date) -> str:
-    """`the latest potassium is below its range: Potassium 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L [o4]`."""
-    told = "; ".join(_say_evidence(part, as_of) for part in item.evidence if not _is_told(part, item.says))
+    """`the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L [Observation/o4]`."""
+    told = "; ".join(_say_evidence(part, as_of, item.says) for part in item.evidence if not _is_told(part, item.says))
     return f"{plain(item.says)}: {told}" if told else plain(item.says)
 
 
@@ -191,8 +204,10 @@ def _is_told(item: Evidence, says: str) -> bool:
     return not item.date and item.name.lower() in says and item.value in says
 
 
-def _say_evidence(item: Evidence, as_of: date) -> str:
-    what = plain(" ".join(part for part in (item.name, item.value) if part))
+def _say_evidence(item: Evidence, as_of: date, says: str) -> str:
+    """What was recorded, when, and the resource last. What the statement says already is not said again."""
+    name, value = (plain(part) for part in (item.name, item.value))
+    what = " ".join(part for part in (name, value) if part.lower() not in says.lower())
     limits = plain(f"{item.note} {item.range}") if item.note or item.range else ""
     parts = [what, say_date(item.date, as_of) if item.date else "", limits]
-    return f"{', '.join(part for part in parts if part)} [{item.reference}]"
+    return f"{', '.join(part for part in parts if part)} [{item.reference}]".strip()
