@@ -178,9 +178,12 @@ class _Writer:
         return service_request(order, self._knowledge, self._patient.reference, reason)
 
     def unreadable(self, findings: Sequence[Finding], rules: Mapping[str, Rule]) -> list[str]:
-        """What was on record and could not be read: neither normal nor never measured, so it is told."""
-        in_scope = [rules[item.rule_id] for item in findings if item.outcome is not Outcome.OUT_OF_SCOPE]
-        names = dict.fromkeys([name for rule in in_scope for name in rule.fires_when.facts])
+        """What was on record and could not be read: neither normal nor never measured, so it is told.
+
+        Not where every rule that asks for it is silent whatever it was: then it is nobody's question.
+        """
+        open_still = [rules[item.rule_id] for item in findings if item.outcome in (Outcome.FIRES, Outcome.UNKNOWN)]
+        names = dict.fromkeys([name for rule in open_still for name in rule.fires_when.facts])
         unusable = [fact for fact in map(self._facts.__getitem__, names) if fact.state is State.UNUSABLE]
         told = dict.fromkeys(text for fact in unusable for text in self._unusable(fact))
         return [self._say.could_not_read.format(results=clip("; ".join(told), 400))] if told else []

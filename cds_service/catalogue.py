@@ -8,12 +8,13 @@ from typing import Any
 from cds_service.cases import CasesFile, read_cases
 from cds_service.knowledge import Knowledge, Reader, Rule
 from cds_service.logictypes import operands
+from cds_service.tally import Tally, rows, sum_up
 
 _SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "is", "!=": "is not"}
 
 
-def write_catalogue(knowledge: Knowledge) -> str:
-    """The whole catalogue as Markdown; the same knowledge gives the same text."""
+def write_catalogue(knowledge: Knowledge, counted: Tally) -> str:
+    """The whole catalogue as Markdown; the same knowledge and cast give the same text."""
     reader = Reader(knowledge.root)
     lines = [
         "# Catalogue of rules",
@@ -30,7 +31,7 @@ def write_catalogue(knowledge: Knowledge) -> str:
             lines += ["", f"## {group.id} ({group.indicator})"]
         for rule in rules:
             lines += ["", *_rule(rule, knowledge, read_cases(reader, rule))]
-    lines += ["", *_statements(knowledge)]
+    lines += ["", *_statements(knowledge), "", *_cast(counted)]
     return "\n".join(lines) + "\n"
 
 
@@ -99,3 +100,15 @@ def _statements(knowledge: Knowledge) -> Iterator[str]:
     for name, item in knowledge.evidence.items():
         where = ", ".join(cited[name]) or knowledge.uncited.get(name) or "text, told by no card yet"
         yield f"| {name} | {item.says} | {where} |"
+
+
+def _cast(counted: Tally) -> Iterator[str]:
+    """How much the service says to the invented people of `fixtures/`."""
+    yield "## How many cards"
+    yield ""
+    yield f"Of the invented people of `fixtures/`. {sum_up(counted)}"
+    yield ""
+    yield "| so many | people with so many cards | people with so many suggestions |"
+    yield "|---|---|---|"
+    for number, cards, suggestions in rows(counted):
+        yield f"| {number} | {cards or '-'} | {suggestions or '-'} |"

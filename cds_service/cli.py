@@ -22,7 +22,8 @@ from cds_service.hooks import Request, encode, read_request
 from cds_service.knowledge import load_knowledge
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings, read_settings
-from cds_service.terminal import show_cards, show_explanation
+from cds_service.tally import tally
+from cds_service.terminal import show_cards, show_explanation, show_tally
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
@@ -173,7 +174,11 @@ def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only com
     knowledge = load_knowledge(settings.knowledge)
     person = read_cast(fixtures_of(settings.knowledge))[0]
     answered = _ask(patient_file(fixtures_of(settings.knowledge), person), None, None).answered
-    written = {"logic/CATALOGUE.md": writer.write_catalogue(knowledge), "docs/card.svg": picture.draw(answered.cards[:3])}
+    counted = tally(knowledge, fixtures_of(settings.knowledge))
+    written = {
+        "logic/CATALOGUE.md": writer.write_catalogue(knowledge, counted),
+        "docs/card.svg": picture.draw(answered.cards[:3]),
+    }
     stale = []
     for name, text in written.items():
         path = settings.knowledge / name
@@ -184,6 +189,8 @@ def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only com
             typer.echo(f"wrote {name}")
     if stale:
         _report(tuple(stale))
+    if not check_only:
+        show_tally(counted)
 
 
 @fixtures.command("list")

@@ -204,4 +204,4 @@ class _Writer:
         offered = [use.order for use in rule.orders if use.when(self._values).value is True]
         if offered and all(self._facts[self._knowledge.orders[name].pending_fact].value is True for name in offered):
             return "its tests are on order already"
-        return "left out beside what is more urgent, or switched off at this site"
+        return "nothing of it is to be said beside the rest, or this site switched it off"

@@ -13,10 +13,12 @@ from cds_service.dates import say_date
 from cds_service.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
 from cds_service.hooks import Card
 from cds_service.model import Evidence
+from cds_service.tally import Tally, rows, sum_up
 from cds_service.wording import listed, plain
 
 _WIDTH = 96
 _FEW = 5
+_BAR = 40
 _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
 _MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
 
@@ -51,6 +53,14 @@ def _show_line(line: str) -> None:
     indent = "     " if line.startswith("- ") else "   "
     for part in wrap(line, _WIDTH, initial_indent="   ", subsequent_indent=indent) or [""]:
         typer.echo(part)
+
+
+def show_tally(counted: Tally) -> None:
+    """How many of the cast get how many cards and suggestions."""
+    typer.echo(f"{'':>4}  cards{'':<{_BAR}}suggestions")
+    for number, cards, suggestions in rows(counted):
+        typer.echo(f"{number:>4}  {'#' * cards:<{_BAR + 5}}{'#' * suggestions}".rstrip())
+    typer.echo(sum_up(counted))
 
 
 def show_explanation(told: Explanation, as_of: date, *, everything: bool = False) -> None:
