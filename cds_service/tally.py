@@ -25,15 +25,17 @@ class Tally(NamedTuple):
 
 def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
     """Each of the cast judged on their own day, by a site of their own jurisdiction that has set nothing else."""
-    told = [_cards(person, knowledge, fixtures) for person in read_cast(fixtures)]
+    cast = read_cast(fixtures)
+    # Without the environment, so that every site writes the same catalogue.
+    places = {person.jurisdiction for person in cast}
+    sites = {place: Conductor(knowledge, Settings.model_construct(jurisdiction=place), {}) for place in places}
+    told = [_cards(person, sites[person.jurisdiction], fixtures) for person in cast]
     return Tally(tuple(map(len, told)), tuple(sum(len(card.suggestions) for card in cards) for cards in told))
 
 
-def _cards(person: Person, knowledge: Knowledge, fixtures: Path) -> Sequence[Card]:
-    service_id, service = next(iter(knowledge.services.items()))
-    # Without the environment, so that every site writes the same catalogue.
-    conductor = Conductor(knowledge, Settings.model_construct(jurisdiction=person.jurisdiction), {})
-    body = as_request(read_bundle(patient_file(fixtures, person)), dict(knowledge.queries), service.hook, person)
+def _cards(person: Person, conductor: Conductor, fixtures: Path) -> Sequence[Card]:
+    service_id, service = next(iter(conductor.knowledge.services.items()))
+    body = as_request(read_bundle(patient_file(fixtures, person)), dict(conductor.knowledge.queries), service.hook, person)
     return conductor.answer(service_id, read_request(json.dumps(body).encode(), service.hook), person.day).cards
 
 

@@ -18,6 +18,7 @@ from cds_service.wording import listed, plain
 
 _WIDTH = 96
 _FEW = 5
+_MOST_NAMED = 6
 _BAR = 40
 _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
 _MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
@@ -148,7 +149,7 @@ def _lack(reason: str, stated: Sequence[Stated], as_of: date) -> str:
         evidence = "; ".join(_say_evidence(part, as_of, item.about) for part in item.evidence)
         told.setdefault(f"{item.about} ({evidence})" if item.about and evidence else item.about or evidence)
     names = [name for name in told if name]
-    return f"{plain(reason)}: {listed(names, len(names))}" if names else plain(reason)
+    return f"{plain(reason)}: {listed(names, _MOST_NAMED)}" if names else plain(reason)
 
 
 def _show_silent(rules: Sequence[Explained], as_of: date) -> None:
