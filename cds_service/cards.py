@@ -201,12 +201,15 @@ class _Writer:
         return service_request(order, self._knowledge, self._patient.reference, reason)
 
     def unreadable(self, findings: Sequence[Finding], served: Served) -> list[str]:
-        """What was on record and could not be read: neither normal nor never measured, so it is told."""
+        """What was on record and could not be read: neither normal nor never measured, so it is told.
+
+        Not where every rule that asks for it is silent whatever it was: then it is nobody's question.
+        """
         unusable = [fact for fact in map(self._facts.__getitem__, served.asked) if fact.state is State.UNUSABLE]
         if not unusable:
             return []
-        in_scope = [served.rules[item.rule_id] for item in findings if item.outcome is not Outcome.OUT_OF_SCOPE]
-        names = {name for rule in in_scope for name in rule.fires_when.facts}
+        open_still = [served.rules[item.rule_id] for item in findings if item.outcome in (Outcome.FIRES, Outcome.UNKNOWN)]
+        names = {name for rule in open_still for name in rule.fires_when.facts}
         unusable = [fact for fact in unusable if fact.name in names]
         told = dict.fromkeys(text for fact in unusable for text in self._unusable(fact))
         return [self._say.could_not_read.format(results=clip("; ".join(told), 400))] if told else []
@@ -228,7 +231,7 @@ class _Writer:
         return [self._say.not_supplied.format(titles=listed(titles, len(titles)))] if titles else []
 
     def left_out(self, drafts: Sequence[_Draft]) -> list[str]:
-        told = [self._summary(draft) for draft in drafts]
+        told = [draft.group.summary.replace("{headlines}", draft.group.joiner.join(_headlines(draft))) for draft in drafts]
         return [self._say.left_out.format(summaries="; ".join(told))] if told else []
 
     def card(self, draft: _Draft) -> Card:
@@ -258,9 +261,8 @@ class _Writer:
         return (Link(label=self._say.leaflet, url=url, type="absolute"),) if group.leaflet and url else ()
 
     def _summary(self, draft: _Draft) -> str:
-        headlines = [headline for item in draft.spoken for headline in item.headlines]
         group = draft.group
-        return fit(group.summary, headlines, group.joiner, group.more, SUMMARY_LIMIT)
+        return fit(group.summary, _headlines(draft), group.joiner, group.more, SUMMARY_LIMIT)
 
     def _closing(self, draft: _Draft) -> Closing:
         key = (draft.group.id, *(item.rule.id for item in draft.spoken))
@@ -335,6 +337,10 @@ def service_request(order: Order, knowledge: Knowledge, patient: str, reason: st
     if reason:
         request["reasonReference"] = [{"reference": reason}]
     return request
+
+
+def _headlines(draft: _Draft) -> list[str]:
+    return [headline for item in draft.spoken for headline in item.headlines]
 
 
 def _versions(rules: Sequence[Rule]) -> str:

@@ -9,12 +9,13 @@ from cds_service import leaflets
 from cds_service.cases import CasesFile, read_cases
 from cds_service.knowledge import Knowledge, Reader, Rule
 from cds_service.logictypes import operands
+from cds_service.tally import Tally, rows, sum_up
 
 _SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "is", "!=": "is not"}
 
 
-def write_catalogue(knowledge: Knowledge) -> str:
-    """The whole catalogue as Markdown; the same knowledge gives the same text."""
+def write_catalogue(knowledge: Knowledge, counted: Tally) -> str:
+    """The whole catalogue as Markdown; the same knowledge and cast give the same text."""
     reader = Reader(knowledge.root)
     lines = [
         "# Catalogue of rules",
@@ -31,7 +32,7 @@ def write_catalogue(knowledge: Knowledge) -> str:
             lines += ["", f"## {group.id} ({group.indicator})"]
         for rule in rules:
             lines += ["", *_rule(rule, knowledge, read_cases(reader, rule))]
-    lines += ["", *_statements(knowledge)]
+    lines += ["", *_statements(knowledge), "", *_cast(counted)]
     return "\n".join(lines) + "\n"
 
 
@@ -102,3 +103,15 @@ def _statements(knowledge: Knowledge) -> Iterator[str]:
         told = [f"leaflet {key}" for key, names in printed.items() if name in names]
         where = ", ".join([*cited[name], *told]) or knowledge.uncited.get(name) or "told nowhere yet"
         yield f"| {name} | {item.says} | {where} |"
+
+
+def _cast(counted: Tally) -> Iterator[str]:
+    """How much the service says to the invented people of `fixtures/`."""
+    yield "## How many cards"
+    yield ""
+    yield f"Of the invented people of `fixtures/`. {sum_up(counted)}"
+    yield ""
+    yield "| so many | people with so many cards | people with so many suggestions |"
+    yield "|---|---|---|"
+    for number, cards, suggestions in rows(counted):
+        yield f"| {number} | {cards or '-'} | {suggestions or '-'} |"

@@ -6,19 +6,24 @@ import json
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
+import msgspec
 import typer
 
 from cds_service import __version__
 from cds_service.approvals import read_approvals
 from cds_service.cast import Person, as_request, exported, fixtures_of, patient_file, read_bundle, read_cast
+from cds_service.dates import say_date
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
-from cds_service.hooks import read_request
-from cds_service.knowledge import Knowledge, load_knowledge
+from cds_service.explanation import Explanation
+from cds_service.explanation import explain as explained
+from cds_service.hooks import Request, encode, read_request
+from cds_service.knowledge import load_knowledge
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings, read_settings
-from cds_service.terminal import show_cards, show_explanation
+from cds_service.tally import tally
+from cds_service.terminal import show_cards, show_explanation, show_tally
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
@@ -82,18 +87,45 @@ def show_demo() -> None:
 @app.command()
 def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None) -> None:
     """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
-    answered, _, person, day = _answer(patient, as_of, jurisdiction)
-    title = f"{person.id}: {person.story}" if person else str(patient)
-    show_cards(f"{title} (on {day})", answered.cards)
+    asked = _ask(patient, as_of, jurisdiction)
+    title = f"{asked.person.id}: {asked.person.story}" if asked.person else str(patient)
+    show_cards(f"{title} (on {asked.day})", asked.answered.cards)
 
 
 @app.command()
-def explain(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None) -> None:
-    """Print every rule with what settled it. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
-    answered, conductor, person, day = _answer(patient, as_of, jurisdiction)
-    typer.secho(f"{person.id if person else patient} (on {day})", bold=True)
-    service_id = next(iter(conductor.knowledge.services))
-    show_explanation(answered, conductor.knowledge, conductor.rules[service_id])
+def explain(
+    patient: PatientFile,
+    as_of: AsOf = None,
+    jurisdiction: Where = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also each silent rule, with what would make it fire.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole explanation as JSON, for other programs.")] = False,
+) -> None:
+    """Print why each card, and what would bring others. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
+    asked = _ask(patient, as_of, jurisdiction)
+    told = _explained(asked)
+    if as_json:
+        typer.echo(msgspec.json.format(encode(told), indent=2).decode())
+        return
+    person = asked.person
+    typer.secho(person.story if person else str(patient), bold=True)
+    name = f"{person.id}, " if person else ""
+    typer.echo(f"{name}{asked.conductor.settings.jurisdiction}, judged on {say_date(asked.day.isoformat(), date.min)}")
+    show_explanation(told, asked.day, everything=everything)
+
+
+def _explained(asked: Asked) -> Explanation:
+    service_id, conductor = asked.service_id, asked.conductor
+    no_limit = Conductor(
+        conductor.knowledge, conductor.settings.model_copy(update={"max_cards": sys.maxsize}), conductor.approvals
+    )
+    return explained(
+        asked.answered,
+        conductor.rules[service_id],
+        conductor.knowledge.speaks_when[service_id],
+        conductor.knowledge,
+        conductor.settings.jurisdiction,
+        no_limit.answer(service_id, asked.request, asked.day).cards,
+    )
 
 
 @app.command()
@@ -141,8 +173,12 @@ def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only com
     settings = read_settings()
     knowledge = load_knowledge(settings.knowledge)
     person = read_cast(fixtures_of(settings.knowledge))[0]
-    answered = _answer(patient_file(fixtures_of(settings.knowledge), person), None, None)[0]
-    written = {"logic/CATALOGUE.md": writer.write_catalogue(knowledge), "docs/card.svg": picture.draw(answered.cards[:3])}
+    answered = _ask(patient_file(fixtures_of(settings.knowledge), person), None, None).answered
+    counted = tally(knowledge, fixtures_of(settings.knowledge))
+    written = {
+        "logic/CATALOGUE.md": writer.write_catalogue(knowledge, counted),
+        "docs/card.svg": picture.draw(answered.cards[:3]),
+    }
     stale = []
     for name, text in written.items():
         path = settings.knowledge / name
@@ -153,6 +189,8 @@ def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only com
             typer.echo(f"wrote {name}")
     if stale:
         _report(tuple(stale))
+    if not check_only:
+        show_tally(counted)
 
 
 @fixtures.command("list")
@@ -177,7 +215,18 @@ def export(
     typer.echo(f"wrote {count} patients to {folder}")
 
 
-def _answer(path: Path, as_of: str | None, jurisdiction: str | None) -> tuple[Answered, Conductor, Person | None, date]:
+class Asked(NamedTuple):
+    """One patient file, asked of a service as a site of some jurisdiction would ask it on some day."""
+
+    service_id: str
+    request: Request
+    conductor: Conductor
+    person: Person | None
+    day: date
+    answered: Answered
+
+
+def _ask(path: Path, as_of: str | None, jurisdiction: str | None) -> Asked:
     settings = read_settings()
     person = _cast_member(path, settings)
     place = jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
@@ -186,13 +235,10 @@ def _answer(path: Path, as_of: str | None, jurisdiction: str | None) -> tuple[An
     knowledge = load_knowledge(settings.knowledge)
     conductor = Conductor(knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals))
     day = _day(as_of) if as_of else (person.day if person else date.today())
-    return _ask(conductor, knowledge, path, person, day), conductor, person, day
-
-
-def _ask(conductor: Conductor, knowledge: Knowledge, path: Path, person: Person | None, day: date) -> Answered:
     service_id, service = next(iter(knowledge.services.items()))
     body = as_request(read_bundle(path), dict(knowledge.queries), service.hook, person)
-    return conductor.answer(service_id, read_request(json.dumps(body).encode(), service.hook), day)
+    request = read_request(json.dumps(body).encode(), service.hook)
+    return Asked(service_id, request, conductor, person, day, conductor.answer(service_id, request, day))
 
 
 def _cast_member(path: Path, settings: Settings) -> Person | None:

@@ -214,6 +214,17 @@ class CardFile(_File):
     lines: tuple[Line, ...]
 
 
+class Phrase(_File):
+    """How the facts of one kind of question are told. `asks` is that question, with `{blanks}` that the texts fill in.
+
+    `says` has a text for each answer, `true` and `false` for yes and no; of a number only `number`, which `{number}` fills.
+    """
+
+    asks: str
+    about: str
+    says: dict[str, str]
+
+
 class Wording(_File):
     """The sentences that cards share, such as how a draft rule names itself. What is in braces is filled in."""
 

@@ -26,6 +26,7 @@ from cds_service.formats import (
     Order,
     OrderUse,
     OverrideReasons,
+    Phrase,
     Query,
     RuleFile,
     Service,
@@ -107,6 +108,7 @@ class Knowledge:
     wording: Wording
     cards: Mapping[str, CardText]
     spelling: Mapping[str, Mapping[str, str]]
+    phrases: tuple[Phrase, ...]
     fingerprint: str
 
     @cached_property
@@ -267,6 +269,7 @@ def load_knowledge(root: Path) -> Knowledge:
     negations = reader.read("logic/negations.json", tuple[str, ...]) or ()
     questionnaire = reader.read("logic/questionnaire.json", dict[str, Any]) or {"url": "", "title": "", "item": []}
     spelling = reader.read("cards/spelling.json", dict[str, dict[str, str]]) or {}
+    phrases = reader.read("cards/phrases.json", tuple[Phrase, ...]) or ()
     value_sets = _read_value_sets(reader)
     speaks_when = _speaking(reader, services, types)
     rules = tuple(_each(reader, "logic/rules/*/*.json", lambda path: _read_rule(reader, path, types)))
@@ -294,6 +297,7 @@ def load_knowledge(root: Path) -> Knowledge:
         wording=groups.wording,
         cards=cards,
         spelling=spelling,
+        phrases=phrases,
         fingerprint=reader.fingerprint,
     )
 

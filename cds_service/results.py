@@ -28,6 +28,7 @@ _INTERPRETATIONS = {
 _UNPLACED = Unusable("its date cannot be placed")
 _NO_UNIT = ("", "1", "{ratio}")
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+_EVER = 36500
 
 
 class Taken(NamedTuple):
@@ -75,7 +76,11 @@ def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
 
 def _none_found(name: str, definition: FactDefinition, view: View) -> Fact:
     looked = presence(name, [], view, definition.queries, _concepts(definition.analytes))
-    return unknown(name, looked.state, looked.reason or f"none in {definition.days} days")
+    return unknown(name, looked.state, looked.reason or _none_in(definition.days or 0))
+
+
+def _none_in(days: int) -> str:
+    return f"none in {days} days" if days < _EVER else "none on record"
 
 
 def latest_value(name: str, definition: FactDefinition, view: View) -> Fact:

@@ -19,6 +19,7 @@ from cds_service.knowledge import CardText, Knowledge, Reader, Rule
 from cds_service.model import Outcome
 from cds_service.mutants import numbers
 from cds_service.spelling import spelled, spoken_texts
+from cds_service.statements import unspoken
 from cds_service.wording import ORDERS, PARTS, PLACEHOLDER, longest
 
 Problems = Iterator[Problem]
@@ -250,6 +251,19 @@ def a_card_speaks_in_each_jurisdiction(knowledge: Knowledge) -> Problems:
                 yield Problem(card.place, f"says nothing in {jurisdiction!r}", "add a line")
 
 
+def facts_can_be_told(knowledge: Knowledge) -> Problems:
+    """Of the facts that decide, each answer has its words, in which `explain` tells them."""
+    expressions = [part for rule in knowledge.rules for part in (rule.applies_when, rule.fires_when)]
+    expressions += knowledge.speaks_when.values()
+    names = sorted({name for expression in expressions for name in expression.facts})
+    for name, answers in unspoken(names, knowledge).items():
+        yield Problem(
+            f"logic/facts.json {name}",
+            f"has no words for {', '.join(answers)}",
+            "word its question as one of cards/phrases.json, or write a phrase there",
+        )
+
+
 def the_longest_summary_fits(knowledge: Knowledge) -> Problems:
     """However a jurisdiction spells it."""
     for jurisdiction in _JURISDICTIONS:
@@ -341,6 +355,7 @@ RULEBOOK = (
     placeholders_are_facts_of_the_rule,
     spelling_is_used,
     a_card_speaks_in_each_jurisdiction,
+    facts_can_be_told,
     the_longest_summary_fits,
     a_group_ranks_its_rules,
     override_reasons_exist_and_are_used,

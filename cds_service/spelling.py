@@ -18,7 +18,7 @@ Speller = Callable[[str], str]
 
 
 def spelled(knowledge: Knowledge, jurisdiction: str) -> Knowledge:
-    """The same knowledge with every text that cards show in the spelling of `jurisdiction`. Done once, at start."""
+    """The same knowledge with every text that is shown in the spelling of `jurisdiction`. Done once, at start."""
     words = knowledge.spelling.get(jurisdiction)
     if not words:
         return knowledge
@@ -30,6 +30,8 @@ def spelled(knowledge: Knowledge, jurisdiction: str) -> Knowledge:
         orders={key: _members(order, ("title", "label", "description"), spell) for key, order in knowledge.orders.items()},
         labs={key: _members(lab, ("title",), spell) for key, lab in knowledge.labs.items()},
         queries={key: _members(query, ("title",), spell) for key, query in knowledge.queries.items()},
+        facts={key: _members(fact, ("question",), spell) for key, fact in knowledge.facts.items()},
+        rules=tuple(replace(rule, file=_members(rule.file, ("title",), spell)) for rule in knowledge.rules),
     )
 
 
@@ -60,6 +62,8 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
         yield from (order.title, order.label, order.description)
     yield from (lab.title for lab in knowledge.labs.values())
     yield from (query.title for query in knowledge.queries.values())
+    yield from (fact.question for fact in knowledge.facts.values())
+    yield from (rule.file.title for rule in knowledge.rules)
 
 
 def _card(card: CardText, spell: Speller) -> CardText:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from datetime import date
+from itertools import chain, product, repeat
 from textwrap import wrap
 
 import typer
 
+from cds_service.dates import say_date
+from cds_service.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
 from cds_service.hooks import Card
-from cds_service.knowledge import Knowledge, Rule
-from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Interval, Outcome, State
-from cds_service.service import Answered
-from cds_service.wording import plain
+from cds_service.model import Evidence
+from cds_service.tally import Tally, rows, sum_up
+from cds_service.wording import listed, plain
 
 _WIDTH = 96
+_FEW = 5
+_MOST_NAMED = 6
+_BAR = 40
 _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
 _MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
-_STATES = {Outcome.FIRES: "green", Outcome.SILENT: "white", Outcome.UNKNOWN: "yellow", Outcome.OUT_OF_SCOPE: "white"}
 
 
 def show_cards(title: str, cards: Sequence[Card]) -> None:
@@ -51,42 +56,169 @@ def _show_line(line: str) -> None:
         typer.echo(part)
 
 
-def show_explanation(answered: Answered, knowledge: Knowledge, rules: Sequence[Rule]) -> None:
-    """Every rule with its outcome and the facts, resources and dates behind it."""
-    by_id = {rule.id: rule for rule in rules}
-    for outcome in Outcome:
-        findings = [item for item in answered.findings if item.outcome is outcome]
-        if findings:
-            typer.secho(f"\n{outcome.value.upper()} ({len(findings)})", bold=True, fg=_STATES[outcome])
-        for finding in findings:
-            for line in explain_finding(finding, by_id[finding.rule_id], answered.facts, knowledge):
-                typer.echo(line)
+def show_tally(counted: Tally) -> None:
+    """How many of the cast get how many cards and suggestions."""
+    typer.echo(f"{'':>4}  cards{'':<{_BAR}}suggestions")
+    for number, cards, suggestions in rows(counted):
+        typer.echo(f"{number:>4}  {'#' * cards:<{_BAR + 5}}{'#' * suggestions}".rstrip())
+    typer.echo(sum_up(counted))
+
+
+def show_explanation(told: Explanation, as_of: date, *, everything: bool = False) -> None:
+    """Each card with its reasons; what cannot be decided with what it waits for; then the rest, summed up by topic."""
+    _show_scope(told, as_of)
+    for card in told.cards:
+        _show_reasons(card, as_of)
+    _show_cardless(told.without_card, as_of)
+    _show_undecided(told.undecided, as_of)
+    if everything:
+        _show_silent(told.silent, as_of)
+    else:
+        _sum_up_silent(told.silent)
+    _show_out_of_scope(told)
     typer.echo()
 
 
-def explain_finding(finding: Finding, rule: Rule, facts: Mapping[str, Fact], knowledge: Knowledge) -> Iterator[str]:
-    yield f"  {rule.id} {rule.file.version}: {rule.file.title}"
-    if not finding.because and finding.outcome is Outcome.OUT_OF_SCOPE:
-        yield f"      not for this jurisdiction ({', '.join(rule.file.jurisdiction)} only)"
-    for name in finding.because:
-        yield f"      {knowledge.facts[name].question} {say_fact(facts[name])}"
+def _heading(text: str, colour: str | None = None) -> None:
+    typer.echo()
+    typer.secho(text, bold=True, fg=colour)
 
 
-def say_fact(fact: Fact) -> str:
-    """`yes: Furosemide 40 mg tablet (MedicationRequest/m1, 2024-05-05)`, or `unknown: prescriptions: not supplied`."""
-    told = "; ".join(_say_evidence(item) for item in fact.evidence)
-    if fact.value is UNKNOWN:
-        reason = plain(fact.reason) or fact.state.value
-        return f"unknown: {reason}" + (f" [{told}]" if told else "")
-    if isinstance(fact.value, bool):
-        said = "yes" if fact.value else "no"
-        none = ": looked and found none" if fact.state is State.NONE else ""
-        return said + (f": {told}" if told else none)
-    said = f"{fact.value.low} to {fact.value.high}" if isinstance(fact.value, Interval) else str(fact.value)
-    return said + (f": {told}" if told else "")
+def _say(text: str, indent: int = 3, hang: int = 2) -> None:
+    for line in wrap(
+        text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + hang), break_on_hyphens=False
+    ):
+        typer.echo(line)
 
 
-def _say_evidence(item: Evidence) -> str:
-    what = plain(" ".join(part for part in (item.name, item.value) if part))
-    where = ", ".join(part for part in (item.reference, item.date[:10], item.range, item.note) if part)
-    return f"{what} ({where})"
+def _show_scope(told: Explanation, as_of: date) -> None:
+    _heading("Whom it is about")
+    for item in told.scope:
+        _say(_said(item, as_of))
+    if told.spoken_to_if:
+        _say(f"So this service stays silent. It would speak if {_ways(told.spoken_to_if)}.")
+
+
+def _show_reasons(card: ExplainedCard, as_of: date) -> None:
+    typer.echo()
+    mark = f"{_MARKS[card.indicator]} {card.indicator.upper():<8} "
+    typer.secho(mark, fg=_COLOURS[card.indicator], bold=True, nl=False)
+    first, *rest = wrap(card.summary, _WIDTH - len(mark))
+    typer.secho(first, bold=True)
+    for line in rest:
+        typer.secho(" " * len(mark) + line, bold=True)
+    for rule in card.rules:
+        _show_rule(rule, as_of)
+
+
+def _show_rule(rule: Explained, as_of: date) -> None:
+    _say(rule.title)
+    for joint, item in zip(chain(["because"], repeat("and")), rule.because, strict=False):
+        _say(f"{joint} {_said(item, as_of)}", 5)
+
+
+def _show_cardless(rules: Sequence[Explained], as_of: date) -> None:
+    by_reason: dict[str, list[Explained]] = {}
+    for rule in rules:
+        by_reason.setdefault(rule.without_card, []).append(rule)
+    for reason, own in by_reason.items():
+        _heading(f"Found, but on no card: {reason}")
+        for rule in own:
+            _show_rule(rule, as_of)
+
+
+def _show_undecided(rules: Sequence[Explained], as_of: date) -> None:
+    """By what is missing, as that is what can be done about it; whatever is urgent comes first."""
+    if not rules:
+        return
+    _heading(f"Cannot be decided ({len(rules)}): what is missing, and what would then fire", "yellow")
+    waiting: dict[tuple[str, ...], list[Explained]] = {}
+    for rule in rules:
+        waiting.setdefault(tuple(dict.fromkeys(item.lacks for item in rule.because)), []).append(rule)
+    for reasons, own in waiting.items():
+        lacking = [item for rule in own for item in rule.because]
+        _say("; ".join(_lack(reason, [item for item in lacking if item.lacks == reason], as_of) for reason in reasons))
+        for rule in own:
+            _show_what_would(rule, 5)
+
+
+def _lack(reason: str, stated: Sequence[Stated], as_of: date) -> str:
+    """`none in 90 days: potassium, sodium`; what is there but cannot be read is named with its reason."""
+    told: dict[str, None] = {}
+    for item in stated:
+        evidence = "; ".join(_say_evidence(part, as_of, item.about) for part in item.evidence)
+        told.setdefault(f"{item.about} ({evidence})" if item.about and evidence else item.about or evidence)
+    names = [name for name in told if name]
+    return f"{plain(reason)}: {listed(names, _MOST_NAMED)}" if names else plain(reason)
+
+
+def _show_silent(rules: Sequence[Explained], as_of: date) -> None:
+    if rules:
+        _heading(f"Looked at, nothing to say ({len(rules)})")
+    for rule in rules:
+        _show_what_would(rule, 3)
+        for item in rule.because:
+            _say(f"Now: {_said(item, as_of)}", 5)
+
+
+def _sum_up_silent(rules: Sequence[Explained]) -> None:
+    if not rules:
+        return
+    _heading(f"Looked at, nothing to say ({len(rules)}; --all tells why)")
+    by_group: dict[str, list[Explained]] = {}
+    for rule in rules:
+        by_group.setdefault(rule.group, []).append(rule)
+    for group, own in by_group.items():
+        _say(f"{group} ({len(own)}): {'; '.join(rule.title for rule in own)}")
+
+
+def _show_what_would(rule: Explained, indent: int) -> None:
+    urgent = "URGENT " if rule.indicator == "critical" else ""
+    condition = f"fires if {_ways(rule.fires_if)}" if rule.fires_if else "no change of its facts was found that makes it fire"
+    _say(f"- {urgent}{rule.title}: {condition}", indent)
+
+
+def _ways(found: Sequence[Sequence[Needed]]) -> str:
+    """`A and B`; `A, or B`; where each choice goes with each other one, `one of (A; B) and C`."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*found, strict=True)]
+    if len(columns) > 1 and sorted(product(*columns), key=str) == sorted(map(tuple, found), key=str):
+        return " and ".join(_one_of([item.says for item in column]) for column in columns)
+    return ", or ".join(" and ".join(item.says for item in way) for way in found)
+
+
+def _one_of(texts: Sequence[str]) -> str:
+    return f"one of ({'; '.join(texts)})" if len(texts) > 1 else texts[0]
+
+
+def _show_out_of_scope(told: Explanation) -> None:
+    rules = told.out_of_scope
+    if not rules:
+        return
+    _heading(f"Not for this patient ({len(rules)})")
+    by_reason: dict[str, list[Explained]] = {}
+    for rule in rules:
+        reason = " and ".join(item.says for item in rule.because) or "for another country"
+        by_reason.setdefault(reason, []).append(rule)
+    for reason, own in by_reason.items():
+        titles = f": {'; '.join(rule.title for rule in own)}" if len(own) <= _FEW else ""
+        _say(f"{len(own)} rules, as {reason}{titles}" if len(own) > 1 else f"{reason[0].upper()}{reason[1:]}{titles}")
+
+
+def _said(item: Stated, as_of: date) -> str:
+    """`the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L [Observation/o4]`."""
+    told = "; ".join(_say_evidence(part, as_of, item.says) for part in item.evidence if not _is_told(part, item.says))
+    return f"{plain(item.says)}: {told}" if told else plain(item.says)
+
+
+def _is_told(item: Evidence, says: str) -> bool:
+    """Whether a statement says all of it already, as of an age."""
+    return not item.date and item.name.lower() in says and item.value in says
+
+
+def _say_evidence(item: Evidence, as_of: date, says: str) -> str:
+    """What was recorded, when, and the resource last. What the statement says already is not said again."""
+    name, value = (plain(part) for part in (item.name, item.value))
+    what = " ".join(part for part in (name, value) if part.lower() not in says.lower())
+    limits = plain(f"{item.note} {item.range}") if item.note or item.range else ""
+    parts = [what, say_date(item.date, as_of) if item.date else "", limits]
+    return f"{', '.join(part for part in parts if part)} [{item.reference}]".strip()

@@ -113,7 +113,7 @@ def test_what_was_not_supplied_is_said_on_the_last_card(knowledge: Knowledge) ->
 
 def test_what_could_not_be_read_is_said_on_the_first_card(knowledge: Knowledge) -> None:
     first = cards(knowledge, {"electrolytes": bundle(observation(3.1, None))})[0]
-    assert "Could not be read: Potassium 3.1 (12 Nov): no unit" in first.detail
+    assert "Not judged: Potassium 3.1 (12 Nov): no unit" in first.detail
 
 
 def test_a_suggestion_names_the_cramps_as_its_reason(knowledge: Knowledge) -> None:

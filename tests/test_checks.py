@@ -141,6 +141,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "cards/leaflets/uk.md",
         "is missing",
     ),
+    "a fact that explain has no words for": (
+        item(FACTS, "potassium_against_range", question="How salty?"),
+        "logic/facts.json potassium_against_range",
+        "has no words for",
+    ),
     "a spelling of nowhere": (
         put("cards/spelling.json", fr={"anaemia": "anemie"}),
         "cards/spelling.json fr",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.knowledge import load_knowledge
+from cds_service.spelling import spelled
 from tests.conftest import COVERAGE, ROOT
 from tests.people import body, bundle, observation
 
@@ -54,25 +55,32 @@ def test_the_date_and_the_jurisdiction_can_be_chosen() -> None:
 
 
 def test_explain_names_every_rule_with_facts_resources_and_dates() -> None:
-    told = cds("explain", ADA).stdout
-    for rule in (ROOT / "logic/rules").glob("*/*.json"):
-        if not rule.name.endswith(".cases.json"):
-            assert rule.stem in told
-    assert re.search(r"FIRES \(\d+\)", told)
-    assert "low: Potassium 3.1 mmol/L (Observation/o4, 2026-11-12" in told
-    assert "unknown: none in 90 days" in told
+    knowledge = spelled(load_knowledge(ROOT), "us")
+    told = " ".join(cds("explain", ADA).stdout.split())
+    for rule in knowledge.rules:
+        assert " ".join(rule.file.title.split()) in told
+    assert "the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L" in told
+    assert "[Observation/o4]" in told
+    assert "none in 90 days: calcium and magnesium" in told
 
 
 def test_explain_says_why_a_child_is_out_of_scope() -> None:
     told = cds("explain", "fixtures/patients/pia-schoolyard.json").stdout
-    assert f"OUT-OF-SCOPE ({len(load_knowledge(ROOT).rules)})" in told
-    assert "How old is the patient, in whole years? 16" in told
+    assert f"{len(load_knowledge(ROOT).rules)} rules, as the patient's age is 16" in told
+    assert "It would speak if the patient's age is at least 18." in told
 
 
 def test_explain_shows_a_unit_that_could_not_be_read() -> None:
     told = cds("explain", "fixtures/patients/milo-nounit.json").stdout
-    assert "no unit" in told
-    assert "unit 'g/dL' unknown" in told
+    assert "no unit: potassium (3.1, 11 Nov [Observation/o2])" in told
+    assert "unit 'g/dL' unknown: sodium" in told
+
+
+def test_the_catalogue_counts_cards_and_suggestions_of_the_cast(tree: Path) -> None:
+    (tree / "docs").mkdir()
+    told = cds("catalogue", knowledge=tree).stdout
+    assert re.search(r"\d+ people: median \d", told)
+    assert "## How many cards" in (tree / "logic/CATALOGUE.md").read_text()
 
 
 def test_a_whole_hook_request_can_be_run(tmp_path: Path) -> None:

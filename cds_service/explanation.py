@@ -1,0 +1,207 @@
+"""Why each card, and what would make each other rule fire: one answer explained, as data for any page or terminal.
+
+What would make a rule fire is found by `changes` and was seen to make it fire; it is never guessed from the rule's words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from cds_service.changes import Judge, Way, options_of, ways
+from cds_service.engine import decide
+from cds_service.facts import FactValues
+from cds_service.hooks import Card
+from cds_service.jsonlogic import Expression
+from cds_service.knowledge import Knowledge, Rule
+from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, Outcome
+from cds_service.mutants import numbers
+from cds_service.service import Answered
+from cds_service.statements import lacking, say_answers, say_fact
+
+_VERDICTS = {Outcome.FIRES: True, Outcome.UNKNOWN: UNKNOWN, Outcome.SILENT: False, Outcome.OUT_OF_SCOPE: False}
+
+
+class Stated(msgspec.Struct, frozen=True):
+    """One fact in words, with what on record it rests on. Of what is not known, `lacks` says why and `about` what."""
+
+    fact: str
+    says: str
+    evidence: tuple[Evidence, ...] = ()
+    lacks: str = ""
+    about: str = ""
+
+
+class Needed(msgspec.Struct, frozen=True):
+    """One fact that would have to be otherwise, in words."""
+
+    fact: str
+    says: str
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """One rule: what settled it or left it open, and each smallest set of changes with which it would fire.
+
+    `without_card`: why a rule that fires has no card that speaks for it.
+    """
+
+    rule: str
+    version: str
+    title: str
+    group: str
+    indicator: str
+    outcome: str
+    because: tuple[Stated, ...]
+    fires_if: tuple[tuple[Needed, ...], ...] = ()
+    without_card: str = ""
+
+
+class ExplainedCard(msgspec.Struct, frozen=True):
+    """One card with the rules that it speaks for."""
+
+    indicator: str
+    summary: str
+    rules: tuple[Explained, ...]
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """One answer, explained; the most urgent first in each part.
+
+    `scope` holds what many rules share: whom they are for. `spoken_to_if`: what would have to be otherwise where the service
+    does not speak at all.
+    """
+
+    scope: tuple[Stated, ...]
+    spoken_to_if: tuple[tuple[Needed, ...], ...]
+    cards: tuple[ExplainedCard, ...]
+    without_card: tuple[Explained, ...]
+    undecided: tuple[Explained, ...]
+    silent: tuple[Explained, ...]
+    out_of_scope: tuple[Explained, ...]
+
+
+def explain(
+    answered: Answered,
+    rules: Sequence[Rule],
+    speaks_when: Expression,
+    knowledge: Knowledge,
+    jurisdiction: str,
+    unlimited: Sequence[Card],
+) -> Explanation:
+    """The whole explanation of one answer. `unlimited`: its cards if any number were allowed."""
+    by_id = {rule.id: rule for rule in rules}
+    values = FactValues(answered.facts)
+    writer = _Writer(answered, knowledge, jurisdiction, values)
+    told = {item.rule_id: writer.rule(item, by_id[item.rule_id]) for item in answered.findings}
+    spoken = [[name for name in told if _speaks_for(card, by_id[name])] for card in answered.cards]
+    elsewhere = {name for card in unlimited for name in told if _speaks_for(card, by_id[name])}
+    fired = [item for item in told.values() if item.outcome == Outcome.FIRES]
+    cardless = [item for item in fired if item.rule not in chain(*spoken)]
+    return Explanation(
+        scope=writer.scope(rules, speaks_when),
+        spoken_to_if=writer.needed(speaks_when.facts, lambda given: speaks_when(given).value, [speaks_when]),
+        cards=tuple(
+            ExplainedCard(card.indicator, card.summary, tuple(told[name] for name in names))
+            for card, names in zip(answered.cards, spoken, strict=True)
+        ),
+        without_card=tuple(
+            msgspec.structs.replace(item, without_card=writer.cardless(by_id[item.rule], item.rule in elsewhere))
+            for item in cardless
+        ),
+        undecided=_of(told, Outcome.UNKNOWN),
+        silent=_of(told, Outcome.SILENT),
+        out_of_scope=_of(told, Outcome.OUT_OF_SCOPE),
+    )
+
+
+def _of(told: Mapping[str, Explained], outcome: Outcome) -> tuple[Explained, ...]:
+    return tuple(item for item in told.values() if item.outcome == outcome)
+
+
+def _speaks_for(card: Card, rule: Rule) -> bool:
+    """A card names in its last paragraph each rule that it speaks for, with its version."""
+    last = card.detail.rpartition("\n\n")[2]
+    return re.search(rf"(?<![\w-]){re.escape(rule.id)} {re.escape(rule.file.version)}(?![\w.]*\d)", last) is not None
+
+
+def ways_to_fire(rule: Rule, values: Mapping[str, Any], jurisdiction: str, types: FactTypes) -> tuple[Way, ...]:
+    """The smallest sets of changes with which a rule fires, each verified by deciding the rule anew."""
+    names = dict.fromkeys((*rule.applies_when.facts, *rule.fires_when.facts))
+    return _ways(names, [rule.applies_when, rule.fires_when], partial(_verdict, rule, jurisdiction), values, types)
+
+
+def _verdict(rule: Rule, jurisdiction: str, values: Mapping[str, Any]) -> Any:
+    return _VERDICTS[decide(rule, values, jurisdiction).outcome]
+
+
+def _ways(
+    names: Sequence[str] | Mapping[str, Any],
+    expressions: Sequence[Expression],
+    judge: Judge,
+    values: Mapping[str, Any],
+    types: FactTypes,
+) -> tuple[Way, ...]:
+    if judge(values) is True:
+        return ()
+    thresholds = [number for expression in expressions for number in numbers(expression.source)]
+    return ways(judge, values, options_of(names, types, thresholds))
+
+
+class _Writer:
+    """Puts findings into words."""
+
+    def __init__(self, answered: Answered, knowledge: Knowledge, jurisdiction: str, values: Mapping[str, Any]) -> None:
+        self._facts, self._knowledge = answered.facts, knowledge
+        self._jurisdiction, self._values = jurisdiction, values
+        self._indicators = {group.id: group.indicator for group in knowledge.groups}
+
+    def rule(self, finding: Finding, rule: Rule) -> Explained:
+        """Scope is told once for all rules; of a rule itself only what stands beside it."""
+        decided = finding.outcome in (Outcome.FIRES, Outcome.SILENT)
+        own = [name for name in finding.because if not decided or name not in rule.applies_when.facts]
+        return Explained(
+            rule=rule.id,
+            version=rule.file.version,
+            title=rule.file.title,
+            group=rule.file.group,
+            indicator=self._indicators[rule.file.group],
+            outcome=finding.outcome.value,
+            because=tuple(self.stated(self._facts[name]) for name in own or finding.because),
+            fires_if=self._in_words(self._ways(finding, rule)),
+        )
+
+    def _ways(self, finding: Finding, rule: Rule) -> tuple[Way, ...]:
+        if finding.outcome not in (Outcome.SILENT, Outcome.UNKNOWN):
+            return ()
+        return ways_to_fire(rule, self._values, self._jurisdiction, self._knowledge.types)
+
+    def stated(self, fact: Fact) -> Stated:
+        about, lacks = lacking(fact, self._knowledge) if fact.value is UNKNOWN else ("", "")
+        return Stated(fact.name, say_fact(fact, self._knowledge), fact.evidence, lacks, about)
+
+    def scope(self, rules: Sequence[Rule], speaks_when: Expression) -> tuple[Stated, ...]:
+        """What the service asks of everyone it speaks to, and then what the rules ask before anything else."""
+        shared = chain(speaks_when.facts, *(rule.applies_when.facts for rule in rules))
+        return tuple(self.stated(self._facts[name]) for name in dict.fromkeys(shared))
+
+    def needed(self, names: Sequence[str], judge: Judge, expressions: Sequence[Expression]) -> tuple[tuple[Needed, ...], ...]:
+        return self._in_words(_ways(names, expressions, judge, self._values, self._knowledge.types))
+
+    def _in_words(self, found: Sequence[Way]) -> tuple[tuple[Needed, ...], ...]:
+        return tuple(
+            tuple(Needed(item.fact, say_answers(item.fact, item.answers, self._knowledge)) for item in way) for way in found
+        )
+
+    def cardless(self, rule: Rule, did_not_fit: bool) -> str:
+        """Why a rule fires and no card speaks for it."""
+        if did_not_fit:
+            return "did not fit beside what is more urgent; the last card names it"
+        offered = [use.order for use in rule.orders if use.when(self._values).value is True]
+        if offered and all(self._facts[self._knowledge.orders[name].pending_fact].value is True for name in offered):
+            return "its tests are on order already"
+        return "nothing of it is to be said beside the rest, or this site switched it off"
