@@ -88,6 +88,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "a fact without its question": (item(FACTS, "told_swelling", link_id="swollen"), "questionnaire.json", "no question"),
     "a form that is no form": (put("logic/questionnaire.json", subjectType="Patient"), "questionnaire.json", "valid"),
+    "a fact that nobody can tell": (
+        item("logic/facts.json", "potassium_against_range", question="Potassium?"),
+        "logic/facts.json potassium_against_range",
+        "has no words for low, in-range, high",
+    ),
     "a spelling of nowhere": (
         put("cards/spelling.json", fr={"anaemia": "anemie"}),
         "cards/spelling.json fr",
