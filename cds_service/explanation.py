@@ -204,4 +204,6 @@ class _Writer:
         offered = [use.order for use in rule.orders if use.when(self._values).value is True]
         if offered and all(self._facts[self._knowledge.orders[name].pending_fact].value is True for name in offered):
             return "its tests are on order already"
-        return "nothing of it is to be said beside the rest, or this site switched it off"
+        if not any(when(self._values).value is True for when, _ in self._knowledge.cards[rule.id].lines):
+            return "nothing that its card could say applies here"
+        return "it steps back beside what is more urgent, or this site switched it off"

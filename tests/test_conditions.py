@@ -266,3 +266,33 @@ def test_age_is_exact_or_an_interval_or_unknown(knowledge: Knowledge, birth: str
 )
 def test_a_death_is_read_from_either_member(knowledge: Knowledge, members: dict[str, Any], expected: bool) -> None:
     assert fact_of(knowledge, "deceased", patient=patient(**members)).value is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "fact", "expected"),
+    [
+        ("Type 2 diabetes", "diabetes", True),
+        ("CKD stage 4", "kidney_disease_severe", True),
+        ("CKD stage 2", "kidney_disease_moderate_severe", False),
+        ("CKD stage 2", "chronic_kidney_disease", True),
+        ("On dialysis since May", "on_dialysis", True),
+        ("Congestive heart failure", "heart_failure", True),
+        ("No heart failure", "heart_failure", False),
+        ("Family history of type 2 diabetes", "diabetes", False),
+        ("Gestational diabetes", "diabetes", False),
+        ("Screening for anaemia", "anaemia", False),
+        ("Deep vein thrombosis prophylaxis", "deep_vein_thrombosis_new", False),
+    ],
+)
+def test_a_condition_in_words_alone_is_recognised_and_a_denial_is_not(
+    knowledge: Knowledge, text: str, fact: str, expected: bool
+) -> None:
+    written = {
+        "resourceType": "Condition",
+        "id": "w",
+        "subject": OWN,
+        "clinicalStatus": {"coding": [{"code": "active"}]},
+        "onsetDateTime": "2026-11-10",
+        "code": {"text": text},
+    }
+    assert fact_of(knowledge, fact, conditions=bundle(written)).value is expected
