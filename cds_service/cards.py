@@ -109,6 +109,7 @@ def compose(
     """
     indicators = {group.id: group.indicator for group in knowledge.groups}
     firing = {item.rule_id for item in findings if item.outcome is Outcome.FIRES}
+    firing -= {name for group in knowledge.groups for rule, names in group.covers.items() if rule in firing for name in names}
     fired = [rule for name, rule in served.rules.items() if name in firing]
     heard = {indicators[rule.file.group] for rule in fired}
     writer = _Writer(facts, values, knowledge, patient, manner)

@@ -11,13 +11,14 @@ from cds_service.codebook import CODEBOOK, facts_name_what_exists, fingerprints,
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.knowledge import Knowledge, load_knowledge
 from cds_service.rulebook import RULEBOOK, cases_kill_every_mutant
+from cds_service.verification import VERIFICATION, disjoint_sets_share_no_code
 
 HouseRule = Callable[[Knowledge], Iterator[Problem]]
 
-HOUSE_RULES = (*RULEBOOK, *CODEBOOK)
+HOUSE_RULES = (*RULEBOOK, *CODEBOOK, *VERIFICATION)
 
 # Not asked again at every start: what costs time or imports, and can only change with the files.
-_SLOW = (cases_kill_every_mutant, orders_make_valid_requests)
+_SLOW = (cases_kill_every_mutant, orders_make_valid_requests, disjoint_sets_share_no_code)
 
 
 def check(root: Path) -> list[Problem]:

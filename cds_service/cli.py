@@ -150,6 +150,32 @@ def lock() -> None:
     typer.echo(f"{checks.lock(read_settings().knowledge)} files locked.")
 
 
+@app.command(name="value-sets")
+def value_sets(
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", exists=True, dir_okay=False, help="A CSV file to compare with: columns system, code, display."
+        ),
+    ] = None,
+) -> None:
+    """Verify every code, and say what cannot be verified here. Example: cds-service value-sets --against my-codes.csv"""
+    from cds_service import verification
+
+    knowledge = load_knowledge(read_settings().knowledge)
+    problems = verification.verify(knowledge)
+    for line in verification.report(knowledge):
+        typer.echo(line)
+    if against:
+        comparison = verification.compare(knowledge, against)
+        problems += comparison.differing
+        for line in comparison.lines():
+            typer.echo(line)
+    if problems:
+        _report(tuple(problems))
+    typer.echo("No problems found.")
+
+
 @app.command()
 def new(
     rule: Annotated[str, typer.Argument(help="TOPIC/RULE, such as results/my-rule.")],

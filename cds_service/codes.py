@@ -47,4 +47,17 @@ def mod10(code: str) -> bool:
     return (10 - sum(value // 10 + value % 10 for value in doubled) % 10) % 10 == int(given)
 
 
-CHECKS: Mapping[str, Callable[[str], bool]] = {"verhoeff": verhoeff, "mod10": mod10}
+def concept_id(code: str) -> bool:
+    """SNOMED CT and dm+d: check digit, and a partition that says concept (00, or 10 in an extension), not description.
+
+    >>> concept_id("449917004"), concept_id("2534409018")
+    (True, False)
+    """
+    return verhoeff(code) and code[-3:-1] in _CONCEPTS and (code[-3] == "0" or len(code) >= _SHORTEST_EXTENSION)
+
+
+_CONCEPTS = ("00", "10")
+# An item, a namespace of seven digits, the partition and the check digit.
+_SHORTEST_EXTENSION = 11
+
+CHECKS: Mapping[str, Callable[[str], bool]] = {"concept-id": concept_id, "mod10": mod10}

@@ -46,6 +46,14 @@ class ValueSet(_File):
     names: tuple[str, ...]
 
 
+class Disjoint(_File):
+    """Value sets that share no code, by pairs; `shared` names by system the codes that stand in two of them on purpose."""
+
+    sets: tuple[str, ...]
+    why: str
+    shared: dict[str, tuple[str, ...]] = {}
+
+
 class AdultRange(_File):
     low: str
     high: str
@@ -179,7 +187,8 @@ class Group(_File):
     """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `rules` ranks them.
 
     `offers`: its tests are offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card
-    links to the leaflet for the patient, where the site says at which address it is reached.
+    links to the leaflet for the patient, where the site says at which address it is reached. `covers`: what a rule of the
+    group tells already, so that the rules named need no line of their own.
     """
 
     id: str
@@ -194,6 +203,7 @@ class Group(_File):
     override_reasons: tuple[str, ...]
     offers: bool = False
     leaflet: bool = False
+    covers: dict[str, tuple[str, ...]] = {}
 
 
 class Line(_File):

@@ -20,6 +20,7 @@ from cds_service.errors import KnowledgeError, LogicError, Problem
 from cds_service.formats import (
     Analyte,
     CardFile,
+    Disjoint,
     FactDefinition,
     Group,
     GroupsFile,
@@ -100,6 +101,8 @@ class Knowledge:
     uncited: Mapping[str, str]
     systems: Mapping[str, SystemFile]
     value_sets: Mapping[str, tuple[ValueSet, ...]]
+    disjoint: tuple[Disjoint, ...]
+    one_source: Mapping[str, Mapping[str, tuple[str, ...]]]
     negations: tuple[str, ...]
     questionnaire: Mapping[str, Any]
     rules: tuple[Rule, ...]
@@ -266,6 +269,8 @@ def load_knowledge(root: Path) -> Knowledge:
     evidence = reader.read("logic/evidence.json", dict[str, Statement]) or {}
     uncited = reader.read("logic/uncited.json", dict[str, str]) or {}
     systems = reader.read("logic/systems.json", dict[str, SystemFile]) or {}
+    disjoint = reader.read("logic/disjoint.json", tuple[Disjoint, ...]) or ()
+    one_source = reader.read("logic/one_source.json", dict[str, dict[str, tuple[str, ...]]]) or {}
     negations = reader.read("logic/negations.json", tuple[str, ...]) or ()
     questionnaire = reader.read("logic/questionnaire.json", dict[str, Any]) or {"url": "", "title": "", "item": []}
     spelling = reader.read("cards/spelling.json", dict[str, dict[str, str]]) or {}
@@ -289,6 +294,8 @@ def load_knowledge(root: Path) -> Knowledge:
         uncited=uncited,
         systems=systems,
         value_sets=value_sets,
+        disjoint=disjoint,
+        one_source=one_source,
         negations=negations,
         questionnaire=questionnaire,
         rules=rules,

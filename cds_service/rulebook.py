@@ -293,6 +293,12 @@ def a_group_ranks_its_rules(knowledge: Knowledge) -> Problems:
         for name in sorted(own.symmetric_difference(group.rules)):
             told = f"rule {name!r} has no rank" if name in own else f"{name!r} is no rule of the group"
             yield Problem(place, told, "list each rule of the group once, most important first")
+        every = {rule.id for rule in knowledge.rules}
+        for rule, covered in group.covers.items():
+            for name in ({rule} - own) | (set(covered) - every):
+                yield Problem(
+                    place, f"covers: {name!r} is no such rule", "name a rule of the group, and rules that it tells already"
+                )
         for name in sorted({name for name in group.rules if group.rules.count(name) > 1}):
             yield Problem(place, f"rule {name!r} is ranked twice", "list each rule of the group once, most important first")
 

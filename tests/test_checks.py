@@ -96,6 +96,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "cards/groups.json results",
         "rule 'low-potassium' has no rank",
     ),
+    "a rule that covers nothing known": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0]["covers"].update({"severe-potassium": ["low-spirits"]})),
+        "cards/groups.json urgent-results",
+        "covers: 'low-spirits' is no such rule",
+    ),
     "a rank without a rule": (
         edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-spirits")),
         "cards/groups.json results",
@@ -145,6 +150,39 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         item(FACTS, "potassium_against_range", question="How salty?"),
         "logic/facts.json potassium_against_range",
         "has no words for",
+    ),
+    "a code in two sets that must share none": (
+        edit(
+            "logic/value_sets/lead-exposure.json",
+            lambda loaded: loaded["codes"].update(
+                json.loads((ROOT / "logic/value_sets/mercury-exposure.json").read_text())["codes"]
+            ),
+        ),
+        "logic/value_sets lead-exposure",
+        "counts for mercury-exposure too",
+    ),
+    "a disjoint set that is not there": (
+        edit("logic/disjoint.json", lambda loaded: loaded[0]["sets"].append("moon-dust")),
+        "logic/disjoint.json",
+        "'moon-dust' does not exist",
+    ),
+    "a code of two analytes": (
+        edit(LABS, lambda loaded: loaded["sodium"]["loinc"].update({"2823-3": loaded["potassium"]["loinc"]["2823-3"]})),
+        "logic/labs.json potassium",
+        "loinc 2823-3 is sodium too",
+    ),
+    "a description in place of a concept": (
+        edit(SET, lambda loaded: loaded["codes"]["snomed"].append(["2534409018", "Hypothyroidism"])),
+        "logic/value_sets hypothyroidism",
+        "fails the check digit",
+    ),
+    "a code of the questionnaire that no set holds": (
+        edit(
+            "logic/questionnaire.json",
+            lambda loaded: loaded["item"][0].update(code=[{"system": "http://snomed.info/sct", "code": "404684003"}]),
+        ),
+        "logic/questionnaire.json",
+        "'404684003' stands in no value set",
     ),
     "a spelling of nowhere": (
         put("cards/spelling.json", fr={"anaemia": "anemie"}),

@@ -206,3 +206,12 @@ def test_nobody_is_reassured_beside_a_warning(knowledge: Knowledge, numb: bool, 
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
     told = "".join(card.detail for card in Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards)
     assert ("Reassure" in told) is reassured
+
+
+def test_a_dangerous_result_is_told_once_not_as_a_warning_too(knowledge: Knowledge) -> None:
+    conductor = Conductor(knowledge, Settings(), {})
+    asked = read_request(
+        json.dumps(body({"electrolytes": bundle(observation(2.4, when="2026-11-19"))})).encode(), "patient-view"
+    )
+    told = [card for card in conductor.answer(SERVICE, asked, AS_OF).cards if "2.4" in card.summary]
+    assert [card.indicator for card in told] == ["critical"]
