@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     workup_without_reason: bool = True
     serve: Literal["drafts", "approved"] = "drafts"
     approvals: Path | None = None
+    environment: Literal["production", "development"] = "production"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("cors_origins", mode="before")
