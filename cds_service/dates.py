@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
 _DECEMBER = 12
+_DAY = 10
+_BEFORE_TIME = ("T", " ")
 
 
 class Span(NamedTuple):
@@ -31,10 +33,17 @@ class Span(NamedTuple):
         return True if self.first >= since and self.last <= until else None
 
 
-@lru_cache(maxsize=8192)
 def read_span(text: str | None) -> Span | None:
     """The days meant by a FHIR date, dateTime or instant; None if it is none, such as `2024-02-31`."""
-    text = (text or "").strip()
+    if not text:
+        return None
+    text = text.strip()
+    # The time of day plays no part, so that all instants of a day are one look-up.
+    return _span(text[:_DAY] if text[_DAY : _DAY + 1] in _BEFORE_TIME else text)
+
+
+@lru_cache(maxsize=8192)
+def _span(text: str) -> Span | None:
     match = _DATE.match(text)
     if not match or text[match.end() : match.end() + 1] not in ("", "T", " "):
         return None

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple, Union, get_args
 import msgspec
 from msgspec import Raw
 
-from cds_service.r4 import Clinical, CodeableConcept, Medication, OperationOutcome, Resource
+from cds_service.r4 import (
+    Clinical,
+    CodeableConcept,
+    Component,
+    Measurement,
+    Medication,
+    Observation,
+    OperationOutcome,
+    Quantity,
+    ReferenceRange,
+    Resource,
+)
 
 
 class Link(msgspec.Struct, gc=False):
@@ -27,6 +38,10 @@ class Entry(msgspec.Struct, gc=False, rename="camel"):
 class Bundle(Resource, tag="Bundle"):
     link: list[Link | None] | None = None
     entry: list[Entry | None] | None = None
+
+
+Section = Union[Bundle, Clinical, None]
+"""What one prefetch key may hold."""
 
 
 class _RawEntry(msgspec.Struct, gc=False, rename="camel"):
@@ -62,34 +77,72 @@ class Reading(NamedTuple):
     incomplete: bool = False
 
 
-_NULL = b"null"
-_section = msgspec.json.Decoder(Union[Bundle, Clinical])
+_section = msgspec.json.Decoder(Section)
 _raw_bundle = msgspec.json.Decoder(_RawBundle)
 _raw_entry = msgspec.json.Decoder(_RawEntry)
 _resource = msgspec.json.Decoder(Clinical)
 _kind = msgspec.json.Decoder(_Kind)
 _contained = msgspec.json.Decoder(list[Raw])
-_concept = msgspec.json.Decoder(CodeableConcept)
+_quantity = msgspec.json.Decoder(Quantity | None)
+_concept = msgspec.json.Decoder(CodeableConcept | None)
+_concepts = msgspec.json.Decoder(list[CodeableConcept | None] | None)
+_ranges = msgspec.json.Decoder(list[ReferenceRange | None] | None)
+_components = msgspec.json.Decoder(list[Component | None] | None)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(Clinical))
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
 
-def read_section(data: Raw | bytes, place: str) -> Reading:
-    """Read one prefetch value: a resource, a Bundle of any type, an OperationOutcome or null.
+def read_section(data: Section | Raw | bytes, place: str) -> Reading:
+    """Read one prefetch value: a resource, a Bundle of any type, an OperationOutcome or null, decoded already or raw.
 
     Raises nothing for bad content: it comes back as `damaged`, `failed` or `incomplete`.
     """
-    if len(memoryview(data)) == len(_NULL) and bytes(data) == _NULL:
+    section: Section
+    if isinstance(data, (Raw, bytes)):
+        try:
+            section = _section.decode(data)
+        except _UNREADABLE:
+            return _read_piecemeal(data, place)
+    else:
+        section = data
+    if section is None:
         return Reading([], [])
-    try:
-        section = _section.decode(data)
-    except _UNREADABLE:
-        return _read_piecemeal(data, place)
     if isinstance(section, Bundle):
         entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
         return _sorted_out(entries, [], _has_next(section.link))
     return _sorted_out([(None, section)], [], incomplete=False)
+
+
+def measurement(part: Observation | Component) -> Measurement | None:
+    """What an Observation or a component of one says; None where it cannot be read."""
+    if isinstance(part, Component):
+        return part
+    try:
+        return Measurement(
+            value_quantity=_quantity.decode(part.value_quantity) if part.value_quantity else None,
+            interpretation=_concepts.decode(part.interpretation) if part.interpretation else None,
+            reference_range=_ranges.decode(part.reference_range) if part.reference_range else None,
+        )
+    except _UNREADABLE:
+        return None
+
+
+def components(observation: Observation) -> list[Component] | None:
+    """The components of an Observation; None where they cannot be read."""
+    try:
+        found = _components.decode(observation.component) if observation.component else None
+    except _UNREADABLE:
+        return None
+    return [component for component in found or () if component]
+
+
+def answer(observation: Observation) -> CodeableConcept | None:
+    """The coded value of an Observation; None where it has none that can be read."""
+    try:
+        return _concept.decode(observation.value_codeable_concept) if observation.value_codeable_concept else None
+    except _UNREADABLE:
+        return None
 
 
 def _read_piecemeal(data: Raw | bytes, place: str) -> Reading:

@@ -5,15 +5,17 @@ Reading is tolerant of unknown members and strict about what the service needs; 
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from cds_service.errors import Problem, RequestError
+from cds_service.fhir import Section
+
+T = TypeVar("T")
 
 VERSION = "2.0.1"
 SUMMARY_LIMIT = 139
@@ -21,13 +23,13 @@ SUMMARY_LIMIT = 139
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A hook call, its FHIR data still raw: `prefetch` maps a key to the JSON under it."""
+    """A hook call. `prefetch` maps a key to what stands under it: read already, or raw where some of it cannot be read."""
 
     hook: str
     hook_instance: str
     patient_id: str
     encounter_id: str | None = None
-    prefetch: dict[str, Raw] = field(default_factory=dict)
+    prefetch: Mapping[str, Section | Raw] = field(default_factory=dict)
     fhir_server: str | None = None
     extension: dict[str, Any] = field(default_factory=dict)
 
@@ -101,21 +103,34 @@ class Discovery(msgspec.Struct):
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
-_members = msgspec.json.Decoder(dict[str, Raw])
+
+class _Name:
+    """A member's name, each occurrence its own: a key given twice stays visible, where a parser would take the last."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _name(kind: type, text: str) -> _Name:
+    return _Name(text)
+
+
+_members = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=_name)
+_sections = msgspec.json.Decoder(dict[_Name, Section], dec_hook=_name)
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NULL = b"null"
-_PROBE = 64
-_KEY = re.compile(rb'[\s,{]*("(?:[^"\\]|\\.)*")\s*:\s*')
 
 
 def read_request(body: bytes, hook: str) -> Request:
     """Parse a call of a service on `hook`. Raises RequestError (400) naming every member that is wrong."""
     root = _open_envelope(body)
     problems: list[Problem] = []
-    context = _member_object(root, "context", "context", problems, required=True)
-    prefetch = _member_object(root, "prefetch", "prefetch", problems, required=False)
+    context = _member_object(root, "context", "context", problems)
+    prefetch = _prefetch(root, problems)
     request = Request(
         hook=_member_text(root, "hook", "hook", problems),
         hook_instance=_member_text(root, "hookInstance", "hookInstance", problems),
@@ -136,9 +151,7 @@ def _open_envelope(body: bytes) -> dict[str, Raw]:
     try:
         # msgspec reads only the strings it decodes; a resource that nobody reads must be UTF-8 all the same.
         body.decode("utf-8")
-        root = _members.decode(body)
-        _refuse_duplicates(body, root, "")
-        return root
+        return _once(_members.decode(body), "")
     except UnicodeDecodeError as error:
         raise _malformed(f"byte {error.start} is not UTF-8", "send the body as UTF-8") from None
     except RecursionError:
@@ -153,47 +166,45 @@ def _malformed(message: str, remedy: str) -> RequestError:
     return RequestError(400, "malformed-json", "structure", [Problem("body", message, remedy)])
 
 
-def _refuse_duplicates(data: bytes, members: dict[str, Raw], place: str) -> None:
-    """A key given twice leaves open which one was meant; a parser would silently take the last.
+def _once(members: Mapping[_Name, T], place: str) -> dict[str, T]:
+    """The members by name. A name given twice leaves open which was meant, and whose data these are, so it is refused.
 
-    Walks one level: each value is skipped by its known length. Inside resources the last value wins, as in most parsers.
+    Inside resources the last value wins, as in most parsers.
     """
-    seen: set[str] = set()
-    position = 0
-    while match := _KEY.match(data, position):
-        quoted = match.group(1)
-        key = json.loads(quoted) if b"\\" in quoted else quoted[1:-1].decode()
-        value = memoryview(members[key])
-        start, end = match.end(), match.end() + len(value)
-        # Both ends suffice: a twin of the same length comes by a second time, any other leads the walk astray.
-        same = data[start : start + _PROBE] == value[:_PROBE] if len(value) > _PROBE else data[start:end] == value
-        if key in seen or not same or data[end - 1 : end] != value[-1:]:
-            raise _twice(f"{place}.{key}" if place else key)
-        seen.add(key)
-        position = end
-    if len(seen) != len(members):
-        raise _twice(place or "body")
+    found: dict[str, T] = {}
+    for name, value in members.items():
+        if name.text in found:
+            raise _twice(f"{place}.{name.text}" if place else name.text)
+        found[name.text] = value
+    return found
 
 
 def _twice(place: str) -> RequestError:
     return RequestError(400, "duplicate-key", "structure", [Problem(place, "is given twice", "give each member once")])
 
 
-def _member_object(
-    members: dict[str, Raw], name: str, place: str, problems: list[Problem], *, required: bool
-) -> dict[str, Raw]:
-    raw = members.get(name)
-    if raw is None or (not required and _is_null(raw)):
-        if required:
-            problems.append(Problem(place, "is missing", f"send the {name} object of the hook"))
+def _prefetch(root: dict[str, Raw], problems: list[Problem]) -> Mapping[str, Section | Raw]:
+    """All sections read in one go; where some resource cannot be, each is left raw, to be read piece by piece."""
+    raw = root.get("prefetch")
+    if raw is None or _is_null(raw):
+        return {}
+    try:
+        return _once(_sections.decode(raw), "prefetch")
+    except _UNREADABLE:
+        return _member_object(root, "prefetch", "prefetch", problems)
+
+
+def _member_object(root: dict[str, Raw], name: str, place: str, problems: list[Problem]) -> dict[str, Raw]:
+    raw = root.get(name)
+    if raw is None:
+        problems.append(Problem(place, "is missing", f"send the {name} object of the hook"))
         return {}
     try:
         found = _members.decode(raw)
     except _UNREADABLE:
         problems.append(Problem(place, f"is {_kind(raw)}, not an object", f"send {name} as a JSON object"))
         return {}
-    _refuse_duplicates(bytes(raw), found, place)
-    return found
+    return _once(found, place)
 
 
 def _member_text(members: dict[str, Raw], name: str, place: str, problems: list[Problem], *, required: bool = True) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from typing import NamedTuple
 
 from cds_service.conditions import is_active, onset
 from cds_service.dates import read_span
@@ -21,12 +22,13 @@ _NOT_ORDERED = ("proposal", "plan")
 
 def taking(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is a drug of these value sets on an active list? Unknown where an active entry cannot be identified."""
-    evidence = [_evidence(drug, view) for key in definition.value_sets for drug in _active(key, view)]
-    nameless = [drug for drug in view.drugs[1] if _is_active(drug, view)]
-    if nameless and not evidence:
-        reason = f"{reference_to(nameless[0].source)} names no drug"
-        return unknown(name, State.UNUSABLE, reason)
-    return presence(name, evidence, view, definition.queries, definition.value_sets)
+    active = [drug for key in definition.value_sets for drug in _active(key, view)]
+    if not active:
+        nameless = [drug for drug in view.drugs[1] if _course(drug, view).active]
+        if nameless:
+            return unknown(name, State.UNUSABLE, f"{reference_to(nameless[0].source)} names no drug")
+    told = partial(_tell, active, view) if active else ()
+    return presence(name, told, view, definition.queries, definition.value_sets)
 
 
 def days_taken(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -34,32 +36,44 @@ def days_taken(name: str, definition: FactDefinition, view: View) -> Fact:
     gives an Interval. Unknown where it is not taken or no start is on record.
     """
     active = _active(definition.value_sets[0], view)
-    starts = [span for drug in active if (span := read_span(_start(drug, view)))]
+    starts = [span for drug in active if (span := read_span(_course(drug, view).start))]
     if not starts:
         return unknown(name, State.NONE, "no start of the drug on record")
     first = min(starts)
     most, least = (view.as_of - first.first).days, (view.as_of - first.last).days
-    evidence = [_evidence(drug, view) for drug in active]
-    return known(name, most if most == least else Interval(Decimal(max(least, 0)), Decimal(most)), evidence)
+    days = most if most == least else Interval(Decimal(max(least, 0)), Decimal(most))
+    return known(name, days, partial(_tell, active, view))
 
 
 def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:
     """Did the drug start `before` or `after` the condition of the second value set began? Unknown without both dates."""
     drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
     active = _active(drugs, view)
-    starts = sorted(start for drug in active if (start := _start(drug, view)))
-    conditions = [item for key in condition_sets for item in view.conditions.get(key, ())]
-    began = onset([item for item in conditions if is_active(item, view.as_of)])
-    start_span, began_span = read_span(starts[0] if starts else None), read_span(began)
+    start = min((start for drug in active if (start := _course(drug, view).start)), default=None)
+    start_span, began_span = read_span(start), read_span(_began(condition_sets, view))
     if start_span is None or began_span is None:
         missing = "start of the drug" if start_span is None else "onset"
         return unknown(name, State.NONE, f"no {missing} on record")
-    evidence = [Evidence(reference_to(drug.source), drug.ingredient, date=_start(drug, view)) for drug in active]
+    told = partial(_tell_starts, active, view)
     if start_span.last < began_span.first:
-        return known(name, "before", evidence)
+        return known(name, "before", told)
     if start_span.first > began_span.last:
-        return known(name, "after", evidence)
-    return unknown(name, State.KNOWN, "both began about the same time", evidence)
+        return known(name, "after", told)
+    return unknown(name, State.KNOWN, "both began about the same time", told)
+
+
+def _began(condition_sets: tuple[str, ...], view: View) -> str:
+    """The first onset of what is active of these: asked of every drug that may have begun before it."""
+
+    def find() -> str:
+        conditions = [item for key in condition_sets for item in view.conditions.get(key, ())]
+        return onset([item for item in conditions if is_active(item, view.as_of)])
+
+    return view.once(("began", condition_sets), find)
+
+
+def _tell_starts(active: Sequence[Drug], view: View) -> list[Evidence]:
+    return [Evidence(reference_to(drug.source), drug.ingredient, date=_course(drug, view).start) for drug in active]
 
 
 def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -71,7 +85,7 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     found = [item for key in condition_sets for item in view.conditions.get(key, ()) if is_active(item, view.as_of)]
     if not found:
         return presence(name, [], view, definition.queries, condition_sets)
-    starts = [span for drug in _active(drug_set, view) if (span := read_span(_start(drug, view)))]
+    starts = [span for drug in _active(drug_set, view) if (span := read_span(_course(drug, view).start))]
     if not starts:
         return unknown(name, State.NONE, "no start of the drug on record")
     start = min(starts)
@@ -88,48 +102,57 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
 
 
 def _active(value_set: str, view: View) -> Sequence[Drug]:
-    def find() -> list[Drug]:
-        return [drug for drug in view.drugs[0].get(value_set, ()) if _is_active(drug, view)]
+    held = view.drugs[0].get(value_set)
+    if held is None:
+        return ()
+    return view.once(("active", value_set), lambda: [drug for drug in held if _course(drug, view).active])
 
-    return view.once(("active", value_set), find)
+
+class Course(NamedTuple):
+    """Whether an entry of a list counts as taken now, and when it was first taken or ordered, as far as recorded."""
+
+    active: bool
+    start: str
 
 
-def _is_active(drug: Drug, view: View) -> bool:
-    source = drug.source
+def _course(drug: Drug, view: View) -> Course:
+    """One entry is asked by every set that its drug is in."""
+    return view.once(("course", id(drug.source)), partial(_read_course, drug.source, view.as_of))
+
+
+def _read_course(source: MedicationRequest | MedicationStatement, as_of: date) -> Course:
+    periods = _periods(source)
+    start = _earliest(source, periods)
+    active = _is_current(source) and not _ended(periods, as_of) and not _later(start, as_of)
+    return Course(active, start)
+
+
+def _is_current(source: MedicationRequest | MedicationStatement) -> bool:
     if isinstance(source, MedicationStatement):
-        current = token(source.status) in _STATED
-    else:
-        current = token(source.status) in _REQUESTED and token(source.intent) not in _NOT_ORDERED and not source.do_not_perform
-    return current and not _ended(source, view.as_of) and not _later(_start(drug, view), view.as_of)
+        return token(source.status) in _STATED
+    return token(source.status) in _REQUESTED and token(source.intent) not in _NOT_ORDERED and not source.do_not_perform
 
 
-def _ended(source: MedicationRequest | MedicationStatement, as_of: date) -> bool:
+def _ended(periods: Sequence[Period], as_of: date) -> bool:
     """Past its own end. A list that says active beyond that is stale."""
-    ends = [read_span(period.end) for period in _periods(source) if period and period.end]
+    ends = [read_span(period.end) for period in periods if period.end]
     return bool(ends) and all(span is not None and span.last < as_of for span in ends)
 
 
-def _periods(source: MedicationRequest | MedicationStatement) -> list[Period | None]:
+def _periods(source: MedicationRequest | MedicationStatement) -> Sequence[Period]:
     if isinstance(source, MedicationStatement):
-        return [source.effective_period]
-    if not source.dosage_instruction:
-        return [source.dispense_request.validity_period] if source.dispense_request else []
+        return (source.effective_period,) if source.effective_period else ()
     timings = [item.timing for item in source.dosage_instruction or () if item]
-    bounds = [timing.repeat.bounds_period for timing in timings if timing and timing.repeat]
-    return [period for period in bounds if period] or [
-        source.dispense_request.validity_period if source.dispense_request else None
-    ]
+    bounds = [timing.repeat.bounds_period for timing in timings if timing and timing.repeat and timing.repeat.bounds_period]
+    if bounds or not source.dispense_request or not source.dispense_request.validity_period:
+        return bounds
+    return (source.dispense_request.validity_period,)
 
 
-def _start(drug: Drug, view: View) -> str:
-    """When it was first taken or ordered, as far as recorded. One entry is asked by every set that its drug is in."""
-    return view.once(("start", id(drug.source)), partial(_earliest, drug.source))
-
-
-def _earliest(source: MedicationRequest | MedicationStatement) -> str:
-    starts = [period.start for period in _periods(source) if period and period.start]
+def _earliest(source: MedicationRequest | MedicationStatement, periods: Sequence[Period]) -> str:
     given = source.authored_on if isinstance(source, MedicationRequest) else source.effective_date_time
-    return min((text.strip() for text in (*starts, given) if text and read_span(text)), default="")
+    starts = [text.strip() for text in (*(period.start for period in periods), given) if text and read_span(text)]
+    return min(starts, default="")
 
 
 def _later(start: str, as_of: date) -> bool:
@@ -137,6 +160,11 @@ def _later(start: str, as_of: date) -> bool:
     return span is not None and span.first > as_of
 
 
+def _tell(drugs: Sequence[Drug], view: View) -> list[Evidence]:
+    return [_evidence(drug, view) for drug in drugs]
+
+
 def _evidence(drug: Drug, view: View) -> Evidence:
     note = "on hold" if token(drug.source.status) == "on-hold" else ""
-    return Evidence(reference_to(drug.source), words(drug.concept), short=drug.ingredient, date=_start(drug, view), note=note)
+    start = _course(drug, view).start
+    return Evidence(reference_to(drug.source), words(drug.concept), short=drug.ingredient, date=start, note=note)

@@ -6,7 +6,7 @@ A value that is not known is `UNKNOWN`, never None, False or 0, so that an absen
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, Union
@@ -87,14 +87,34 @@ class Evidence(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Fact(msgspec.Struct, frozen=True):
-    """One named, typed answer about the patient, with what it rests on and, if unknown, why."""
+Told = Union[tuple[Evidence, ...], Callable[[], Iterable[Evidence]]]
+
+
+class Fact(msgspec.Struct, eq=False):
+    """One named, typed answer about the patient, with what it rests on and, if unknown, why.
+
+    `told` may be a way to put it into words: most facts decide a rule that stays silent, and nobody asks for theirs.
+    """
 
     name: str
     value: Value
     state: State = State.KNOWN
-    evidence: tuple[Evidence, ...] = ()
+    told: Told = ()
     reason: str = ""
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Newest first, each resource once, in an order that does not depend on the order of arrival."""
+        if not isinstance(self.told, tuple):
+            self.told = ordered(self.told())
+        return self.told
+
+
+def ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    once = {(item.reference, item.name): item for item in evidence}
+    if len(once) <= 1:
+        return tuple(once.values())
+    return tuple(sorted(once.values(), key=lambda item: (item.date or "", item.reference), reverse=True))
 
 
 Facts = Mapping[str, Fact]

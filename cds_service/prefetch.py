@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from cds_service.chart import Chart
 from cds_service.errors import Problem, RequestError
-from cds_service.fhir import Damaged, Reading, read_section
+from cds_service.fhir import Damaged, Reading, components, read_section
 from cds_service.formats import FactDefinition, Query
 from cds_service.hooks import Request
 from cds_service.model import State
@@ -148,6 +148,8 @@ class _Sorter:
                 if isinstance(resource, _CODED) and not is_named(resource.code):
                     # It says that something is, not what: no absence can be told beside it.
                     self._put_aside(key, resource, "has neither code nor words")
+                elif isinstance(resource, Observation) and resource.component and components(resource) is None:
+                    self._put_aside(key, resource, "its components cannot be read")
                 elif given in self._hers:
                     self.resources[type(resource)].append(resource)
                 else:

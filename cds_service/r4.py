@@ -56,11 +56,16 @@ class ReferenceRange(_Element):
     text: str | None = None
 
 
-class Component(_Element):
-    code: CodeableConcept | None = None
+class Measurement(_Element):
+    """What an Observation, or a component of one, says: decoded only where the engine reads it."""
+
     value_quantity: Quantity | None = None
     interpretation: list[CodeableConcept | None] | None = None
     reference_range: list[ReferenceRange | None] | None = None
+
+
+class Component(Measurement):
+    code: CodeableConcept | None = None
 
 
 class Resource(msgspec.Struct, gc=False, rename="camel", kw_only=True, tag_field="resourceType"):
@@ -92,6 +97,8 @@ class Condition(Resource, tag="Condition"):
 
 
 class Observation(Resource, tag="Observation"):
+    """Of thousands in a chart one or two of a kind are read, so what each says stays raw until then."""
+
     subject: Reference | None = None
     status: str | None = None
     code: CodeableConcept | None = None
@@ -99,11 +106,11 @@ class Observation(Resource, tag="Observation"):
     effective_period: Period | None = None
     effective_instant: str | None = None
     issued: str | None = None
-    value_quantity: Quantity | None = None
-    value_codeable_concept: CodeableConcept | None = None
-    interpretation: list[CodeableConcept | None] | None = None
-    reference_range: list[ReferenceRange | None] | None = None
-    component: list[Component | None] | None = None
+    value_quantity: Raw = Raw()
+    value_codeable_concept: Raw = Raw()
+    interpretation: Raw = Raw()
+    reference_range: Raw = Raw()
+    component: Raw = Raw()
 
 
 class Medication(Resource, tag="Medication"):

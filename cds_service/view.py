@@ -10,9 +10,9 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from cds_service.chart import Chart
-from cds_service.fhir import Damaged, contained_medication
+from cds_service.fhir import Damaged, components, contained_medication
 from cds_service.knowledge import Knowledge
-from cds_service.model import UNKNOWN, Evidence, Fact, Known, State
+from cds_service.model import UNKNOWN, Evidence, Fact, Known, State, Told, ordered
 from cds_service.r4 import (
     CodeableConcept,
     Component,
@@ -99,7 +99,7 @@ class View:
             for match in matches(observation.code):
                 found[match.concept].append(Measured(observation, observation))
             if observation.component:
-                for component in filter(None, observation.component):
+                for component in components(observation) or ():
                     for match in matches(component.code):
                         found[match.concept].append(Measured(observation, component))
         return found
@@ -177,31 +177,26 @@ def _all_words(concept: CodeableConcept | None) -> str:
     return " | ".join([concept.text or "", *displays])
 
 
-def known(name: str, value: Known, evidence: Iterable[Evidence] = (), state: State = State.KNOWN) -> Fact:
-    return Fact(name, value, state, ordered(evidence))
+Given = Told | Iterable[Evidence]
+"""What a fact rests on, or a way to put it into words once somebody asks."""
 
 
-def unknown(name: str, state: State, reason: str, evidence: Iterable[Evidence] = ()) -> Fact:
-    return Fact(name, UNKNOWN, state, ordered(evidence), reason)
+def known(name: str, value: Known, given: Given = (), state: State = State.KNOWN) -> Fact:
+    return Fact(name, value, state, given if callable(given) else ordered(given))
 
 
-def ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
-    """Newest first, each resource once, in an order that does not depend on the order of arrival."""
-    evidence = tuple(evidence)
-    if len(evidence) < _SEVERAL:
-        return evidence
-    once = {(item.reference, item.name): item for item in evidence}
-    return tuple(sorted(once.values(), key=lambda item: (item.date or "", item.reference), reverse=True))
+def unknown(name: str, state: State, reason: str, given: Given = ()) -> Fact:
+    return Fact(name, UNKNOWN, state, given if callable(given) else ordered(given), reason)
 
 
 def reference_to(resource: Resource) -> str:
     return f"{type(resource).__name__}/{resource.id}" if resource.id else type(resource).__name__
 
 
-def presence(name: str, evidence: Sequence[Evidence], view: View, queries: tuple[str, ...], concepts: Iterable[str]) -> Fact:
+def presence(name: str, given: Given, view: View, queries: tuple[str, ...], concepts: Iterable[str]) -> Fact:
     """True where something was found. False only where all was looked at, all could be read, and nothing was there."""
-    if evidence:
-        return known(name, True, evidence)
+    if given:
+        return known(name, True, given)
     if view.all_read(queries):
         return nothing(name)
     damaged = view.damaged(queries, concepts)

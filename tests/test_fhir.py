@@ -253,5 +253,6 @@ def test_the_order_of_arrival_changes_no_fact(knowledge: Knowledge) -> None:
             request["prefetch"][key] = bundle(*(item for item in resources if item["resourceType"] == kinds[key]))
         read = read_chart(read_request(json.dumps(request).encode(), "patient-view"), knowledge.queries)
         facts = ChartFacts(read, knowledge, AS_OF, "us")
-        seen.add(repr([facts[name] for name in facts]))
+        found = [facts[name] for name in facts]
+        seen.add(repr([(fact.name, fact.value, fact.state, fact.evidence, fact.reason) for fact in found]))
     assert len(seen) == 1

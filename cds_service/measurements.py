@@ -1,0 +1,218 @@
+"""One result: can it be read, where does it lie against its range, and in which words is it told?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from cds_service import units
+from cds_service.dates import Span, read_instant
+from cds_service.fhir import measurement
+from cds_service.model import Evidence, Interval
+from cds_service.r4 import Measurement, Quantity, ReferenceRange, has_code
+from cds_service.units import Unusable
+from cds_service.view import Measured, View, reference_to
+
+LOW, IN_RANGE, HIGH = "low", "in-range", "high"
+_INTERPRETATIONS = {
+    LOW: ("l", "ll", "<"),
+    HIGH: ("h", "hh", ">"),
+    IN_RANGE: ("n",),
+}
+_UNREADABLE = Unusable("it cannot be read")
+_NO_UNIT = ("", "1", "{ratio}")
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class Taken(NamedTuple):
+    """One reported measurement, placed in time but not read yet."""
+
+    analyte: str
+    measured: Measured
+    when: str
+    span: Span | None
+    day: date
+
+
+class Result(msgspec.Struct):
+    """One reported value of one analyte. `verdict` is low, in-range, high, or why it cannot be told.
+
+    `told` puts it into words, which only a card or an explanation asks for.
+    """
+
+    analyte: str
+    when: str
+    span: Span | None
+    amount: Decimal | Interval | Unusable
+    verdict: str | Unusable
+    reference: str
+    told: Callable[[], Evidence]
+
+    @property
+    def instant(self) -> datetime:
+        return read_instant(self.when) or EARLIEST
+
+
+class Basis(NamedTuple):
+    """What a verdict rests on: whose range or interpretation, with its limits and, if the laboratory's, as it was written."""
+
+    note: str = ""
+    low: Decimal | None = None
+    high: Decimal | None = None
+    written: ReferenceRange | None = None
+
+
+def read(taken: Taken, view: View) -> Result:
+    return view.once(("read", taken.analyte, id(taken.measured.part), taken.span), partial(_read_anew, taken, view))
+
+
+def _read_anew(taken: Taken, view: View) -> Result:
+    analyte, measured, when, span, _ = taken
+    said = measurement(measured.part)
+    amount = units.convert(said.value_quantity, view.knowledge.factors[analyte]) if said else _UNREADABLE
+    said = said or Measurement()
+    verdict: str | Unusable
+    verdict, basis = (amount, Basis()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, view)
+    told = partial(_tell, taken, said, amount, basis, view)
+    return Result(analyte, when, span, amount, verdict, reference_to(measured.observation), told)
+
+
+def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable, basis: Basis, view: View) -> Evidence:
+    analyte, quantity, note = taken.analyte, said.value_quantity, basis.note
+    shown = units.say(quantity) if quantity else "no value"
+    if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, view):
+        note = "; ".join(filter(None, (f"recorded as {shown}", note)))
+        shown = say_here(amount, analyte, view)
+    limits = _say_limits(analyte, quantity, basis, view)
+    title = view.knowledge.labs[analyte].title
+    return Evidence(reference_to(taken.measured.observation), title, value=shown, date=taken.when, range=limits, note=note)
+
+
+def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, Basis]:
+    """Against the laboratory's own range, else its interpretation code, else the default adult range."""
+    own = _own_range(analyte, said, view)
+    if own:
+        return _compare(amount, own.low, own.high), own
+    for verdict, codes in _INTERPRETATIONS.items():
+        if any(has_code(item, *codes) for item in said.interpretation or ()):
+            return verdict, Basis("laboratory's interpretation")
+    return against_default(analyte, amount, view)
+
+
+def against_default(analyte: str, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, Basis]:
+    default = view.knowledge.labs[analyte].ranges.get(view.jurisdiction)
+    if default is None:
+        return Unusable("no reference range"), Basis()
+    basis = Basis("default adult range", Decimal(default.low), Decimal(default.high))
+    return _compare(amount, basis.low, basis.high), basis
+
+
+def _own_range(analyte: str, said: Measurement, view: View) -> Basis | None:
+    """The one normal range that the laboratory gave for this result; None where it gave none or several."""
+    normal = [item for item in said.reference_range or () if item and _is_normal(item)]
+    if len(normal) != 1:
+        return None
+    low = _limit(analyte, normal[0].low, said, view)
+    high = _limit(analyte, normal[0].high, said, view)
+    if isinstance(low, Unusable) or isinstance(high, Unusable) or (low is None and high is None):
+        return None
+    if low is not None and high is not None and low >= high:
+        return None
+    return Basis("laboratory's range", low, high, normal[0])
+
+
+def _is_normal(item: ReferenceRange) -> bool:
+    """A range for some state (pregnancy, therapy) or for some group is not read as this person's."""
+    return (item.type is None or has_code(item.type, "normal")) and not item.applies_to and item.age is None
+
+
+def _limit(analyte: str, limit: Quantity | None, said: Measurement, view: View) -> Decimal | Unusable | None:
+    """A limit without a unit is in the unit of its result."""
+    if limit is None or limit.value is None:
+        return None
+    own = said.value_quantity
+    if own and not (limit.unit or limit.code):
+        limit = Quantity(value=limit.value, unit=own.unit, system=own.system, code=own.code)
+    converted = units.convert(limit, view.knowledge.factors[analyte])
+    return Unusable("limit is no number") if isinstance(converted, Interval) else converted
+
+
+def _compare(amount: Decimal | Interval, low: Decimal | None, high: Decimal | None) -> str | Unusable:
+    """Limits belong to the range. An interval decides only where all of it lies on one side."""
+    least, most = (amount.low, amount.high) if isinstance(amount, Interval) else (amount, amount)
+    if low is not None and most is not None and (most < low or (most == low and _open(amount, "high_open"))):
+        return LOW
+    if high is not None and least is not None and (least > high or (least == high and _open(amount, "low_open"))):
+        return HIGH
+    above = low is None or (least is not None and least >= low)
+    below = high is None or (most is not None and most <= high)
+    return IN_RANGE if above and below else Unusable("the comparator leaves open which side of the range it is on")
+
+
+def _open(amount: Decimal | Interval, side: str) -> bool:
+    return isinstance(amount, Interval) and bool(getattr(amount, side))
+
+
+def unit_here(analyte: str, view: View) -> str:
+    """The unit in which clinicians of this jurisdiction read an analyte."""
+    lab = view.knowledge.labs[analyte]
+    return lab.shown.get(view.jurisdiction, lab.unit)
+
+
+def say_here(amount: Decimal, analyte: str, view: View) -> str:
+    return f"{_number_here(amount, analyte, view)} {units.say_unit(unit_here(analyte, view))}"
+
+
+def say_default(analyte: str, view: View) -> str:
+    """The default range, as its source prints it where that is the unit read here."""
+    lab = view.knowledge.labs[analyte]
+    default = lab.ranges.get(view.jurisdiction)
+    if default is None:
+        return ""
+    if unit_here(analyte, view) == lab.unit:
+        return f"{default.low} to {default.high} {lab.unit}"
+    return _range_here(Decimal(default.low), Decimal(default.high), analyte, view)
+
+
+def _is_foreign(analyte: str, quantity: Quantity, view: View) -> bool:
+    factors = view.knowledge.factors[analyte]
+    return factors.of(quantity) != factors.named(unit_here(analyte, view))
+
+
+def _number_here(amount: Decimal, analyte: str, view: View) -> str:
+    return units.say_in(amount, view.knowledge.factors[analyte].named(unit_here(analyte, view)))
+
+
+def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, view: View) -> str:
+    unit = units.say_unit(unit_here(analyte, view))
+    told = [_number_here(limit, analyte, view) if limit is not None else "" for limit in (low, high)]
+    return _spanning(told[0], told[1], f" {unit}" if unit not in _NO_UNIT else "")
+
+
+def _say_limits(analyte: str, quantity: Quantity | None, basis: Basis, view: View) -> str:
+    if basis.low is None and basis.high is None:
+        return ""
+    if basis.written is None:
+        return say_default(analyte, view)
+    if quantity and _is_foreign(analyte, quantity, view):
+        return _range_here(basis.low, basis.high, analyte, view)
+    return _say_range(basis.written, quantity)
+
+
+def _say_range(item: ReferenceRange, quantity: Quantity | None) -> str:
+    low = units.say_number(item.low.value) if item.low and item.low.value is not None else ""
+    high = units.say_number(item.high.value) if item.high and item.high.value is not None else ""
+    given = next((limit for limit in (item.low, item.high, quantity) if limit and limit.unit), None)
+    shown = units.say_unit(given.unit or "") if given else ""
+    return _spanning(low, high, f" {shown}" if shown not in _NO_UNIT else "")
+
+
+def _spanning(low: str, high: str, unit: str) -> str:
+    if low and high:
+        return f"{low} to {high}{unit}"
+    return f"at least {low}{unit}" if low else f"at most {high}{unit}"
