@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from typing import NamedTuple
 
 from cds_service.jsonlogic import Answer
 from cds_service.knowledge import Rule
 from cds_service.model import UNKNOWN, Finding, Outcome, Value
 
 
-def find(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> list[Finding]:
+class Settled(NamedTuple):
+    """What rules found on other facts, and the rules that must be decided all the same, as a fact of theirs differs."""
+
+    findings: Mapping[str, Finding]
+    afresh: Set[str]
+
+
+_NOTHING_SETTLED = Settled({}, frozenset())
+
+
+def find(
+    rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str, settled: Settled = _NOTHING_SETTLED
+) -> list[Finding]:
     """One finding a rule, in the order of the rules. What several rules share as `applies_when` is decided once."""
     scopes: dict[str, Answer] = {}
     findings = []
@@ -18,8 +31,16 @@ def find(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) 
         scope = scopes.get(key)
         if scope is None:
             scope = scopes[key] = rule.applies_when(values)
-        findings.append(decide(rule, values, jurisdiction, scope))
+        known = settled.findings.get(rule.id) if scope.value is True and rule.id not in settled.afresh else None
+        findings.append(known or decide(rule, values, jurisdiction, scope))
     return findings
+
+
+def settle(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> dict[str, Finding]:
+    """What rules find wherever they apply and their facts are these; left out where they fire, as then the scope tells."""
+    applying = Answer(True, ())
+    found = {rule.id: decide(rule, values, jurisdiction, applying) for rule in rules}
+    return {name: finding for name, finding in found.items() if finding.outcome is not Outcome.FIRES}
 
 
 def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scope: Answer | None = None) -> Finding:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import date
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cds_service import conditions, history, medications, orders, person, results
 from cds_service.chart import Chart
 from cds_service.formats import FactDefinition
 from cds_service.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Fact, State, Value
-from cds_service.view import View, known, nothing, unknown
+from cds_service.r4 import Encounter, Patient, QuestionnaireResponse, Resource
+from cds_service.view import View, known, unknown
 
 Picker = Callable[[str, FactDefinition, View], Fact]
 
@@ -39,64 +41,101 @@ PICKERS: Mapping[str, Picker] = {
 }
 
 
-Pool = Callable[[View], Mapping[str, Any] | None]
-"""What a chart holds, by value set; None where something in it cannot be told, so that no absence can."""
-
-POOLS: Mapping[str, Pool] = {
-    "active_condition": lambda view: view.conditions,
-    "began_within": lambda view: view.conditions,
-    "taking": lambda view: None if view.drugs[1] else view.drugs[0],
-    "on_order": lambda view: view.orders,
-    "done_within": lambda view: view.procedures,
+_ALWAYS = "always"
+_UNNAMED = "a drug without a name"
+_OF_A_KIND: Mapping[str, type[Resource]] = {
+    "encounter_reason": Encounter,
+    "answered": QuestionnaireResponse,
+    "history_taken": QuestionnaireResponse,
 }
+_BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased"}
 
 
-class Absence(NamedTuple):
-    """Facts of one picker on the same queries: all false together, but for those whose value set the chart holds."""
-
-    pool: Pool
-    queries: tuple[str, ...]
-    facts: dict[str, Fact]
-    by_set: dict[str, list[str]]
-
-    def of(self, view: View) -> dict[str, Fact]:
-        pool = self.pool(view) if view.all_read(self.queries) else None
-        if pool is None:
-            return {}
-        absent = self.facts.copy()
-        for held in pool.keys() & self.by_set.keys():
-            for name in self.by_set[held]:
-                absent.pop(name, None)
-        return absent
+def _bearings(definition: FactDefinition) -> tuple[str, ...]:
+    """What in a chart may bear on a fact: the concepts that it asks for, or resources of a kind."""
+    picker = definition.picker
+    if picker in _OF_A_KIND:
+        return (_OF_A_KIND[picker].__name__,)
+    if picker not in _BY_CONCEPT:
+        return () if definition.facts else (_ALWAYS,)
+    sites = (definition.site.value_set,) if definition.site else ()
+    adjusting = (definition.adjustment.by, definition.adjustment.to) if definition.adjustment else ()
+    measured = tuple(f"lab:{analyte}" for analyte in (*definition.analytes, *adjusting))
+    return (*definition.value_sets, *sites, *measured, *((_UNNAMED,) if picker == "taking" else ()))
 
 
 @lru_cache(maxsize=8)
-def absences(knowledge: Knowledge) -> tuple[Absence, ...]:
-    """Most facts of most patients are absences: prepared once, so that only what a chart holds is worked out."""
-    found: dict[tuple[str, tuple[str, ...]], Absence] = {}
-    for name, item in knowledge.facts.items():
-        if item.picker in POOLS:
-            key = (item.picker, item.queries)
-            absence = found.setdefault(key, Absence(POOLS[item.picker], item.queries, {}, {}))
-            absence.facts[name] = nothing(name)
-            for value_set in (*item.value_sets, *([item.site.value_set] if item.site else [])):
-                absence.by_set.setdefault(value_set, []).append(name)
-    return tuple(found.values())
+def borne_on(knowledge: Knowledge) -> Mapping[str, frozenset[str]]:
+    """The facts that each thing in a chart may bear on, those included that are made of others."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name in knowledge.facts:
+        for part in _parts(name, knowledge.facts):
+            for bearing in _bearings(knowledge.facts[part]):
+                found[bearing].add(name)
+    return {bearing: frozenset(names) for bearing, names in found.items()}
+
+
+def _parts(name: str, facts: Mapping[str, FactDefinition]) -> Iterator[str]:
+    yield name
+    for part in facts[name].facts:
+        yield from _parts(part, facts)
+
+
+def _held(view: View) -> Iterator[str]:
+    """What a chart holds that may bear on a fact."""
+    yield _ALWAYS
+    yield from view.conditions
+    yield from view.measured
+    drugs, unnamed = view.drugs
+    yield from drugs
+    yield from view.orders
+    yield from view.procedures
+    if unnamed:
+        yield _UNNAMED
+    for kind in (Encounter, QuestionnaireResponse):
+        if view.chart.all(kind):
+            yield kind.__name__
+
+
+class Ground(NamedTuple):
+    """What a chart with nothing in it says, looked at as far as another: most facts of most patients, worked out once."""
+
+    key: str
+    facts: ChartFacts
+    values: dict[str, Value]
+
+
+@lru_cache(maxsize=64)
+def _ground(knowledge: Knowledge, jurisdiction: str, queries: str, states: str) -> Ground:
+    looked = {query: State(state) for query, state in zip(queries.split("|"), states.split("|"), strict=True)}
+    nobody = Chart(Patient(), None, {}, {}, looked, {}, 0)
+    facts = ChartFacts(nobody, knowledge, date.max, jurisdiction, whole=True)
+    return Ground(states, facts, {name: facts[name].value for name in facts})
 
 
 class ChartFacts(Mapping[str, Fact]):
-    """The facts of one chart. Asking twice costs once; what nobody asks is never worked out."""
+    """The facts of one chart, each worked out when it is first asked for. Asking twice costs once.
 
-    def __init__(self, chart: Chart, knowledge: Knowledge, as_of: date, jurisdiction: str) -> None:
+    What nothing in the chart bears on is taken from the ground, unless `whole` asks for all to be worked out. `touched`
+    names the others; a chart with a damaged resource has no ground, as an absence may be the damage.
+    """
+
+    def __init__(self, chart: Chart, knowledge: Knowledge, as_of: date, jurisdiction: str, *, whole: bool = False) -> None:
         self._view = View(chart, knowledge, as_of, jurisdiction)
         self._definitions = knowledge.facts
         self._found: dict[str, Fact] = {}
-        for absence in absences(knowledge):
-            self._found |= absence.of(self._view)
+        self.touched: Set[str] = knowledge.facts.keys()
+        self.ground: Ground | None = None
+        if not whole and not any(chart.damaged.values()):
+            self.ground = _ground(knowledge, jurisdiction, "|".join(chart.looked), "|".join(chart.looked.values()))
+            bearing = borne_on(knowledge)
+            self.touched = frozenset().union(*(bearing[held] for held in _held(self._view) if held in bearing))
 
     def __getitem__(self, name: str) -> Fact:
         fact = self._found.get(name)
         if fact is None:
+            if self.ground and name not in self.touched:
+                return self.ground.facts[name]
             fact = self._found[name] = self._pick(name, self._definitions[name])
         return fact
 
@@ -107,8 +146,13 @@ class ChartFacts(Mapping[str, Fact]):
         return len(self._definitions)
 
     def settled(self) -> dict[str, Value]:
-        """The values of the facts that are worked out already."""
-        return {name: fact.value for name, fact in self._found.items()}
+        """The values that are known without looking into the chart."""
+        if self.ground is None:
+            return {}
+        values = self.ground.values.copy()
+        for name in self.touched:
+            del values[name]
+        return values
 
     def _pick(self, name: str, definition: FactDefinition) -> Fact:
         if definition.facts:
@@ -132,10 +176,10 @@ def any_of(name: str, parts: list[Fact]) -> Fact:
     """True if any is, false if all are, else unknown as the first unknown part."""
     true = [part for part in parts if part.value is True]
     if true:
-        return known(name, True, [item for part in true for item in part.evidence])
+        return known(name, True, lambda: [item for part in true for item in part.evidence])
     for part in parts:
         if part.value is UNKNOWN:
-            return unknown(name, part.state, part.reason, part.evidence)
+            return unknown(name, part.state, part.reason, part.told)
     return known(name, False, (), State.NONE)
 
 
@@ -145,8 +189,8 @@ def all_of(name: str, parts: list[Fact]) -> Fact:
         return known(name, False, (), State.NONE)
     for part in parts:
         if part.value is UNKNOWN:
-            return unknown(name, part.state, part.reason, part.evidence)
-    return known(name, True, [item for part in parts for item in part.evidence])
+            return unknown(name, part.state, part.reason, part.told)
+    return known(name, True, lambda: [item for part in parts for item in part.evidence])
 
 
 COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {"any_of": any_of, "all_of": all_of}

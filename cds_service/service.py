@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
 from cds_service.cards import Approval, Closing, Manner, Patient, compose, ranked
 from cds_service.chart import Chart
-from cds_service.engine import find
+from cds_service.engine import Settled, find, settle
 from cds_service.facts import ChartFacts, FactValues
 from cds_service.hooks import Card, Request
 from cds_service.knowledge import Knowledge, Rule
@@ -16,6 +17,8 @@ from cds_service.model import Fact, Facts, Finding, Outcome, State
 from cds_service.prefetch import queries_in_use, read_chart, with_codes
 from cds_service.settings import Settings
 from cds_service.spelling import spelled
+
+_MOST_GROUNDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Conductor:
         self._prepared = {key: ranked(rules, knowledge) for key, rules in self.rules.items()}
         url = settings.public_url
         self._leaflet_url = f"{url}/leaflets/{knowledge.wording.leaflet_name}-{settings.jurisdiction}" if url else None
+        self._deciding = {key: _by_fact(rules) for key, rules in self.rules.items()}
+        self._findings: dict[tuple[str, str], Mapping[str, Finding]] = {}
         self._closings: dict[tuple[str, ...], Closing] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
@@ -78,8 +83,22 @@ class Conductor:
         if spoken_to.value is not True:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
             return Answered(chart, facts, findings, ())
-        findings = tuple(find(rules, values, jurisdiction))
+        findings = tuple(find(rules, values, jurisdiction, self._settled(service_id, facts)))
         return Answered(chart, facts, findings, self._cards(service_id, request, chart, facts, values, findings, as_of))
+
+    def _settled(self, service_id: str, facts: ChartFacts) -> Settled:
+        """What rules find on which nothing in this chart bears, decided once for all charts looked at as far as it was."""
+        if facts.ground is None:
+            return Settled({}, frozenset())
+        key = (service_id, facts.ground.key)
+        found = self._findings.get(key)
+        if found is None:
+            if len(self._findings) >= _MOST_GROUNDS:
+                self._findings.clear()
+            found = settle(self.rules[service_id], facts.ground.values, self.settings.jurisdiction)
+            self._findings[key] = found
+        deciding = self._deciding[service_id]
+        return Settled(found, frozenset().union(*(deciding[name] for name in facts.touched if name in deciding)))
 
     def _cards(
         self,
@@ -111,6 +130,15 @@ class Conductor:
                 self._closings,
             ),
         )
+
+
+def _by_fact(rules: Iterable[Rule]) -> Mapping[str, frozenset[str]]:
+    """The rules that each fact helps to decide."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for rule in rules:
+        for name in rule.fires_when.facts:
+            found[name].add(rule.id)
+    return {name: frozenset(ids) for name, ids in found.items()}
 
 
 def _condition(reason: Fact) -> str | None:
