@@ -24,6 +24,7 @@ from cds_service.errors import Mendable, Problem, RequestError
 from cds_service.feedback import read_feedback
 from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request
 from cds_service.log import configure, log
+from cds_service.model import Outcome
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings, read_settings
 from cds_service.shell import JSON, Shell, outcome
@@ -252,7 +253,7 @@ def _log_answer(service_id: str, hook_instance: str, answered: Answered, fingerp
         service=service_id,
         hook_instance=hook_instance[:80],
         knowledge=fingerprint,
-        fired=[item.rule_id for item in answered.findings if item.outcome.value == "fires"],
+        fired=[item.rule_id for item in answered.findings if item.outcome is Outcome.FIRES],
         cards=len(answered.cards),
         foreign_resources=answered.chart.foreign,
         damaged_resources=sum(map(len, answered.chart.damaged.values())),

@@ -31,10 +31,12 @@ class Approval:
 
 
 class Closing(NamedTuple):
-    """What ends a card and whom it names as its source."""
+    """What ends a card: its last lines, whom it names as its source, the reasons that it offers and its links."""
 
     lines: str
     source: CardSource
+    reasons: tuple[Coding, ...]
+    links: tuple[Link, ...]
 
 
 class Served(NamedTuple):
@@ -154,8 +156,11 @@ class _Writer:
         text = self._knowledge.cards[rule.id]
         orders, pending, unchecked = self._orders(rule)
         titles = [self._knowledge.orders[name].title for name, _ in orders]
-        said = [line for line, file in zip(text.lines, text.file.lines, strict=True) if self._stands(file, heard)]
-        lines = [self._fill(say, titles) for when, say in said if when(self._values).value is True]
+        lines = [
+            self._fill(say, titles)
+            for (when, say), line in zip(text.lines, text.file.lines, strict=True)
+            if self._stands(line, heard) and (line.when is True or when(self._values).value is True)
+        ]
         offers_only = text.file.headline == f"{{{ORDERS}}}"
         if not lines:
             return _Spoken(rule, [], [], [], [], unchecked_orders=False)
@@ -246,8 +251,8 @@ class _Writer:
             source=closing.source,
             suggestions=suggestions,
             selection_behavior="any" if suggestions else None,
-            override_reasons=self._reasons(draft.group),
-            links=self._links(draft.group),
+            override_reasons=closing.reasons,
+            links=closing.links,
         )
 
     def _reasons(self, group: Group) -> tuple[Coding, ...]:
@@ -270,7 +275,8 @@ class _Writer:
         known = self._manner.closings
         closing = known.get(key)
         if closing is None:
-            closing = Closing(f"{self._evidence(draft)}\n\n{self._rules(draft)}", self._source(draft))
+            lines = f"{self._evidence(draft)}\n\n{self._rules(draft)}"
+            closing = Closing(lines, self._source(draft), self._reasons(draft.group), self._links(draft.group))
             if len(known) < _MOST_CLOSINGS:
                 known[key] = closing
         return closing

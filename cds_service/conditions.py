@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
+from functools import partial
 
 from cds_service.dates import read_span
 from cds_service.formats import FactDefinition, Site
 from cds_service.model import Evidence, Fact, State
 from cds_service.r4 import CodeableConcept, Condition, Encounter, codings, has_code, local_reference, token, words
 from cds_service.terminology import word_pattern
-from cds_service.view import View, presence, reference_to, unknown
+from cds_service.view import Given, View, presence, reference_to, unknown
 
 _ACTIVE = ("active", "recurrence", "relapse")
 _NOT_TRUE = ("refuted", "entered-in-error")
@@ -19,8 +20,7 @@ _NOT_TRUE = ("refuted", "entered-in-error")
 def active_condition(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is an active condition of these value sets on record, as a problem or as a diagnosis not resolved since?"""
     found = [item for item in _coded(definition, view) if is_active(item, view.as_of)]
-    evidence = [_evidence(item) for item in found]
-    return presence(name, evidence, view, definition.queries, definition.value_sets)
+    return presence(name, _telling(found), view, definition.queries, definition.value_sets)
 
 
 def problem(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -42,8 +42,8 @@ def began_within(name: str, definition: FactDefinition, view: View) -> Fact:
             elif inside is None:
                 undated.append(item)
     if undated and not found:
-        return unknown(name, State.UNUSABLE, "the date cannot be placed", map(_evidence, undated))
-    return presence(name, [_evidence(item) for item in found], view, definition.queries, definition.value_sets)
+        return unknown(name, State.UNUSABLE, "the date cannot be placed", _telling(undated))
+    return presence(name, _telling(found), view, definition.queries, definition.value_sets)
 
 
 def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -61,7 +61,7 @@ def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fa
         elif inside is None:
             undated.append(item)
     if undated and not found:
-        return unknown(name, State.UNUSABLE, "the date cannot be placed", map(_evidence, undated))
+        return unknown(name, State.UNUSABLE, "the date cannot be placed", _telling(undated))
     return _placed(name, definition, view, found)
 
 
@@ -84,7 +84,7 @@ def is_active(condition: Condition, as_of: date) -> bool:
     if _untrue(condition) or _after(condition, as_of) or _abated(condition, as_of):
         return False
     status = condition.clinical_status
-    return status is None or not words(status) or has_code(status, *_ACTIVE) or token(words(status)) in _ACTIVE
+    return status is None or has_code(status, *_ACTIVE) or token(words(status)) in ("", *_ACTIVE)
 
 
 def onset(conditions: Iterable[Condition]) -> str:
@@ -109,9 +109,9 @@ def _placed(name: str, definition: FactDefinition, view: View, found: list[Condi
     sure = [item for item, where in placed if where is True]
     unsure = [item for item, where in placed if where is None]
     if unsure and not sure:
-        return unknown(name, State.UNUSABLE, "its site is coded without words", map(_evidence, unsure))
+        return unknown(name, State.UNUSABLE, "its site is coded without words", _telling(unsure))
     concepts = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]
-    return presence(name, [_evidence(item) for item in sure], view, definition.queries, concepts)
+    return presence(name, _telling(sure), view, definition.queries, concepts)
 
 
 def _is_placed(condition: Condition, definition: FactDefinition, view: View) -> bool | None:
@@ -161,7 +161,8 @@ def _of_current_encounter(condition: Condition, view: View) -> bool:
 
 
 def _untrue(condition: Condition) -> bool:
-    return has_code(condition.verification_status, *_NOT_TRUE) or token(words(condition.verification_status)) in _NOT_TRUE
+    status = condition.verification_status
+    return status is not None and (has_code(status, *_NOT_TRUE) or token(words(status)) in _NOT_TRUE)
 
 
 def _after(condition: Condition, as_of: date) -> bool:
@@ -176,6 +177,14 @@ def _abated(condition: Condition, as_of: date) -> bool:
         span = read_span(given)
         return span is None or span.first <= as_of
     return bool(condition.abatement_boolean or (condition.abatement_string or "").strip())
+
+
+def _telling(conditions: Sequence[Condition]) -> Given:
+    return partial(_tell, conditions) if conditions else ()
+
+
+def _tell(conditions: Iterable[Condition]) -> list[Evidence]:
+    return [_evidence(item) for item in conditions]
 
 
 def _evidence(condition: Condition) -> Evidence:

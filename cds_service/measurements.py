@@ -68,18 +68,18 @@ class Basis(NamedTuple):
 
 
 def read(taken: Taken, view: View) -> Result:
-    return view.once(("read", taken.analyte, id(taken.measured.part), taken.span), partial(_read_anew, taken, view))
+    return view.once(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, view))
 
 
 def _read_anew(taken: Taken, view: View) -> Result:
-    analyte, measured, when, span, _ = taken
-    said = measurement(measured.part)
+    analyte, (observation, part), when, span, _ = taken
+    said = measurement(part)
     amount = units.convert(said.value_quantity, view.knowledge.factors[analyte]) if said else _UNREADABLE
     said = said or Measurement()
     verdict: str | Unusable
     verdict, basis = (amount, Basis()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, view)
     told = partial(_tell, taken, said, amount, basis, view)
-    return Result(analyte, when, span, amount, verdict, reference_to(measured.observation), told)
+    return Result(analyte, when, span, amount, verdict, reference_to(observation), told)
 
 
 def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable, basis: Basis, view: View) -> Evidence:
@@ -90,7 +90,7 @@ def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable
         shown = say_here(amount, analyte, view)
     limits = _say_limits(analyte, quantity, basis, view)
     title = view.knowledge.labs[analyte].title
-    return Evidence(reference_to(taken.measured.observation), title, value=shown, date=taken.when, range=limits, note=note)
+    return Evidence(reference_to(taken.measured[0]), title, value=shown, date=taken.when, range=limits, note=note)
 
 
 def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, Basis]:

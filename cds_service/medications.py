@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -22,39 +22,39 @@ _NOT_ORDERED = ("proposal", "plan")
 
 def taking(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is a drug of these value sets on an active list? Unknown where an active entry cannot be identified."""
-    active = [drug for key in definition.value_sets for drug in _active(key, view)]
-    if not active:
-        nameless = [drug for drug in view.drugs[1] if _course(drug, view).active]
-        if nameless:
-            return unknown(name, State.UNUSABLE, f"{reference_to(nameless[0].source)} names no drug")
-    told = partial(_tell, active, view) if active else ()
-    return presence(name, told, view, definition.queries, definition.value_sets)
+    taken = [item for key in definition.value_sets for item in _taken(key, view)]
+    if taken:
+        return known(name, True, partial(_tell, taken))
+    nameless = _active(view.drugs[1], view)
+    if nameless:
+        return unknown(name, State.UNUSABLE, f"{reference_to(nameless[0].drug.source)} names no drug")
+    return presence(name, (), view, definition.queries, definition.value_sets)
 
 
 def days_taken(name: str, definition: FactDefinition, view: View) -> Fact:
     """For how many days has a drug of the value set been taken, from the first start of what is active? A partial date
     gives an Interval. Unknown where it is not taken or no start is on record.
     """
-    active = _active(definition.value_sets[0], view)
-    starts = [span for drug in active if (span := read_span(_course(drug, view).start))]
+    taken = _taken(definition.value_sets[0], view)
+    starts = [span for item in taken if (span := read_span(item.start))]
     if not starts:
         return unknown(name, State.NONE, "no start of the drug on record")
     first = min(starts)
     most, least = (view.as_of - first.first).days, (view.as_of - first.last).days
     days = most if most == least else Interval(Decimal(max(least, 0)), Decimal(most))
-    return known(name, days, partial(_tell, active, view))
+    return known(name, days, partial(_tell, taken))
 
 
 def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:
     """Did the drug start `before` or `after` the condition of the second value set began? Unknown without both dates."""
     drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
-    active = _active(drugs, view)
-    start = min((start for drug in active if (start := _course(drug, view).start)), default=None)
+    taken = _taken(drugs, view)
+    start = min((item.start for item in taken if item.start), default=None)
     start_span, began_span = read_span(start), read_span(_began(condition_sets, view))
     if start_span is None or began_span is None:
         missing = "start of the drug" if start_span is None else "onset"
         return unknown(name, State.NONE, f"no {missing} on record")
-    told = partial(_tell_starts, active, view)
+    told = partial(_tell_starts, taken)
     if start_span.last < began_span.first:
         return known(name, "before", told)
     if start_span.first > began_span.last:
@@ -72,10 +72,6 @@ def _began(condition_sets: tuple[str, ...], view: View) -> str:
     return view.once(("began", condition_sets), find)
 
 
-def _tell_starts(active: Sequence[Drug], view: View) -> list[Evidence]:
-    return [Evidence(reference_to(drug.source), drug.ingredient, date=_course(drug, view).start) for drug in active]
-
-
 def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     """Did a condition of the further value sets begin, or failing an onset get recorded, after the drug was started?
 
@@ -85,7 +81,7 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     found = [item for key in condition_sets for item in view.conditions.get(key, ()) if is_active(item, view.as_of)]
     if not found:
         return presence(name, [], view, definition.queries, condition_sets)
-    starts = [span for drug in _active(drug_set, view) if (span := read_span(_course(drug, view).start))]
+    starts = [span for item in _taken(drug_set, view) if (span := read_span(item.start))]
     if not starts:
         return unknown(name, State.NONE, "no start of the drug on record")
     start = min(starts)
@@ -101,30 +97,28 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     return known(name, False)
 
 
-def _active(value_set: str, view: View) -> Sequence[Drug]:
-    held = view.drugs[0].get(value_set)
-    if held is None:
-        return ()
-    return view.once(("active", value_set), lambda: [drug for drug in held if _course(drug, view).active])
+class Taken(NamedTuple):
+    """An entry of a list that counts as taken now, with when it was first taken or ordered, as far as recorded."""
 
-
-class Course(NamedTuple):
-    """Whether an entry of a list counts as taken now, and when it was first taken or ordered, as far as recorded."""
-
-    active: bool
+    drug: Drug
     start: str
 
 
-def _course(drug: Drug, view: View) -> Course:
-    """One entry is asked by every set that its drug is in."""
-    return view.once(("course", id(drug.source)), partial(_read_course, drug.source, view.as_of))
+def _taken(value_set: str, view: View) -> Sequence[Taken]:
+    held = view.drugs[0].get(value_set)
+    return view.once(("taken", value_set), lambda: _active(held, view)) if held else ()
 
 
-def _read_course(source: MedicationRequest | MedicationStatement, as_of: date) -> Course:
-    periods = _periods(source)
-    start = _earliest(source, periods)
-    active = _is_current(source) and not _ended(periods, as_of) and not _later(start, as_of)
-    return Course(active, start)
+def _active(drugs: Iterable[Drug], view: View) -> list[Taken]:
+    found = []
+    for drug in drugs:
+        source = drug.source
+        if _is_current(source):
+            periods = _periods(source)
+            start = _earliest(source, periods)
+            if not _ended(periods, view.as_of) and not _later(start, view.as_of):
+                found.append(Taken(drug, start))
+    return found
 
 
 def _is_current(source: MedicationRequest | MedicationStatement) -> bool:
@@ -135,6 +129,8 @@ def _is_current(source: MedicationRequest | MedicationStatement) -> bool:
 
 def _ended(periods: Sequence[Period], as_of: date) -> bool:
     """Past its own end. A list that says active beyond that is stale."""
+    if not periods:
+        return False
     ends = [read_span(period.end) for period in periods if period.end]
     return bool(ends) and all(span is not None and span.last < as_of for span in ends)
 
@@ -151,6 +147,8 @@ def _periods(source: MedicationRequest | MedicationStatement) -> Sequence[Period
 
 def _earliest(source: MedicationRequest | MedicationStatement, periods: Sequence[Period]) -> str:
     given = source.authored_on if isinstance(source, MedicationRequest) else source.effective_date_time
+    if not periods:
+        return given.strip() if given and read_span(given) else ""
     starts = [text.strip() for text in (*(period.start for period in periods), given) if text and read_span(text)]
     return min(starts, default="")
 
@@ -160,11 +158,14 @@ def _later(start: str, as_of: date) -> bool:
     return span is not None and span.first > as_of
 
 
-def _tell(drugs: Sequence[Drug], view: View) -> list[Evidence]:
-    return [_evidence(drug, view) for drug in drugs]
+def _tell(taken: Iterable[Taken]) -> list[Evidence]:
+    return [_evidence(drug, start) for drug, start in taken]
 
 
-def _evidence(drug: Drug, view: View) -> Evidence:
+def _tell_starts(taken: Iterable[Taken]) -> list[Evidence]:
+    return [Evidence(reference_to(drug.source), drug.ingredient, date=start) for drug, start in taken]
+
+
+def _evidence(drug: Drug, start: str) -> Evidence:
     note = "on hold" if token(drug.source.status) == "on-hold" else ""
-    start = _course(drug, view).start
     return Evidence(reference_to(drug.source), words(drug.concept), short=drug.ingredient, date=start, note=note)

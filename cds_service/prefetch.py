@@ -19,14 +19,13 @@ from cds_service.r4 import (
     OperationOutcome,
     Patient,
     Procedure,
-    Reference,
     Resource,
     ServiceRequest,
     is_named,
     local_reference,
 )
 
-_CODED = (Condition, Observation, Procedure, ServiceRequest)
+_CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
 
 
 def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) -> set[str]:
@@ -125,6 +124,16 @@ def _demand_mandatory(queries: Mapping[str, Query], looked: Mapping[str, State],
         )
 
 
+def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest) -> str:
+    """Why a resource that says that something is does not say what: no absence can be told beside it."""
+    code = resource.code
+    if code is None or not (code.text or is_named(code)):
+        return "has neither code nor words"
+    if isinstance(resource, Observation) and resource.component and components(resource) is None:
+        return "its components cannot be read"
+    return ""
+
+
 class _Sorter:
     """Puts resources where the stages look for them, and leaves out those of another patient."""
 
@@ -139,19 +148,17 @@ class _Sorter:
 
     def take(self, key: str, reading: Reading) -> None:
         self.damaged[key] = list(reading.damaged)
+        hers, resources = self._hers, self.resources
         for full_url, resource in reading.resources:
+            kind = type(resource)
             if isinstance(resource, Medication):
                 self._take_medication(full_url, resource)
             elif not isinstance(resource, (Patient, OperationOutcome)):
-                subject: Reference | None = resource.subject
-                given = subject.reference if subject else None
-                if isinstance(resource, _CODED) and not is_named(resource.code):
-                    # It says that something is, not what: no absence can be told beside it.
-                    self._put_aside(key, resource, "has neither code nor words")
-                elif isinstance(resource, Observation) and resource.component and components(resource) is None:
-                    self._put_aside(key, resource, "its components cannot be read")
-                elif given in self._hers:
-                    self.resources[type(resource)].append(resource)
+                given = resource.subject.reference if resource.subject else None
+                if kind in _CODED and (problem := _unreadable(resource)):  # type: ignore[arg-type]  # by its kind
+                    self._put_aside(key, resource, problem)
+                elif given in hers:
+                    resources[kind].append(resource)
                 else:
                     self._take_by_subject(key, resource, given)
 

@@ -237,8 +237,8 @@ def words(concept: CodeableConcept | None) -> str:
     """A concept as a person wrote it: its text, else the first display, else the first code."""
     if concept is None:
         return ""
-    if concept.text and concept.text.strip():
-        return concept.text.strip()
+    if concept.text and (text := concept.text.strip()):
+        return text
     given = [*(coding.display for coding in codings(concept)), *(coding.code for coding in codings(concept))]
     return next((text.strip() for text in given if text and text.strip()), "")
 
@@ -256,7 +256,10 @@ def token(value: str | None) -> str:
 
 
 def has_code(concept: CodeableConcept | None, *codes: str) -> bool:
-    return any(token(coding.code) in codes for coding in codings(concept))
+    for coding in (concept.coding or ()) if concept else ():
+        if coding is not None and (coding.code in codes or token(coding.code) in codes):
+            return True
+    return False
 
 
 def local_reference(reference: str | None) -> str:

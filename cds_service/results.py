@@ -96,7 +96,7 @@ def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
 def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
     """Does the newest Observation of the first value set answer with a code of the second? No answer is no answer."""
     asked, wanted = definition.value_sets
-    reported = [item.observation for item in view.measured.get(asked, ()) if token(item.observation.status) in _REPORTED]
+    reported = [item for item, _ in view.measured.get(asked, ()) if token(item.status) in _REPORTED]
     dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= view.as_of]
     if not dated:
         looked = presence(name, [], view, definition.queries, [asked])
@@ -164,7 +164,7 @@ def _place(analyte: str, view: View) -> list[Placed]:
     """What was reported of an analyte, newest first and undated before all: of thousands one or two are read."""
     found = []
     for item in view.measured.get(f"lab:{analyte}", ()):
-        observation = item.observation
+        observation = item[0]
         if observation.status in _REPORTED or token(observation.status) in _REPORTED:
             when = effective(observation)
             span = read_span(when)

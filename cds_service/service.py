@@ -110,11 +110,13 @@ class Conductor:
         findings: tuple[Finding, ...],
         as_of: date,
     ) -> tuple[Card, ...]:
-        settings = self.settings
+        settings, served = self.settings, self._prepared[service_id]
+        # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
+        served = served._replace(asked=[name for name in served.asked if name in facts.touched])
         reason = facts[self.knowledge.services[service_id].reason_fact]
         return compose(
             findings,
-            self._prepared[service_id],
+            served,
             facts,
             values,
             self.knowledge,

@@ -26,17 +26,14 @@ from cds_service.r4 import (
     words,
 )
 
-_SEVERAL = 2
+_NOT_YET: Any = object()
 
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
 
 
-class Measured(NamedTuple):
-    """One measured value: an Observation, or one component of it."""
-
-    observation: Observation
-    part: Observation | Component
+Measured = tuple[Observation, Observation | Component]
+"""One measured value: an Observation, and what of it holds the value: itself, or one of its components."""
 
 
 class Drug(NamedTuple):
@@ -61,9 +58,9 @@ class View:
 
     def once(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` gives, worked out at the first asking: many facts look at the same results."""
-        if key not in self._kept:
-            self._kept[key] = work()
-        found: T = self._kept[key]
+        found: T = self._kept.get(key, _NOT_YET)
+        if found is _NOT_YET:
+            found = self._kept[key] = work()
         return found
 
     @cached_property
@@ -96,12 +93,12 @@ class View:
         matches = self.knowledge.terminology.matches
         found: dict[str, list[Measured]] = defaultdict(list)
         for observation in self.chart.all(Observation):
-            for match in matches(observation.code):
-                found[match.concept].append(Measured(observation, observation))
+            for concept, _ in matches(observation.code):
+                found[concept].append((observation, observation))
             if observation.component:
                 for component in components(observation) or ():
-                    for match in matches(component.code):
-                        found[match.concept].append(Measured(observation, component))
+                    for concept, _ in matches(component.code):
+                        found[concept].append((observation, component))
         return found
 
     @cached_property
@@ -113,13 +110,12 @@ class View:
         sources: list[MedicationRequest | MedicationStatement] = [*self.chart.all(MedicationRequest)]
         for source in [*sources, *self.chart.all(MedicationStatement)]:
             concept = self._drug_concept(source)
-            coded = terminology.is_coded(concept)
             matches = terminology.matches(concept)
             if not matches and not terminology.is_listed(concept):
                 matches = terminology.named(_all_words(concept))
             for match in matches:
                 found[match.concept].append(Drug(source, concept, match.name))
-            if not coded and not _all_words(concept).strip(" |"):
+            if not matches and not terminology.is_coded(concept) and not _all_words(concept).strip(" |"):
                 unidentified.append(Drug(source, concept, ""))
         return found, unidentified
 

@@ -40,18 +40,19 @@ _SPACES = re.compile(r"\s+")
 
 def fill(text: str, facts: Mapping[str, Fact], as_of: date, orders: Sequence[str] = ()) -> str:
     """A text with its placeholders filled. KeyError if it names a fact that does not exist: `check` refuses such a text."""
-
     if "{" not in text:
         return text
-
-    def part(name: str, member: str | None) -> str:
-        if member is None:
-            return clip(listed(orders, len(orders)), WIDTHS[ORDERS])
-        return clip(PARTS[member](facts[name].evidence, as_of), WIDTHS[member])
-
     opening, placeholders = _pieces(text)
-    told = opening + "".join(part(name, member) + after for name, member, after in placeholders)
-    return _SPACES.sub(" ", told).strip()
+    told = [opening]
+    for name, member, after in placeholders:
+        if member is None:
+            part, width = listed(orders, len(orders)), WIDTHS[ORDERS]
+        else:
+            part, width = PARTS[member](facts[name].evidence, as_of), WIDTHS[member]
+        told += (clip(part, width), after)
+    filled = "".join(told)
+    # Parts and texts hold single spaces; two meet only where a part was empty.
+    return (_SPACES.sub(" ", filled) if "  " in filled else filled).strip()
 
 
 @lru_cache(maxsize=4096)
