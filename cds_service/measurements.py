@@ -16,7 +16,7 @@ from cds_service.fhir import measurement
 from cds_service.model import Evidence, Interval
 from cds_service.r4 import Measurement, Quantity, ReferenceRange, has_code
 from cds_service.units import Unusable
-from cds_service.view import Measured, View, reference_to
+from cds_service.view import Measured, Readers, View, reference_to
 
 LOW, IN_RANGE, HIGH = "low", "in-range", "high"
 _INTERPRETATIONS = {
@@ -68,57 +68,57 @@ class Basis(NamedTuple):
 
 
 def read(taken: Taken, view: View) -> Result:
-    return view.once(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, view))
+    return view.once(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, view.readers))
 
 
-def _read_anew(taken: Taken, view: View) -> Result:
+def _read_anew(taken: Taken, here: Readers) -> Result:
     analyte, (observation, part), when, span, _ = taken
     said = measurement(part)
-    amount = units.convert(said.value_quantity, view.knowledge.factors[analyte]) if said else _UNREADABLE
+    amount = units.convert(said.value_quantity, here.knowledge.factors[analyte]) if said else _UNREADABLE
     said = said or Measurement()
     verdict: str | Unusable
-    verdict, basis = (amount, Basis()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, view)
-    told = partial(_tell, taken, said, amount, basis, view)
+    verdict, basis = (amount, Basis()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
+    told = partial(_tell, taken, said, amount, basis, here)
     return Result(analyte, when, span, amount, verdict, reference_to(observation), told)
 
 
-def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable, basis: Basis, view: View) -> Evidence:
+def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable, basis: Basis, here: Readers) -> Evidence:
     analyte, quantity, note = taken.analyte, said.value_quantity, basis.note
     shown = units.say(quantity) if quantity else "no value"
-    if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, view):
+    if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, here):
         note = "; ".join(filter(None, (f"recorded as {shown}", note)))
-        shown = say_here(amount, analyte, view)
-    limits = _say_limits(analyte, quantity, basis, view)
-    title = view.knowledge.labs[analyte].title
+        shown = say_here(amount, analyte, here)
+    limits = _say_limits(analyte, quantity, basis, here)
+    title = here.knowledge.labs[analyte].title
     return Evidence(reference_to(taken.measured[0]), title, value=shown, date=taken.when, range=limits, note=note)
 
 
-def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, Basis]:
+def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Readers) -> tuple[str | Unusable, Basis]:
     """Against the laboratory's own range, else its interpretation code, else the default adult range."""
-    own = _own_range(analyte, said, view)
+    own = _own_range(analyte, said, here)
     if own:
         return _compare(amount, own.low, own.high), own
     for verdict, codes in _INTERPRETATIONS.items():
         if any(has_code(item, *codes) for item in said.interpretation or ()):
             return verdict, Basis("laboratory's interpretation")
-    return against_default(analyte, amount, view)
+    return against_default(analyte, amount, here)
 
 
-def against_default(analyte: str, amount: Decimal | Interval, view: View) -> tuple[str | Unusable, Basis]:
-    default = view.knowledge.labs[analyte].ranges.get(view.jurisdiction)
+def against_default(analyte: str, amount: Decimal | Interval, here: Readers) -> tuple[str | Unusable, Basis]:
+    default = here.knowledge.labs[analyte].ranges.get(here.jurisdiction)
     if default is None:
         return Unusable("no reference range"), Basis()
     basis = Basis("default adult range", Decimal(default.low), Decimal(default.high))
     return _compare(amount, basis.low, basis.high), basis
 
 
-def _own_range(analyte: str, said: Measurement, view: View) -> Basis | None:
+def _own_range(analyte: str, said: Measurement, here: Readers) -> Basis | None:
     """The one normal range that the laboratory gave for this result; None where it gave none or several."""
     normal = [item for item in said.reference_range or () if item and _is_normal(item)]
     if len(normal) != 1:
         return None
-    low = _limit(analyte, normal[0].low, said, view)
-    high = _limit(analyte, normal[0].high, said, view)
+    low = _limit(analyte, normal[0].low, said, here)
+    high = _limit(analyte, normal[0].high, said, here)
     if isinstance(low, Unusable) or isinstance(high, Unusable) or (low is None and high is None):
         return None
     if low is not None and high is not None and low >= high:
@@ -131,14 +131,14 @@ def _is_normal(item: ReferenceRange) -> bool:
     return (item.type is None or has_code(item.type, "normal")) and not item.applies_to and item.age is None
 
 
-def _limit(analyte: str, limit: Quantity | None, said: Measurement, view: View) -> Decimal | Unusable | None:
+def _limit(analyte: str, limit: Quantity | None, said: Measurement, here: Readers) -> Decimal | Unusable | None:
     """A limit without a unit is in the unit of its result."""
     if limit is None or limit.value is None:
         return None
     own = said.value_quantity
     if own and not (limit.unit or limit.code):
         limit = Quantity(value=limit.value, unit=own.unit, system=own.system, code=own.code)
-    converted = units.convert(limit, view.knowledge.factors[analyte])
+    converted = units.convert(limit, here.knowledge.factors[analyte])
     return Unusable("limit is no number") if isinstance(converted, Interval) else converted
 
 
@@ -158,49 +158,49 @@ def _open(amount: Decimal | Interval, side: str) -> bool:
     return isinstance(amount, Interval) and bool(getattr(amount, side))
 
 
-def unit_here(analyte: str, view: View) -> str:
+def unit_here(analyte: str, here: Readers) -> str:
     """The unit in which clinicians of this jurisdiction read an analyte."""
-    lab = view.knowledge.labs[analyte]
-    return lab.shown.get(view.jurisdiction, lab.unit)
+    lab = here.knowledge.labs[analyte]
+    return lab.shown.get(here.jurisdiction, lab.unit)
 
 
-def say_here(amount: Decimal, analyte: str, view: View) -> str:
-    return f"{_number_here(amount, analyte, view)} {units.say_unit(unit_here(analyte, view))}"
+def say_here(amount: Decimal, analyte: str, here: Readers) -> str:
+    return f"{_number_here(amount, analyte, here)} {units.say_unit(unit_here(analyte, here))}"
 
 
-def say_default(analyte: str, view: View) -> str:
+def say_default(analyte: str, here: Readers) -> str:
     """The default range, as its source prints it where that is the unit read here."""
-    lab = view.knowledge.labs[analyte]
-    default = lab.ranges.get(view.jurisdiction)
+    lab = here.knowledge.labs[analyte]
+    default = lab.ranges.get(here.jurisdiction)
     if default is None:
         return ""
-    if unit_here(analyte, view) == lab.unit:
+    if unit_here(analyte, here) == lab.unit:
         return f"{default.low} to {default.high} {lab.unit}"
-    return _range_here(Decimal(default.low), Decimal(default.high), analyte, view)
+    return _range_here(Decimal(default.low), Decimal(default.high), analyte, here)
 
 
-def _is_foreign(analyte: str, quantity: Quantity, view: View) -> bool:
-    factors = view.knowledge.factors[analyte]
-    return factors.of(quantity) != factors.named(unit_here(analyte, view))
+def _is_foreign(analyte: str, quantity: Quantity, here: Readers) -> bool:
+    factors = here.knowledge.factors[analyte]
+    return factors.of(quantity) != factors.named(unit_here(analyte, here))
 
 
-def _number_here(amount: Decimal, analyte: str, view: View) -> str:
-    return units.say_in(amount, view.knowledge.factors[analyte].named(unit_here(analyte, view)))
+def _number_here(amount: Decimal, analyte: str, here: Readers) -> str:
+    return units.say_in(amount, here.knowledge.factors[analyte].named(unit_here(analyte, here)))
 
 
-def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, view: View) -> str:
-    unit = units.say_unit(unit_here(analyte, view))
-    told = [_number_here(limit, analyte, view) if limit is not None else "" for limit in (low, high)]
+def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, here: Readers) -> str:
+    unit = units.say_unit(unit_here(analyte, here))
+    told = [_number_here(limit, analyte, here) if limit is not None else "" for limit in (low, high)]
     return _spanning(told[0], told[1], f" {unit}" if unit not in _NO_UNIT else "")
 
 
-def _say_limits(analyte: str, quantity: Quantity | None, basis: Basis, view: View) -> str:
+def _say_limits(analyte: str, quantity: Quantity | None, basis: Basis, here: Readers) -> str:
     if basis.low is None and basis.high is None:
         return ""
     if basis.written is None:
-        return say_default(analyte, view)
-    if quantity and _is_foreign(analyte, quantity, view):
-        return _range_here(basis.low, basis.high, analyte, view)
+        return say_default(analyte, here)
+    if quantity and _is_foreign(analyte, quantity, here):
+        return _range_here(basis.low, basis.high, analyte, here)
     return _say_range(basis.written, quantity)
 
 

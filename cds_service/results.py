@@ -16,7 +16,7 @@ from cds_service.measurements import EARLIEST, Result, Taken, against_default, r
 from cds_service.model import Evidence, Fact, Interval, State
 from cds_service.r4 import Observation, token, words
 from cds_service.units import Unusable
-from cds_service.view import Measured, View, known, presence, reference_to, unknown
+from cds_service.view import Measured, Readers, View, known, presence, reference_to, unknown
 
 _REPORTED = ("final", "amended", "corrected")
 _UNPLACED = Unusable("its date cannot be placed")
@@ -248,19 +248,21 @@ def _adjust(result: Result, other: Result, adjustment: Adjustment, view: View) -
     assert isinstance(result.amount, Decimal)
     assert isinstance(other.amount, Decimal)
     amount = result.amount + Decimal(adjustment.per) * (Decimal(adjustment.base) - other.amount)
-    verdict, basis = against_default(adjustment.to, amount, view)
+    verdict, basis = against_default(adjustment.to, amount, view.readers)
+
+    here = view.readers
 
     def tell() -> Evidence:
-        return _tell_adjusted(result, other, amount, adjustment.to, basis.note, view)
+        return _tell_adjusted(result, other, amount, adjustment.to, basis.note, here)
 
     return Result(adjustment.to, result.when, result.span, amount, verdict, result.reference, tell)
 
 
-def _tell_adjusted(result: Result, other: Result, amount: Decimal, analyte: str, note: str, view: View) -> Evidence:
-    lab, own, by = view.knowledge.labs[analyte], result.told(), other.told()
+def _tell_adjusted(result: Result, other: Result, amount: Decimal, analyte: str, note: str, here: Readers) -> Evidence:
+    lab, own, by = here.knowledge.labs[analyte], result.told(), other.told()
     shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
-    if unit_here(analyte, view) != lab.unit:
-        shown = say_here(amount, analyte, view)
+    if unit_here(analyte, here) != lab.unit:
+        shown = say_here(amount, analyte, here)
     how = f"computed from {own.value} and {by.name.lower()} {by.value}; {note}"
-    limits = say_default(analyte, view)
+    limits = say_default(analyte, here)
     return Evidence(result.reference, lab.title, value=shown, date=result.when, range=limits, note=how)

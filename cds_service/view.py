@@ -44,6 +44,16 @@ class Drug(NamedTuple):
     ingredient: str
 
 
+class Readers(NamedTuple):
+    """For whom results are told: what is known of them, and the ranges and units of a jurisdiction.
+
+    A result keeps this and not the view that keeps it, for a ring of objects would outlive its request.
+    """
+
+    knowledge: Knowledge
+    jurisdiction: str
+
+
 @dataclass
 class View:
     """What the pickers see. Everything in it is a pure function of chart, knowledge and `as_of`."""
@@ -55,6 +65,10 @@ class View:
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _whole: dict[tuple[str, ...], bool] = field(default_factory=dict)
     _short: dict[tuple[str, ...], tuple[State, str]] = field(default_factory=dict)
+
+    @cached_property
+    def readers(self) -> Readers:
+        return Readers(self.knowledge, self.jurisdiction)
 
     def once(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` gives, worked out at the first asking: many facts look at the same results."""
