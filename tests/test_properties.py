@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import random
 from collections.abc import Iterator
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 
 from cds_service.cast import Person
+from cds_service.engine import find
+from cds_service.facts import ChartFacts, FactValues
 from cds_service.hooks import read_request
+from cds_service.model import Outcome
 from cds_service.service import Answered
 from tests.people import SERVICE
 from tests.test_cast import CAST, PEOPLE, cards_of, conductor_of, request_of
@@ -133,10 +137,46 @@ def test_the_order_of_arrival_never_changes_the_cards(person: Person) -> None:
         assert (cards_of(again) if again else None) == expected
 
 
-def test_the_order_of_the_rules_never_changes_the_findings() -> None:
-    from cds_service.engine import find
-    from cds_service.facts import FactValues
+@PEOPLE
+def test_what_is_taken_from_the_ground_is_what_the_whole_chart_would_say(person: Person) -> None:
+    """Every fact and finding, with each kind of data sent, not sent and failed, beside all of it worked out."""
+    request = request_of(person)
+    conductor = conductor_of(person.jurisdiction)
+    queries = conductor.knowledge.queries
+    variants = [request["prefetch"]]
+    for kind in {query.resource_type for query in queries.values()} - {"Patient", "Condition"}:
+        keys = [key for key in queries if queries[key].resource_type == kind]
+        variants.append({key: value for key, value in request["prefetch"].items() if key not in keys})
+        variants.append(request["prefetch"] | dict.fromkeys(keys, FAILED))
+    for prefetch in variants:
+        answered = answer(person, request | {"prefetch": prefetch})
+        assert answered is not None
+        whole = ChartFacts(answered.chart, conductor.knowledge, person.day, person.jurisdiction, whole=True)
+        for name, fact in whole.items():
+            found = answered.facts[name]
+            assert (found.value, found.state, found.reason) == (fact.value, fact.state, fact.reason), name
+            assert found.evidence == fact.evidence, name
+        if any(item.outcome is not Outcome.OUT_OF_SCOPE for item in answered.findings):
+            rules = conductor.rules[SERVICE]
+            assert list(answered.findings) == find(rules, FactValues(whole), person.jurisdiction)
 
+
+def test_a_request_leaves_no_ring_of_objects_behind() -> None:
+    """Such a ring keeps a patient's data until the collector comes by, and slows the next requests."""
+    requests = [request_of(person) for person in CAST]
+    for person, request in zip(CAST, requests, strict=True):
+        answer(person, request)
+    gc.collect()
+    gc.disable()
+    try:
+        for person, request in zip(CAST, requests, strict=True):
+            answer(person, request)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_the_order_of_the_rules_never_changes_the_findings() -> None:
     rng = random.Random(20261124)
     for person in CAST:
         found = answer(person, request_of(person))
