@@ -50,11 +50,12 @@ def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fa
     drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
     taken = _taken(drugs, view)
     start = min((item.start for item in taken if item.start), default=None)
+    first = [item for item in taken if item.start == start]
     start_span, began_span = read_span(start), read_span(_began(condition_sets, view))
     if start_span is None or began_span is None:
         missing = "start of the drug" if start_span is None else "onset"
         return unknown(name, State.NONE, f"no {missing} on record")
-    told = partial(_tell_starts, taken)
+    told = partial(_tell_starts, first)
     if start_span.last < began_span.first:
         return known(name, "before", told)
     if start_span.first > began_span.last:

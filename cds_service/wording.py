@@ -121,9 +121,14 @@ def _note(evidence: Sequence[Evidence], as_of: date) -> str:
 
 
 def _names(evidence: Sequence[Evidence], as_of: date) -> str:
-    once = list({(item.name, item.date, item.note): item for item in evidence}.values())
-    shown = [_named(item, as_of) for item in once[:MOST_NAMED]]
-    return listed([*shown, *("" for _ in once[MOST_NAMED:])])
+    """Each entry as recorded. What is there several times, as repeat prescriptions are, is told once with its first date."""
+    once: dict[tuple[str, str], Evidence] = {}
+    for item in evidence:
+        key = (item.name.casefold(), item.note)
+        if key not in once or (item.date and item.date < once[key].date) or not once[key].date:
+            once[key] = item
+    shown = [_named(item, as_of) for item in list(once.values())[:MOST_NAMED]]
+    return listed([*shown, *("" for _ in range(len(once) - MOST_NAMED))])
 
 
 def _named(item: Evidence, as_of: date) -> str:

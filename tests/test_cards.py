@@ -246,3 +246,15 @@ def test_instants_are_compared_across_offsets() -> None:
 def test_unknown_is_no_truth_value() -> None:
     with pytest.raises(TypeError):
         bool(UNKNOWN)
+
+
+def test_a_drug_prescribed_again_is_told_once_with_its_first_start(knowledge: Knowledge) -> None:
+    """The first start is what is held against the onset of the cramps, so it is what the card says."""
+    again = [
+        medication(concept(text="Simvastatin 20 mg"), id=f"m{month}", authoredOn=f"2025-{month:02}-07") for month in (9, 6, 11)
+    ]
+    cramps = LEG_CRAMPS | {"onsetDateTime": "2025-08-01"}
+    told = by_topic(cards(knowledge, {"conditions": bundle(cramps), "medicationRequests": bundle(*again)}), "Medication").detail
+    assert told.count("Simvastatin 20 mg") == 1
+    assert "Simvastatin 20 mg (since 7 Jun 2025)" in told
+    assert "Started (7 Jun 2025) before the cramps began." in told
