@@ -255,6 +255,7 @@ def _log_answer(service_id: str, hook_instance: str, answered: Answered, fingerp
         knowledge=fingerprint,
         fired=[item.rule_id for item in answered.findings if item.outcome is Outcome.FIRES],
         cards=len(answered.cards),
+        silent_because=answered.silent_because,
         foreign_resources=answered.chart.foreign,
         damaged_resources=sum(map(len, answered.chart.damaged.values())),
         milliseconds=round((time.perf_counter() - started) * 1000, 1),

@@ -74,6 +74,14 @@ class Patient:
     reason_reference: str | None
 
 
+class Composed(NamedTuple):
+    """The cards of one answer; beside each, the ids of the rules that it speaks for; and those that did not fit on any."""
+
+    cards: tuple[Card, ...] = ()
+    speaks_for: tuple[tuple[str, ...], ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class _Spoken:
     """One firing rule put into words."""
@@ -94,6 +102,10 @@ class _Draft:
     spoken: list[_Spoken]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        return tuple(item.rule.id for item in self.spoken)
+
 
 def compose(
     findings: Sequence[Finding],
@@ -104,7 +116,7 @@ def compose(
     patient: Patient,
     missing: Sequence[str],
     manner: Manner,
-) -> tuple[Card, ...]:
+) -> Composed:
     """The cards of one answer, most important first, at most `max_cards`.
 
     `missing` names the queries that could not be answered; they are told on the last card, never passed over.
@@ -118,12 +130,16 @@ def compose(
     spoken = [writer.speak(rule, heard) for rule in fired]
     drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, manner)]
     if not drafts:
-        return ()
+        return Composed()
     pending = [title for item in spoken for title in item.pending]
     shown, left_out = drafts[: manner.max_cards], drafts[manner.max_cards :]
     shown[0].notes += writer.unreadable(findings, served)
     shown[-1].notes += [*writer.pending(pending), *writer.unanswered(missing), *writer.left_out(left_out)]
-    return tuple(writer.card(draft) for draft in shown)
+    return Composed(
+        tuple(writer.card(draft) for draft in shown),
+        tuple(draft.rules for draft in shown),
+        tuple(name for draft in left_out for name in draft.rules),
+    )
 
 
 def _grouped(group: Group, spoken: Sequence[_Spoken], manner: Manner) -> list[_Draft]:
@@ -271,7 +287,7 @@ class _Writer:
         return fit(group.summary, _headlines(draft), group.joiner, group.more, SUMMARY_LIMIT)
 
     def _closing(self, draft: _Draft) -> Closing:
-        key = (draft.group.id, *(item.rule.id for item in draft.spoken))
+        key = (draft.group.id, *draft.rules)
         known = self._manner.closings
         closing = known.get(key)
         if closing is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import combinations, product
+from itertools import combinations, count, product
 from typing import Any, NamedTuple
 
 from cds_service.model import UNKNOWN, FactType, FactTypes, Interval, Known
@@ -28,16 +28,51 @@ Way = tuple[Change, ...]
 """Changes that suffice together, whichever of its answers each fact takes; none of them can be left out."""
 
 
-def ways(judge: Judge, values: Mapping[str, Any], options: Mapping[str, Sequence[Known]]) -> tuple[Way, ...]:
-    """Every way with the fewest changes that makes `judge` true; empty where no values do.
+MOST_TRIES = 20_000
+"""About a tenth of a second. The rules of this repository need at most a few thousand; a rule of twenty facts has no end."""
+
+
+class Search(NamedTuple):
+    """Every way with the fewest changes; empty where no values do. `stopped`: the tries ran out, so others may exist."""
+
+    ways: tuple[Way, ...]
+    stopped: bool = False
+
+
+class _TriesSpentError(Exception):
+    pass
+
+
+def ways(
+    judge: Judge, values: Mapping[str, Any], options: Mapping[str, Sequence[Known]], most_tries: int = MOST_TRIES
+) -> Search:
+    """Search for the fewest changes that make `judge` true, asking it at most `most_tries` times.
 
     `options` names the facts that may change, with the answers to try. `values` answers for all other facts.
     """
+    counted = _counting(judge, most_tries)
+    found: list[Way] = []
     for size in range(1, len(options) + 1):
-        found = [way for names in combinations(options, size) for way in _boxes(names, _firing(judge, values, names, options))]
+        for names in combinations(options, size):
+            try:
+                firing = _firing(counted, values, names, options)
+            except _TriesSpentError:
+                return Search(tuple(found), stopped=True)
+            found += _boxes(names, firing)
         if found:
-            return tuple(found)
-    return ()
+            break
+    return Search(tuple(found))
+
+
+def _counting(judge: Judge, most: int) -> Judge:
+    tries = count()
+
+    def counted(values: Mapping[str, Any]) -> Any:
+        if next(tries) >= most:
+            raise _TriesSpentError
+        return judge(values)
+
+    return counted
 
 
 def answers_of(kind: FactType, thresholds: Iterable[Decimal]) -> tuple[Known, ...]:

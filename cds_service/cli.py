@@ -115,16 +115,9 @@ def explain(
 
 def _explained(asked: Asked) -> Explanation:
     service_id, conductor = asked.service_id, asked.conductor
-    no_limit = Conductor(
-        conductor.knowledge, conductor.settings.model_copy(update={"max_cards": sys.maxsize}), conductor.approvals
-    )
+    speaks_when = conductor.knowledge.speaks_when[service_id]
     return explained(
-        asked.answered,
-        conductor.rules[service_id],
-        conductor.knowledge.speaks_when[service_id],
-        conductor.knowledge,
-        conductor.settings.jurisdiction,
-        no_limit.answer(service_id, asked.request, asked.day).cards,
+        asked.answered, conductor.rules[service_id], speaks_when, conductor.knowledge, conductor.settings.jurisdiction
     )
 
 

@@ -5,7 +5,6 @@ What would make a rule fire is found by `changes` and was seen to make it fire; 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -13,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from cds_service.changes import Judge, Way, options_of, ways
+from cds_service.changes import Judge, Search, options_of, ways
 from cds_service.engine import decide
 from cds_service.facts import FactValues
-from cds_service.hooks import Card
 from cds_service.jsonlogic import Expression
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, Outcome
 from cds_service.mutants import numbers
+from cds_service.reasons import deciding, reasons
 from cds_service.service import Answered
 from cds_service.statements import lacking, say_answers, say_fact
 
@@ -47,7 +46,8 @@ class Needed(msgspec.Struct, frozen=True):
 class Explained(msgspec.Struct, frozen=True):
     """One rule: what settled it or left it open, and each smallest set of changes with which it would fire.
 
-    `without_card`: why a rule that fires has no card that speaks for it.
+    `search_stopped`: there may be other such sets, as the search for them is bounded. `without_card`: why a rule that fires
+    has no card that speaks for it.
     """
 
     rule: str
@@ -58,6 +58,7 @@ class Explained(msgspec.Struct, frozen=True):
     outcome: str
     because: tuple[Stated, ...]
     fires_if: tuple[tuple[Needed, ...], ...] = ()
+    search_stopped: bool = False
     without_card: str = ""
 
 
@@ -91,15 +92,13 @@ def explain(
     speaks_when: Expression,
     knowledge: Knowledge,
     jurisdiction: str,
-    unlimited: Sequence[Card],
 ) -> Explanation:
-    """The whole explanation of one answer. `unlimited`: its cards if any number were allowed."""
+    """The whole explanation of one answer."""
     by_id = {rule.id: rule for rule in rules}
     values = FactValues(answered.facts)
-    writer = _Writer(answered, knowledge, jurisdiction, values)
+    writer = _Writer(answered, speaks_when, knowledge, jurisdiction, values)
     told = {item.rule_id: writer.rule(item, by_id[item.rule_id]) for item in answered.findings}
-    spoken = [[name for name in told if _speaks_for(card, by_id[name])] for card in answered.cards]
-    elsewhere = {name for card in unlimited for name in told if _speaks_for(card, by_id[name])}
+    spoken, left_out = answered.composed.speaks_for, answered.composed.left_out
     fired = [item for item in told.values() if item.outcome == Outcome.FIRES]
     cardless = [item for item in fired if item.rule not in chain(*spoken)]
     return Explanation(
@@ -110,7 +109,7 @@ def explain(
             for card, names in zip(answered.cards, spoken, strict=True)
         ),
         without_card=tuple(
-            msgspec.structs.replace(item, without_card=writer.cardless(by_id[item.rule], item.rule in elsewhere))
+            msgspec.structs.replace(item, without_card=writer.cardless(by_id[item.rule], item.rule in left_out))
             for item in cardless
         ),
         undecided=_of(told, Outcome.UNKNOWN),
@@ -123,13 +122,7 @@ def _of(told: Mapping[str, Explained], outcome: Outcome) -> tuple[Explained, ...
     return tuple(item for item in told.values() if item.outcome == outcome)
 
 
-def _speaks_for(card: Card, rule: Rule) -> bool:
-    """A card names in its last paragraph each rule that it speaks for, with its version."""
-    last = card.detail.rpartition("\n\n")[2]
-    return re.search(rf"(?<![\w-]){re.escape(rule.id)} {re.escape(rule.file.version)}(?![\w.]*\d)", last) is not None
-
-
-def ways_to_fire(rule: Rule, values: Mapping[str, Any], jurisdiction: str, types: FactTypes) -> tuple[Way, ...]:
+def ways_to_fire(rule: Rule, values: Mapping[str, Any], jurisdiction: str, types: FactTypes) -> Search:
     """The smallest sets of changes with which a rule fires, each verified by deciding the rule anew."""
     names = dict.fromkeys((*rule.applies_when.facts, *rule.fires_when.facts))
     return _ways(names, [rule.applies_when, rule.fires_when], partial(_verdict, rule, jurisdiction), values, types)
@@ -145,9 +138,9 @@ def _ways(
     judge: Judge,
     values: Mapping[str, Any],
     types: FactTypes,
-) -> tuple[Way, ...]:
+) -> Search:
     if judge(values) is True:
-        return ()
+        return Search(())
     thresholds = [number for expression in expressions for number in numbers(expression.source)]
     return ways(judge, values, options_of(names, types, thresholds))
 
@@ -155,15 +148,25 @@ def _ways(
 class _Writer:
     """Puts findings into words."""
 
-    def __init__(self, answered: Answered, knowledge: Knowledge, jurisdiction: str, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        answered: Answered,
+        speaks_when: Expression,
+        knowledge: Knowledge,
+        jurisdiction: str,
+        values: Mapping[str, Any],
+    ) -> None:
         self._facts, self._knowledge = answered.facts, knowledge
+        self._silent_because = deciding(speaks_when, values) if answered.silent_because else ()
         self._jurisdiction, self._values = jurisdiction, values
         self._indicators = {group.id: group.indicator for group in knowledge.groups}
 
     def rule(self, finding: Finding, rule: Rule) -> Explained:
         """Scope is told once for all rules; of a rule itself only what stands beside it."""
         decided = finding.outcome in (Outcome.FIRES, Outcome.SILENT)
-        own = [name for name in finding.because if not decided or name not in rule.applies_when.facts]
+        because = self._silent_because or reasons(finding, rule, self._values)
+        own = [name for name in because if not decided or name not in rule.applies_when.facts]
+        search = self._ways(finding, rule)
         return Explained(
             rule=rule.id,
             version=rule.file.version,
@@ -171,13 +174,14 @@ class _Writer:
             group=rule.file.group,
             indicator=self._indicators[rule.file.group],
             outcome=finding.outcome.value,
-            because=tuple(self.stated(self._facts[name]) for name in own or finding.because),
-            fires_if=self._in_words(self._ways(finding, rule)),
+            because=tuple(self.stated(self._facts[name]) for name in own or because),
+            fires_if=self._in_words(search),
+            search_stopped=search.stopped,
         )
 
-    def _ways(self, finding: Finding, rule: Rule) -> tuple[Way, ...]:
+    def _ways(self, finding: Finding, rule: Rule) -> Search:
         if finding.outcome not in (Outcome.SILENT, Outcome.UNKNOWN):
-            return ()
+            return Search(())
         return ways_to_fire(rule, self._values, self._jurisdiction, self._knowledge.types)
 
     def stated(self, fact: Fact) -> Stated:
@@ -192,9 +196,10 @@ class _Writer:
     def needed(self, names: Sequence[str], judge: Judge, expressions: Sequence[Expression]) -> tuple[tuple[Needed, ...], ...]:
         return self._in_words(_ways(names, expressions, judge, self._values, self._knowledge.types))
 
-    def _in_words(self, found: Sequence[Way]) -> tuple[tuple[Needed, ...], ...]:
+    def _in_words(self, found: Search) -> tuple[tuple[Needed, ...], ...]:
         return tuple(
-            tuple(Needed(item.fact, say_answers(item.fact, item.answers, self._knowledge)) for item in way) for way in found
+            tuple(Needed(item.fact, say_answers(item.fact, item.answers, self._knowledge)) for item in way)
+            for way in found.ways
         )
 
     def cardless(self, rule: Rule, did_not_fit: bool) -> str:

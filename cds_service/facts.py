@@ -21,6 +21,7 @@ Picker = Callable[[str, FactDefinition, View], Fact]
 PICKERS: Mapping[str, Picker] = {
     "age_years": person.age_years,
     "deceased": person.deceased,
+    "replaced": person.replaced,
     "active_condition": conditions.active_condition,
     "began_within": conditions.began_within,
     "problem": conditions.problem,

@@ -1,4 +1,4 @@
-"""Facts about the person: age and death."""
+"""Facts about the person: age, death, and whether this record of them still counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from decimal import Decimal
 from cds_service.dates import age_between, read_span
 from cds_service.formats import FactDefinition
 from cds_service.model import Evidence, Fact, Interval, State
+from cds_service.r4 import local_reference, token
 from cds_service.view import View, known, unknown
+
+_REPLACED = "replaced-by"
+_STILL_COUNTS = ("replaces", "refer", "seealso")
 
 
 def age_years(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -24,3 +28,18 @@ def deceased(name: str, definition: FactDefinition, view: View) -> Fact:
     """A recorded death. FHIR holds no separate sign of life, so its absence is taken as alive."""
     patient = view.chart.patient
     return known(name, bool(patient.deceased_boolean) or bool(patient.deceased_date_time))
+
+
+def replaced(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Was this record merged into another? Only `replaced-by` says so; a link of a kind that cannot be read leaves it open.
+
+    `Patient.active` is not asked: an inactive record may be the only one that holds what the cards rest on.
+    """
+    links = view.chart.patient.link or ()
+    others = [link.other for link in links if link and token(link.type) == _REPLACED]
+    if others:
+        references = [local_reference(other.reference) if other else "" for other in others]
+        return known(name, True, [Evidence(reference or "Patient", "the record to open") for reference in references])
+    if any(link is None or token(link.type) not in _STILL_COUNTS for link in links):
+        return unknown(name, State.UNUSABLE, "a link to another record does not say of which kind it is")
+    return known(name, False, (), State.NONE)

@@ -72,11 +72,17 @@ class Resource(msgspec.Struct, gc=False, rename="camel", kw_only=True, tag_field
     id: str | None = None
 
 
+class PatientLink(_Element):
+    other: Reference | None = None
+    type: str | None = None
+
+
 class Patient(Resource, tag="Patient"):
     birth_date: str | None = None
     gender: str | None = None
     deceased_boolean: bool | None = None
     deceased_date_time: str | None = None
+    link: list[PatientLink | None] | None = None
 
 
 class Condition(Resource, tag="Condition"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from cds_service.cards import Approval, Closing, Manner, Patient, compose, ranked
+from cds_service.cards import Approval, Closing, Composed, Manner, Patient, compose, ranked
 from cds_service.chart import Chart
 from cds_service.engine import Settled, find, settle
 from cds_service.facts import ChartFacts, FactValues
@@ -23,12 +23,20 @@ _MOST_GROUNDS = 64
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What one request led to, stage by stage. `cards` go to the EHR; the rest is for explain and for the log."""
+    """What one request led to, stage by stage. `cards` go to the EHR; the rest is for explain and for the log.
+
+    `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
+    """
 
     chart: Chart
     facts: Facts
     findings: tuple[Finding, ...]
-    cards: tuple[Card, ...]
+    composed: Composed
+    silent_because: tuple[str, ...] = ()
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        return self.composed.cards
 
 
 class Conductor:
@@ -82,7 +90,7 @@ class Conductor:
         spoken_to = knowledge.speaks_when[service_id](values)
         if spoken_to.value is not True:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
-            return Answered(chart, facts, findings, ())
+            return Answered(chart, facts, findings, Composed(), spoken_to.because)
         findings = tuple(find(rules, values, jurisdiction, self._settled(service_id, facts)))
         return Answered(chart, facts, findings, self._cards(service_id, request, chart, facts, values, findings, as_of))
 
@@ -109,7 +117,7 @@ class Conductor:
         values: FactValues,
         findings: tuple[Finding, ...],
         as_of: date,
-    ) -> tuple[Card, ...]:
+    ) -> Composed:
         settings, served = self.settings, self._prepared[service_id]
         # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
         served = served._replace(asked=[name for name in served.asked if name in facts.touched])

@@ -9,6 +9,7 @@ from textwrap import wrap
 
 import typer
 
+from cds_service.changes import MOST_TRIES
 from cds_service.dates import say_date
 from cds_service.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
 from cds_service.hooks import Card
@@ -175,7 +176,8 @@ def _sum_up_silent(rules: Sequence[Explained]) -> None:
 def _show_what_would(rule: Explained, indent: int) -> None:
     urgent = "URGENT " if rule.indicator == "critical" else ""
     condition = f"fires if {_ways(rule.fires_if)}" if rule.fires_if else "no change of its facts was found that makes it fire"
-    _say(f"- {urgent}{rule.title}: {condition}", indent)
+    limit = f"; the search stopped after {MOST_TRIES} tries, there may be other ways" if rule.search_stopped else ""
+    _say(f"- {urgent}{rule.title}: {condition}{limit}", indent)
 
 
 def _ways(found: Sequence[Sequence[Needed]]) -> str:

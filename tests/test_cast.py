@@ -121,13 +121,27 @@ def test_of_more_findings_than_cards_the_rest_is_named() -> None:
     assert "stretching, self-care" in told[-1].detail
 
 
-@pytest.mark.parametrize("name", ["pia-schoolyard", "quill-atrest", "lars-lastpage", "bert-quietleg", "wyn-nameless"])
-def test_a_child_the_dead_and_whoever_has_no_cramps_on_record_get_no_cards(name: str) -> None:
-    assert answered(next(person for person in CAST if person.id == name)).cards == ()
+@pytest.mark.parametrize(
+    ("name", "silent_because"),
+    [
+        ("pia-schoolyard", ("age_years",)),
+        ("quill-atrest", ("deceased",)),
+        ("lars-lastpage", ("deceased",)),
+        ("dora-doubled", ("replaced",)),
+        ("bert-quietleg", ()),
+        ("wyn-nameless", ()),
+    ],
+)
+def test_a_child_the_dead_a_merged_record_and_whoever_has_no_cramps_on_record_get_no_cards(
+    name: str, silent_because: tuple[str, ...]
+) -> None:
+    answer = answered(next(person for person in CAST if person.id == name))
+    assert answer.cards == ()
+    assert answer.silent_because == silent_because
 
 
 def test_what_a_merged_record_holds_twice_is_told_once() -> None:
-    person = next(person for person in CAST if person.id == "dora-doubled")
+    person = next(person for person in CAST if person.id == "dora-kept")
     told = "\n".join(card.detail for card in answered(person).cards)
     for once in ("Torsemide 10 mg tablet", "Other hypothyroidism"):
         assert told.count(once) == 1

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from cds_service.hooks import read_request
 from cds_service.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Interval, State
-from tests.people import ICD10, ICD10CM, OWN, SNOMED, body, bundle, concept, condition, fact_of, facts_of, patient
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+from tests.people import (
+    AS_OF,
+    ICD10,
+    ICD10CM,
+    OWN,
+    SERVICE,
+    SNOMED,
+    body,
+    bundle,
+    concept,
+    condition,
+    fact_of,
+    facts_of,
+    patient,
+)
 
 HYPOTHYROIDISM = concept("40930008", SNOMED)
 STATUS = "http://terminology.hl7.org/CodeSystem/condition-clinical"
@@ -296,3 +314,37 @@ def test_a_condition_in_words_alone_is_recognised_and_a_denial_is_not(
         "code": {"text": text},
     }
     assert fact_of(knowledge, fact, conditions=bundle(written)).value is expected
+
+
+LINKED = {"other": {"reference": "Patient/other/_history/2"}}
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        (None, False),
+        ([], False),
+        ([LINKED | {"type": "replaced-by"}], True),
+        ([LINKED | {"type": "replaced-by "}], True),
+        ([{"type": "replaced-by"}], True),
+        ([LINKED | {"type": "replaces"}], False),
+        ([LINKED | {"type": "seealso"}, LINKED | {"type": "refer"}], False),
+        ([LINKED | {"type": "seealso"}, LINKED | {"type": "replaced-by"}], True),
+        ([LINKED], UNKNOWN),
+        ([LINKED | {"type": "merged"}], UNKNOWN),
+        ([None], UNKNOWN),
+    ],
+)
+def test_a_record_merged_into_another_is_known_by_its_link_alone(knowledge: Knowledge, links: Any, expected: Any) -> None:
+    fact = fact_of(knowledge, "replaced", patient=patient(link=links))
+    assert fact.value is expected
+    if expected is True and any("other" in link for link in links):
+        assert fact.evidence[0].reference == "Patient/other"
+
+
+def test_an_inactive_record_alone_silences_nothing(knowledge: Knowledge) -> None:
+    def cards(**members: Any) -> list[str]:
+        request = read_request(json.dumps(body({"patient": patient(**members)})).encode(), "patient-view")
+        return [card.summary for card in Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards]
+
+    assert cards(active=False) == cards() != []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cds_service.cast import Person
@@ -20,6 +22,7 @@ from cds_service.facts import FactValues
 from cds_service.jsonlogic import compile_rule
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, FactType, Interval, Outcome
+from cds_service.reasons import deciding, reasons
 from cds_service.statements import say_answers, say_interval, statement_of, unspoken
 from tests.people import SERVICE
 from tests.test_cast import CAST, FIXTURES, PEOPLE, answered, conductor_of
@@ -29,7 +32,9 @@ GOLDEN = Path(__file__).parent / "golden" / "explain"
 TELLING = (
     "ada-stiffcalf",
     "dex-stilldrips",
+    "dora-doubled",
     "fern-nameless",
+    "lars-lastpage",
     "milo-nounit",
     "nell-noresults",
     "nona-allatonce",
@@ -41,7 +46,7 @@ STEP = Decimal("0.01")
 def explanation_of(person: Person) -> Explanation:
     answer, conductor = answered(person), conductor_of(person.jurisdiction)
     speaks_when = conductor.knowledge.speaks_when[SERVICE]
-    return explain(answer, conductor.rules[SERVICE], speaks_when, conductor.knowledge, person.jurisdiction, answer.cards)
+    return explain(answer, conductor.rules[SERVICE], speaks_when, conductor.knowledge, person.jurisdiction)
 
 
 def numbers_in(answer: Any) -> list[Any]:
@@ -69,7 +74,7 @@ def open_rules(person: Person) -> Iterator[tuple[Rule, dict[str, Any], tuple[Way
         if finding.outcome in (Outcome.SILENT, Outcome.UNKNOWN):
             rule = by_id[finding.rule_id]
             known = {name: values[name] for name in (*rule.applies_when.facts, *rule.fires_when.facts)}
-            yield rule, known, ways_to_fire(rule, values, person.jurisdiction, conductor.knowledge.types)
+            yield rule, known, ways_to_fire(rule, values, person.jurisdiction, conductor.knowledge.types).ways
 
 
 @PEOPLE
@@ -122,6 +127,24 @@ def test_each_explanation_is_the_one_that_was_read(name: str) -> None:
     assert max(map(len, done.stdout.splitlines()[1:])) <= 96
 
 
+@pytest.mark.parametrize(
+    ("name", "scope", "would_speak"),
+    [
+        ("pia-schoolyard", "the patient's age is 16", "the patient's age is at least 18"),
+        ("lars-lastpage", "a death is on record", "no death is on record"),
+        (
+            "dora-doubled",
+            "this record was merged into another: the record to open [Patient/dora-kept]",
+            "this record was not merged into another",
+        ),
+    ],
+)
+def test_whom_the_service_does_not_speak_to_is_said_plainly(name: str, scope: str, would_speak: str) -> None:
+    told = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    assert f"   {scope}\n" in told
+    assert f"So this service stays silent. It would speak if {would_speak}." in " ".join(told.split())
+
+
 def test_no_golden_explanation_is_left_behind() -> None:
     assert {path.stem for path in GOLDEN.glob("*.txt")} == set(TELLING)
 
@@ -169,7 +192,7 @@ TYPES = {"old": FactType("number"), "ill": FactType("boolean"), "salt": FactType
 def test_the_fewest_changes_are_found(logic: Any, values: dict[str, Any], expected: list[dict[str, Any]]) -> None:
     rule = compile_rule(logic, TYPES, "test")
     options = {name: answers_of(TYPES[name], ()) for name in rule.facts}
-    found = ways(lambda given: rule(given).value, values, options)
+    found = ways(lambda given: rule(given).value, values, options).ways
     assert [{change.fact: change.answers for change in way} for way in found] == expected
 
 
@@ -188,7 +211,7 @@ def test_the_fewest_changes_are_found(logic: Any, values: dict[str, Any], expect
 def test_a_number_is_told_by_the_threshold_of_the_rule(logic: Any, said: list[str]) -> None:
     rule = compile_rule(logic, TYPES, "test")
     options = {"old": answers_of(TYPES["old"], [Decimal(50), Decimal(60)])}
-    (way,) = ways(lambda given: rule(given).value, {"old": UNKNOWN}, options)
+    ((way,), _) = ways(lambda given: rule(given).value, {"old": UNKNOWN}, options)
     (change,) = way
     assert [say_interval(item) for item in joined(item for item in change.answers if isinstance(item, Interval))] == said
 
@@ -204,3 +227,83 @@ def test_every_fact_that_decides_has_words(knowledge: Knowledge) -> None:
     names = {name for rule in knowledge.rules for name in (*rule.applies_when.facts, *rule.fires_when.facts)}
     assert unspoken(sorted(names), knowledge) == {}
     assert unspoken(["potassium_on_order"], knowledge) == {"potassium_on_order": ["true", "false"]}
+
+
+def test_a_search_too_long_stops_and_says_so() -> None:
+    """Of twenty facts that must all change there are a million sets to try."""
+    names = [f"f{at}" for at in range(20)]
+    rule = compile_rule({"and": [{"var": name} for name in names]}, dict.fromkeys(names, FactType("boolean")), "test")
+    asked = []
+
+    def judge(given: Any) -> Any:
+        asked.append(given)
+        return rule(given).value
+
+    found = ways(judge, dict.fromkeys(names, False), dict.fromkeys(names, (True, False)), most_tries=500)
+    assert found == ((), True)
+    assert len(asked) == 500
+
+
+def test_what_was_found_before_the_search_stopped_is_kept() -> None:
+    rule = compile_rule({"or": [{"var": "ill"}, {"==": [{"var": "salt"}, "low"]}]}, TYPES, "test")
+    options = {"ill": (True, False), "salt": ("low", "high")}
+    found = ways(lambda given: rule(given).value, {"ill": False, "salt": "high"}, options, most_tries=4)
+    assert found.stopped
+    assert found.ways == ((Change("ill", (True,)),),)
+
+
+def test_no_search_on_the_cast_is_cut_short() -> None:
+    for person in CAST:
+        told = explanation_of(person)
+        assert not [rule.rule for rule in (*told.undecided, *told.silent) if rule.search_stopped]
+
+
+def test_a_search_that_stopped_is_told_at_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from cds_service.terminal import show_explanation
+
+    told = explanation_of(CAST[0])
+    cut = msgspec.structs.replace(told.silent[0], fires_if=(), search_stopped=True)
+    show_explanation(msgspec.structs.replace(told, silent=(cut,)), CAST[0].day, everything=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{cut.title}: no change of its facts was found that makes it fire; the search stopped after 20000 tries" in said
+
+
+@pytest.mark.parametrize(
+    ("logic", "values", "expected"),
+    [
+        ({"or": [{"var": "a"}, {"var": "b"}, {"var": "c"}]}, {"a": True, "b": False, "c": True}, ("a", "c")),
+        ({"and": [{"var": "a"}, {"var": "b"}, {"var": "c"}]}, {"a": False, "b": True, "c": False}, ("a", "c")),
+        ({"or": [{"var": "a"}, {"var": "b"}]}, {"a": True, "b": UNKNOWN}, ("a",)),
+        ({"or": [{"var": "a"}, {"var": "b"}]}, {"a": UNKNOWN, "b": False}, ("a",)),
+        ({"or": [{"var": "a"}, {"var": "b"}]}, {"a": False, "b": False}, ("a", "b")),
+        (
+            {"and": [{"var": "a"}, {"!": [{"or": [{"var": "b"}, {"var": "c"}]}]}]},
+            {"a": True, "b": True, "c": True},
+            ("b", "c"),
+        ),
+        ({"or": [{"and": [{"var": "a"}, {"var": "b"}]}, {"var": "c"}]}, {"a": True, "b": True, "c": True}, ("a", "b", "c")),
+        ({"if": [{"var": "a"}, {"var": "b"}, {"var": "c"}]}, {"a": True, "b": True, "c": True}, ("a", "b")),
+    ],
+)
+def test_every_part_that_decides_is_named(logic: Any, values: dict[str, Any], expected: tuple[str, ...]) -> None:
+    rule = compile_rule(logic, dict.fromkeys("abc", FactType("boolean")), "test")
+    assert deciding(rule, values) == expected
+
+
+@PEOPLE
+def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
+    """The engine stops at the first part that decides; explain names the others beside it, never others instead."""
+    conductor, answer = conductor_of(person.jurisdiction), answered(person)
+    values = FactValues(answer.facts)
+    by_id = {rule.id: rule for rule in conductor.rules[SERVICE]}
+    for finding in answer.findings:
+        assert set(finding.because) <= set(reasons(finding, by_id[finding.rule_id], values)), finding.rule_id
+
+
+@PEOPLE
+def test_each_card_is_explained_by_the_rules_that_it_names_to_the_reader(person: Person) -> None:
+    answer = answered(person)
+    versions = {rule.id: rule.file.version for rule in conductor_of(person.jurisdiction).rules[SERVICE]}
+    for card, names in zip(answer.cards, answer.composed.speaks_for, strict=True):
+        last = card.detail.rpartition("\n\n")[2]
+        assert [f"{name} {versions[name]}" for name in names] == re.findall(r"[a-z][a-z0-9-]* [0-9]+\.[0-9]+\.[0-9]+", last)

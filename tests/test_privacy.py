@@ -121,3 +121,17 @@ def test_a_site_may_serve_only_what_it_has_approved(conductor: Conductor, tmp_pa
     assert "draft" not in card["detail"]
     nothing = Conductor(conductor.knowledge, Settings(serve="approved"), {})
     assert make(nothing, tmp_path).post(CALL, json=body()).json() == {"cards": []}
+
+
+def test_the_log_says_why_the_service_did_not_speak_by_the_name_of_the_fact(
+    conductor: Conductor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = make(conductor, tmp_path)
+    capfd.readouterr()
+    merged = patient(link=[{"other": {"reference": "Patient/quokka"}, "type": "replaced-by"}])
+    assert client.post(CALL, json=body({"patient": merged})).json() == {"cards": []}
+    line = json.loads(capfd.readouterr().err)
+    assert (line["silent_because"], line["fired"]) == (["replaced"], [])
+    assert "quokka" not in json.dumps(line)
+    client.post(CALL, json=body())
+    assert json.loads(capfd.readouterr().err)["silent_because"] == []
