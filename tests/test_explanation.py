@@ -246,7 +246,7 @@ def test_a_search_too_long_stops_and_says_so() -> None:
 
 def test_what_was_found_before_the_search_stopped_is_kept() -> None:
     rule = compile_rule({"or": [{"var": "ill"}, {"==": [{"var": "salt"}, "low"]}]}, TYPES, "test")
-    options = {"ill": (True, False), "salt": ("low", "high")}
+    options = {name: answers_of(TYPES[name], ()) for name in rule.facts}
     found = ways(lambda given: rule(given).value, {"ill": False, "salt": "high"}, options, most_tries=4)
     assert found.stopped
     assert found.ways == ((Change("ill", (True,)),),)
