@@ -31,6 +31,7 @@ _TYPES = {
     "latest_value": "number",
     "against_range": "string",
     "start_against_onset": "string",
+    "began_against_onset": "string",
 }
 _LOCK = "logic/value_sets/lock.json"
 
@@ -53,7 +54,7 @@ def _fact(name: str, message: str, remedy: str) -> Problem:
 
 
 def _references(item: FactDefinition, knowledge: Knowledge) -> Iterator[tuple[str, list[str], Any]]:
-    sets = [*item.value_sets, *([item.site.value_set] if item.site else [])]
+    sets = [*item.value_sets, *([item.site.value_set] if item.site else []), *filter(None, [item.after_drug])]
     adjusted = [item.adjustment.of, item.adjustment.by, item.adjustment.to] if item.adjustment else []
     yield "query", list(item.queries), knowledge.queries
     yield "value set", sets, knowledge.value_sets

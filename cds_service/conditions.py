@@ -11,7 +11,7 @@ from cds_service.formats import FactDefinition, Site
 from cds_service.model import Evidence, Fact, State
 from cds_service.r4 import CodeableConcept, Condition, Encounter, codings, has_code, local_reference, token, words
 from cds_service.terminology import word_pattern
-from cds_service.view import Given, View, presence, reference_to, unknown
+from cds_service.view import Given, View, known, presence, reference_to, unknown
 
 _ACTIVE = ("active", "recurrence", "relapse")
 _NOT_TRUE = ("refuted", "entered-in-error")
@@ -44,6 +44,29 @@ def began_within(name: str, definition: FactDefinition, view: View) -> Fact:
     if undated and not found:
         return unknown(name, State.UNUSABLE, "the date cannot be placed", _telling(undated))
     return presence(name, _telling(found), view, definition.queries, definition.value_sets)
+
+
+def began_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Did a condition of the first value set, of the last `days`, begin `before` or `after` those of the others began?
+
+    Unknown without both dates, or where they are about the same.
+    """
+    first, *others = definition.value_sets
+    since = view.as_of - timedelta(days=definition.days or 0)
+    active = [item for item in view.conditions.get(first, ()) if is_active(item, view.as_of)]
+    dated = [(item, span) for item in active if (span := read_span(onset([item]) or item.recorded_date))]
+    recent = [(item, span) for item, span in dated if span.within(since, view.as_of)]
+    found = [item for key in others for item in view.conditions.get(key, ())]
+    began = read_span(onset([item for item in found if is_active(item, view.as_of)]))
+    if began is None or not recent:
+        return unknown(name, State.NONE, f"none in {definition.days} days" if began else "no onset on record")
+    before = [item for item, span in recent if span.last < began.first]
+    if before:
+        return known(name, "before", _telling(before))
+    telling = _telling([item for item, _ in recent])
+    if all(span.first > began.last for _, span in recent):
+        return known(name, "after", telling)
+    return unknown(name, State.KNOWN, "both began about the same time", telling)
 
 
 def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fact:

@@ -24,12 +24,14 @@ PICKERS: Mapping[str, Picker] = {
     "replaced": person.replaced,
     "active_condition": conditions.active_condition,
     "began_within": conditions.began_within,
+    "began_against_onset": conditions.began_against_onset,
     "problem": conditions.problem,
     "encounter_diagnosis": conditions.encounter_diagnosis,
     "encounter_reason": conditions.encounter_reason,
     "began_after_drug": medications.began_after_drug,
     "taking": medications.taking,
     "days_taken": medications.days_taken,
+    "done_since_drug": medications.done_since_drug,
     "start_against_onset": medications.start_against_onset,
     "against_range": results.against_range,
     "latest_value": results.latest_value,
@@ -49,7 +51,7 @@ _OF_A_KIND: Mapping[str, type[Resource]] = {
     "answered": QuestionnaireResponse,
     "history_taken": QuestionnaireResponse,
 }
-_BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased"}
+_BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased", "replaced"}
 
 
 def _bearings(definition: FactDefinition) -> tuple[str, ...]:
@@ -62,7 +64,8 @@ def _bearings(definition: FactDefinition) -> tuple[str, ...]:
     sites = (definition.site.value_set,) if definition.site else ()
     adjusting = (definition.adjustment.by, definition.adjustment.to) if definition.adjustment else ()
     measured = tuple(f"lab:{analyte}" for analyte in (*definition.analytes, *adjusting))
-    return (*definition.value_sets, *sites, *measured, *((_UNNAMED,) if picker == "taking" else ()))
+    drug = (definition.after_drug,) if definition.after_drug else ()
+    return (*definition.value_sets, *drug, *sites, *measured, *((_UNNAMED,) if picker == "taking" else ()))
 
 
 @lru_cache(maxsize=8)

@@ -97,7 +97,10 @@ class Adjustment(_File):
 
 
 class FactDefinition(_File, kw_only=True):
-    """A question, the type of its answer, and the picker that finds it with the picker's parameters."""
+    """A question, the type of its answer, and the picker that finds it with the picker's parameters.
+
+    `after_drug`: the value set of the drug from whose start its `days` are counted.
+    """
 
     question: str
     type: ValueType
@@ -110,6 +113,7 @@ class FactDefinition(_File, kw_only=True):
     days: int | None = None
     lowest: bool = False
     link_id: str = ""
+    after_drug: str = ""
     site: Site | None = None
     adjustment: Adjustment | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from cds_service.conditions import is_active, onset
 from cds_service.dates import read_span
 from cds_service.formats import FactDefinition
 from cds_service.model import Evidence, Fact, Interval, State
+from cds_service.orders import done
 from cds_service.r4 import MedicationRequest, MedicationStatement, Period, token, words
 from cds_service.view import Drug, View, known, presence, reference_to, unknown
 
@@ -96,6 +97,24 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     if any(span is None or span.last >= start.first for _, span in began):
         return unknown(name, State.UNUSABLE, "whether it began after the drug cannot be told")
     return known(name, False)
+
+
+def done_since_drug(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Was one of these done, or recorded as a result, on day `days` of the drug `after_drug` or later?
+
+    Unknown where the drug has no start on record or no order can be told.
+    """
+    starts = [span for taken in _taken(definition.after_drug, view) if (span := read_span(taken.start))]
+    if not starts:
+        return unknown(name, State.NONE, "no start of the drug on record")
+    first, day = min(starts), timedelta(days=definition.days or 0)
+    dated = [(item, read_span(item.date)) for key in definition.value_sets for item in done(key, view)]
+    placed = [(item, span) for item, span in dated if span is None or span.first <= view.as_of]
+    since = [item for item, span in placed if span and span.first >= first.last + day]
+    unplaced = [item for item, span in placed if span is None or span.last >= first.first + day]
+    if unplaced and not since:
+        return unknown(name, State.UNUSABLE, "whether it was done since then cannot be told", unplaced)
+    return presence(name, since, view, definition.queries, definition.value_sets)
 
 
 class Taken(NamedTuple):

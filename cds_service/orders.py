@@ -13,6 +13,7 @@ from cds_service.view import View, presence, reference_to, unknown
 _PENDING = ("active", "on-hold")
 _NOT_ORDERED = ("proposal", "plan")
 _UNDONE = ("entered-in-error", "not-done", "preparation")
+_SEEN = ("final", "amended", "corrected")
 
 
 def on_order(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -25,13 +26,29 @@ def on_order(name: str, definition: FactDefinition, view: View) -> Fact:
 
 def done_within(name: str, definition: FactDefinition, view: View) -> Fact:
     """Was one of these procedures done in the last `days`?"""
-    found = [item for key in definition.value_sets for item in view.procedures.get(key, ())]
-    evidence = [
+    found = [item for key in definition.value_sets for item in _procedures(key, view)]
+    return _in_days(name, definition, view, found)
+
+
+def done(value_set: str, view: View) -> list[Evidence]:
+    """What was done, whether recorded as a Procedure or, as British systems do, as an Observation."""
+    observed = [observation for observation, _ in view.measured.get(value_set, ())]
+    return [
+        *_procedures(value_set, view),
+        *(
+            Evidence(reference_to(item), words(item.code), date=(item.effective_date_time or item.issued or "").strip())
+            for item in observed
+            if token(item.status) in _SEEN
+        ),
+    ]
+
+
+def _procedures(value_set: str, view: View) -> list[Evidence]:
+    return [
         Evidence(reference_to(item), words(item.code), date=_performed(item))
-        for item in found
+        for item in view.procedures.get(value_set, ())
         if token(item.status) not in _UNDONE
     ]
-    return _in_days(name, definition, view, evidence)
 
 
 def _is_open(order: ServiceRequest) -> bool:
