@@ -65,6 +65,13 @@ def test_an_ingredient_code_and_an_atc_class_are_known(knowledge: Knowledge) -> 
         ("Nystatin cream", "taking_statin", False),
         ("Furosemidex", "taking_diuretic", False),
         ("water", "taking_diuretic", False),
+        ("Niacin 500 mg tablet", "taking_nicotinic_acid", True),
+        ("Nicotinic acid 750mg modified-release tablets", "taking_nicotinic_acid", True),
+        ("Niaspan", "taking_nicotinic_acid", True),
+        ("Niacin 50 mg tablet", "taking_nicotinic_acid", False),
+        ("Prenatal vitamins with niacin 20 mg", "taking_nicotinic_acid", False),
+        ("Niacinamide 500 mg", "taking_nicotinic_acid", False),
+        ("Niacin", "taking_nicotinic_acid", False),
     ],
 )
 def test_a_drug_in_words_is_known_by_whole_words_only(knowledge: Knowledge, text: str, fact: str, expected: bool) -> None:

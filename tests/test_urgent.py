@@ -15,8 +15,12 @@ from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.people import (
     AS_OF,
+    ATC,
+    ICD10,
     ICD10CM,
     LEG_CRAMPS,
+    OWN,
+    RXNORM,
     SERVICE,
     SNOMED,
     body,
@@ -24,6 +28,7 @@ from tests.people import (
     concept,
     condition,
     fact_of,
+    facts_of,
     medication,
     observation,
 )
@@ -129,8 +134,19 @@ def test_quinine_speaks_without_a_cramp_on_record_and_each_country_by_its_own_ru
     assert fired(knowledge, "uk", **alone) == {"quinine-four-weeks"}
 
 
-@pytest.mark.parametrize("code", [concept("B54", ICD10CM), concept("61462000", SNOMED), concept(text="Malaria, falciparum")])
-def test_quinine_for_malaria_is_left_alone(knowledge: Knowledge, code: Any) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        concept("B54", ICD10CM),
+        concept("61462000", SNOMED),
+        concept("62676009", SNOMED),
+        concept("21061004", SNOMED),
+        concept("B60.09", ICD10CM),
+        concept(text="Malaria, falciparum"),
+        concept(text="Babesiosis"),
+    ],
+)
+def test_quinine_for_malaria_or_babesiosis_is_left_alone(knowledge: Knowledge, code: Any) -> None:
     quinine = bundle(medication(concept(text="Quinine sulfate")))
     assert fired(knowledge, conditions=bundle(condition(code)), medicationRequests=quinine) == set()
 
@@ -215,3 +231,124 @@ def test_a_dangerous_result_is_told_once_not_as_a_warning_too(knowledge: Knowled
     )
     told = [card for card in conductor.answer(SERVICE, asked, AS_OF).cards if "2.4" in card.summary]
     assert [card.indicator for card in told] == ["critical"]
+
+
+QUININE = medication(concept(text="Quinine sulfate 200 mg tablets"), id="q1", authoredOn="2026-09-20")  # day 21: 11 October
+
+
+def review(when: str | None, **members: Any) -> Any:
+    base = {
+        "resourceType": "Procedure",
+        "id": "v1",
+        "status": "completed",
+        "subject": OWN,
+        "code": concept("182836005", SNOMED),
+    }
+    return base | ({"performedDateTime": when} if when else {}) | members
+
+
+@pytest.mark.parametrize(
+    ("done", "expected"),
+    [
+        ([], False),
+        ([review("2026-10-11")], True),
+        ([review("2026-10-10")], False),
+        ([review("2026-10")], UNKNOWN),
+        ([review(None)], UNKNOWN),
+        ([review("2026-10-28", status="not-done")], False),
+        ([review("2026-12-01")], False),
+        ([review("2026-10-10"), review("2026-11-01", id="v2")], True),
+        ([review("2026-11-01", code=concept("401221002", SNOMED))], False),
+    ],
+)
+def test_a_review_counts_from_day_21_of_quinine(knowledge: Knowledge, done: list[Any], expected: Any) -> None:
+    prefetch = {"medicationRequests": bundle(QUININE), "procedures": bundle(*done)}
+    assert fact_of(knowledge, "quinine_reviewed", **prefetch).value is expected
+
+
+def test_a_review_recorded_as_an_observation_counts_too(knowledge: Knowledge) -> None:
+    seen = {"resourceType": "Observation", "id": "v1", "status": "final", "subject": OWN, "code": concept("314530002", SNOMED)}
+    prefetch = {"medicationRequests": bundle(QUININE), "otherResults": bundle(seen | {"effectiveDateTime": "2026-11-01"})}
+    assert "quinine-four-weeks" not in fired(knowledge, "uk", **prefetch)
+    assert fact_of(knowledge, "quinine_reviewed", **prefetch).value is True
+
+
+def test_a_review_that_was_not_asked_for_is_not_taken_as_missing(knowledge: Knowledge) -> None:
+    prefetch = body({"medicationRequests": bundle(QUININE)}, without=("procedures",))
+    assert facts_of(knowledge, prefetch)["quinine_reviewed"].value is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("drug", "fires"),
+    [
+        (concept(text="Citalopram 20mg tablets"), True),
+        (concept("200371", RXNORM), True),
+        (concept("C01BD01", ATC), True),
+        (concept(text="Erythromycin 2% gel"), False),
+        (concept(text="Sertraline 50mg tablets"), False),
+    ],
+)
+def test_quinine_beside_a_drug_that_prolongs_the_qt_interval_wants_caution(
+    knowledge: Knowledge, drug: Any, fires: bool
+) -> None:
+    lists = bundle(QUININE, medication(drug, id="other"))
+    assert ("quinine-caution" in fired(knowledge, medicationRequests=lists)) is fires
+
+
+NAIL = concept("S91.331A", ICD10CM)
+
+
+def cramps(onset: str | None) -> Any:
+    return LEG_CRAMPS | {"onsetDateTime": onset}
+
+
+@pytest.mark.parametrize(
+    ("wound", "onset", "expected"),
+    [
+        (condition(NAIL, id="w", onsetDateTime="2026-11-09"), "2026-11-16", "wound-before-cramps"),
+        (condition(NAIL, id="w", recordedDate="2026-11-09"), "2026-11-16", "wound-before-cramps"),
+        (condition(concept("283734005", SNOMED), id="w", onsetDateTime="2026-10-30"), "2026-11-16", "wound-before-cramps"),
+        (condition(NAIL, id="w", onsetDateTime="2026-10-29"), "2026-11-16", None),
+        (condition(NAIL, id="w", onsetDateTime="2026-11-09"), "2026-11-01", "open-wound"),
+        (condition(NAIL, id="w", onsetDateTime="2026-11-09"), "2026-11-09", "open-wound"),
+        (condition(NAIL, id="w", onsetDateTime="2026-11-09"), None, "open-wound"),
+        (condition(concept("S81.8", ICD10), id="w", onsetDateTime="2026-11-09"), "2026-11-16", "open-wound"),
+        (condition(concept(text="Laceration of shin"), id="w", onsetDateTime="2026-11-09"), "2026-11-16", "open-wound"),
+    ],
+)
+def test_a_wound_prone_to_tetanus_alarms_only_where_the_cramps_came_after_it(
+    knowledge: Knowledge, wound: Any, onset: str | None, expected: str | None
+) -> None:
+    request = read_request(json.dumps(body({"conditions": bundle(cramps(onset), wound)})).encode(), "patient-view")
+    answered = Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF)
+    told = {name for names in answered.composed.speaks_for for name in names}
+    assert told & {"wound-before-cramps", "open-wound"} == ({expected} if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("result", "jurisdiction", "expected"),
+    [
+        (observation(11, "ug/dL", "5671-3"), "us", "high"),
+        (observation(10, "ug/dL", "5671-3"), "us", "in-range"),
+        (observation(110, "ug/L", "5671-3"), "us", "high"),
+        (observation(0.53, "umol/L", "14807-2"), "us", "high"),
+        (observation(0.48, "umol/L", "14807-2"), "us", "in-range"),
+        (observation(11, "ug/dL", "5671-3"), "uk", UNKNOWN),
+        (observation(0.3, "umol/L", "14807-2", referenceRange=[{"high": {"value": 0.24, "unit": "umol/L"}}]), "uk", "high"),
+        (observation(60, "ug/dL", "5671-3", when="2026-08-21"), "us", UNKNOWN),
+    ],
+)
+def test_lead_is_judged_by_the_laboratorys_range_or_a_sourced_one(
+    knowledge: Knowledge, result: Any, jurisdiction: str, expected: Any
+) -> None:
+    """0.53 umol/L x 20.72 = 10.98 ug/dL; 0.48 gives 9.95. No British range could be sourced."""
+    found = fact_of(knowledge, "lead_against_range", jurisdiction, bloodTests=bundle(result))
+    assert found.value == expected
+
+
+def test_mercury_is_judged_in_either_unit(knowledge: Knowledge) -> None:
+    """49 nmol/L x 0.20059 = 9.83 ug/L; 50 gives 10.03."""
+    levels = [(49, "in-range"), (50, "high")]
+    for value, expected in levels:
+        result = bundle(observation(value, "nmol/L", "25170-2"))
+        assert fact_of(knowledge, "mercury_against_range", bloodTests=result).value == expected
