@@ -29,6 +29,7 @@ def spelled(knowledge: Knowledge, jurisdiction: str) -> Knowledge:
         groups=tuple(_members(group, ("summary", "lead"), spell) for group in knowledge.groups),
         orders={key: _members(order, ("title", "label", "description"), spell) for key, order in knowledge.orders.items()},
         labs={key: _members(lab, ("title",), spell) for key, lab in knowledge.labs.items()},
+        sources={key: _members(source, ("title",), spell) for key, source in knowledge.sources.items()},
         queries={key: _members(query, ("title",), spell) for key, query in knowledge.queries.items()},
         facts={key: _members(fact, ("question",), spell) for key, fact in knowledge.facts.items()},
         rules=tuple(replace(rule, file=_members(rule.file, ("title",), spell)) for rule in knowledge.rules),
@@ -61,6 +62,7 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
     for order in knowledge.orders.values():
         yield from (order.title, order.label, order.description)
     yield from (lab.title for lab in knowledge.labs.values())
+    yield from (source.title for source in knowledge.sources.values())
     yield from (query.title for query in knowledge.queries.values())
     yield from (fact.question for fact in knowledge.facts.values())
     yield from (rule.file.title for rule in knowledge.rules)

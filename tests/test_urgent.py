@@ -262,13 +262,16 @@ def review(when: str | None, **members: Any) -> Any:
     ],
 )
 def test_a_review_counts_from_day_21_of_quinine(knowledge: Knowledge, done: list[Any], expected: Any) -> None:
-    prefetch = {"medicationRequests": bundle(QUININE), "procedures": bundle(*done)}
+    prefetch: dict[str, Any] = {"medicationRequests": bundle(QUININE), "procedures": bundle(*done)}
     assert fact_of(knowledge, "quinine_reviewed", **prefetch).value is expected
 
 
 def test_a_review_recorded_as_an_observation_counts_too(knowledge: Knowledge) -> None:
     seen = {"resourceType": "Observation", "id": "v1", "status": "final", "subject": OWN, "code": concept("314530002", SNOMED)}
-    prefetch = {"medicationRequests": bundle(QUININE), "otherResults": bundle(seen | {"effectiveDateTime": "2026-11-01"})}
+    prefetch: dict[str, Any] = {
+        "medicationRequests": bundle(QUININE),
+        "otherResults": bundle(seen | {"effectiveDateTime": "2026-11-01"}),
+    }
     assert "quinine-four-weeks" not in fired(knowledge, "uk", **prefetch)
     assert fact_of(knowledge, "quinine_reviewed", **prefetch).value is True
 
