@@ -107,7 +107,7 @@ def every_rule_belongs_to_a_service(knowledge: Knowledge) -> Problems:
 
 
 def evidence_is_cited_and_exists(knowledge: Knowledge) -> Problems:
-    """Every statement that can be decided is cited by a rule, or named in `uncited.json` with the reason."""
+    """Every statement that can be decided is cited by a rule, every other told by a card or leaflet, or `uncited.json` says why not."""
     cited = {name for rule in knowledge.rules for name in rule.file.evidence}
     for rule in knowledge.rules:
         for name in rule.file.evidence:
@@ -116,6 +116,10 @@ def evidence_is_cited_and_exists(knowledge: Knowledge) -> Problems:
     decidable = {name for name, item in knowledge.evidence.items() if item.use in ("record", "history")}
     for name in sorted(decidable - cited - set(knowledge.uncited)):
         yield Problem("logic/evidence.json", f"{name} is cited by no rule", "cite it, or say why not in logic/uncited.json")
+    printed = (path.read_text(encoding="utf-8") for path in (knowledge.root / leaflets.FOLDER).glob("*.md"))
+    told = {name for text in printed for name in leaflets.statements(text)}
+    for name in sorted(set(knowledge.evidence) - decidable - cited - told - set(knowledge.uncited)):
+        yield Problem("logic/evidence.json", f"{name} is told nowhere", "tell it on a card or in a leaflet, and cite it there")
     for name in sorted(set(knowledge.uncited) & cited):
         yield Problem("logic/uncited.json", f"{name} is cited by a rule now", "remove it here")
     for name in sorted(set(knowledge.uncited) - set(knowledge.evidence)):

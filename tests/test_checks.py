@@ -230,6 +230,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "evidence.json",
         "US-25",
     ),
+    "a statement told nowhere": (
+        lambda root: [replace(f"cards/leaflets/{name}.md", " US-02", "")(root) for name in ("us", "uk")],
+        "evidence.json",
+        "US-02 is told nowhere",
+    ),
     "evidence excused though cited": (put("logic/uncited.json", **{"US-06": "x"}), "uncited.json", "US-06"),
     "an excuse for nothing": (put("logic/uncited.json", **{"US-99": "x"}), "uncited.json", "US-99"),
     "a source that does not exist": (put(RULE, sources=["rumour"]), "sources.json", "rumour"),

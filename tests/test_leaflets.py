@@ -139,3 +139,28 @@ def test_a_card_links_to_the_leaflet_only_where_the_site_says_where_it_is(knowle
     assert link["url"] == "https://cramps.example/leaflets/leg-cramps-uk"
     assert link["type"] == "absolute"
     assert link["label"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UK-18", "mostly stop after the birth"),
+        ("UK-24", "lead or mercury"),
+        ("UK-25", "dirty wound"),
+        ("UK-26", "blood clot"),
+        ("UK-27", "more than ten minutes and stretching does not help"),
+        ("UK-28", "numb, weak, swollen"),
+        ("UK-34", "Lean on the wall"),
+        ("UK-35", "two to four weeks"),
+        ("UK-42", "Ask before you take vitamins"),
+        ("US-02", "one after the other"),
+        ("US-26", "heart races"),
+        ("US-32", "Painkillers do not stop a cramp"),
+        ("US-37", "do not take magnesium"),
+    ],
+)
+def test_what_a_leaflet_cites_it_says(knowledge: Knowledge, statement: str, words: str) -> None:
+    for jurisdiction in ("us", "uk"):
+        text = leaflets.source(knowledge, jurisdiction)
+        assert statement in leaflets.statements(text)
+        assert words in text
