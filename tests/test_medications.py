@@ -88,6 +88,26 @@ def test_where_our_lists_of_a_system_are_not_whole_words_are_asked_too(knowledge
     assert taking(knowledge, medication(unlisted)) is True
 
 
+@pytest.mark.parametrize("system", [DMD, SNOMED])
+@pytest.mark.parametrize(
+    ("display", "fact", "expected"),
+    [
+        ("Co-amilofruse 5mg/40mg tablets", "taking_diuretic", True),
+        ("Losartan potassium 50mg tablets", "taking_diuretic", False),
+        ("Losartan potassium 50mg tablets", "taking_potassium_supplement", False),
+        ("Rosuvastatin calcium 10mg tablets", "taking_statin", True),
+        ("Naproxen sodium 220mg tablets", "taking_naproxen", True),
+        ("Quinine sulfate 200mg tablets", "taking_quinine", True),
+        ("Hydroxyquinoline 0.5% cream", "taking_quinine", False),
+    ],
+)
+def test_a_product_that_our_lists_lack_is_known_by_its_display(
+    knowledge: Knowledge, system: str, display: str, fact: str, expected: bool
+) -> None:
+    unlisted = concept("999999999999999999", system, display=display)
+    assert taking(knowledge, medication(unlisted), name=fact) is expected
+
+
 def test_a_dmd_code_is_read_under_the_address_of_snomed_too(knowledge: Knowledge) -> None:
     code = code_of(knowledge, "diuretics", "dmd", "bumetanide 1mg")
     assert taking(knowledge, medication(concept(code, SNOMED))) is True
