@@ -107,7 +107,7 @@ def every_rule_belongs_to_a_service(knowledge: Knowledge) -> Problems:
 
 
 def evidence_is_cited_and_exists(knowledge: Knowledge) -> Problems:
-    """Every statement that can be decided is cited by a rule, every other told by a card or leaflet, or `uncited.json` says why not."""
+    """Every statement that can be decided is cited by a rule, all others are told, or `uncited.json` says why not."""
     cited = {name for rule in knowledge.rules for name in rule.file.evidence}
     for rule in knowledge.rules:
         for name in rule.file.evidence:
