@@ -93,7 +93,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "offers no answer 'hourly'",
     ),
     "an equation that does not exist": (item(FACTS, "egfr_value", equation="mdrd"), "egfr_value", "equation 'mdrd'"),
-    "an equation of other analytes": (item(FACTS, "egfr_value", analytes=["egfr"]), "egfr_value", "use egfr, then creatinine"),
+    "an equation of other analytes": (item(FACTS, "egfr_value", analytes=["egfr"]), "egfr_value", "asks for other analytes"),
     "an equation that nothing uses": (
         edit("logic/equations.json", lambda loaded: loaded.update(older=loaded["ckd-epi-2021"])),
         "equation older",
