@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
@@ -257,7 +257,7 @@ class _Writer:
         return [self._say.left_out.format(summaries="; ".join(told))] if told else []
 
     def card(self, draft: _Draft) -> Card:
-        suggestions = tuple(suggestion for item in draft.spoken for suggestion in item.suggestions)
+        suggestions = _once(suggestion for item in draft.spoken for suggestion in item.suggestions)
         closing = self._closing(draft)
         return Card(
             uuid=str(uuid.uuid4()),
@@ -345,6 +345,14 @@ class _Writer:
         return CardSource(
             label=f"{source.publisher}: {source.title}", url=source.url, topic=Coding(code=topic, system=TOPIC_SYSTEM)
         )
+
+
+def _once(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
+    """Each test once, though two rules of a card may ask for it; what is recommended comes first and stands."""
+    once: dict[str, Suggestion] = {}
+    for suggestion in suggestions:
+        once.setdefault(suggestion.label, suggestion)
+    return tuple(once.values())
 
 
 def service_request(order: Order, knowledge: Knowledge, patient: str, reason: str | None) -> dict[str, Any]:

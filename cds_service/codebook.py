@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ _TYPES = {
     "age_years": "number",
     "days_taken": "number",
     "latest_value": "number",
+    "latest_or_estimated": "number",
+    "counted": "number",
     "against_range": "string",
     "start_against_onset": "string",
     "began_against_onset": "string",
@@ -44,6 +46,9 @@ def facts_name_what_exists(knowledge: Knowledge) -> Problems:
             yield _fact(name, f"type {item.type!r} does not fit its picker", f"use {_TYPES.get(item.picker, 'boolean')}")
         if item.type == "string" and not item.values:
             yield _fact(name, "lists no values", "list every word that it may answer")
+        equation = knowledge.equations.get(item.equation)
+        if equation and item.analytes != (equation.to, equation.of):
+            yield _fact(name, "asks for other analytes than its equation", f"use {equation.to}, then {equation.of}")
         for kind, given, known in _references(item, knowledge):
             for missing in sorted(set(given) - set(known)):
                 yield _fact(name, f"{kind} {missing!r} does not exist", "mend the name, or write it")
@@ -59,6 +64,7 @@ def _references(item: FactDefinition, knowledge: Knowledge) -> Iterator[tuple[st
     yield "query", list(item.queries), knowledge.queries
     yield "value set", sets, knowledge.value_sets
     yield "analyte", [*item.analytes, *adjusted], knowledge.labs
+    yield "equation", [item.equation] if item.equation else [], knowledge.equations
     yield "fact", list(item.facts), knowledge.facts
 
 
@@ -72,8 +78,13 @@ def the_questionnaire_is_valid_and_read(knowledge: Knowledge) -> Problems:
         Questionnaire.model_validate(knowledge.questionnaire)
     except ValidationError as error:
         yield Problem(place, f"is no valid FHIR R4 Questionnaire: {error.errors()[0]['msg']}", "mend it")
-    asked = {str(item.get("linkId")) for item in knowledge.questionnaire.get("item", ())}
+    questions = {str(item.get("linkId")): item for item in knowledge.questionnaire.get("item", ())}
+    asked = set(questions)
     read = {item.link_id for item in knowledge.facts.values() if item.link_id}
+    for fact in knowledge.facts.values():
+        offered = {option["valueCoding"]["code"] for option in questions.get(fact.link_id, {}).get("answerOption", ())}
+        for option in sorted(set(fact.options) - offered):
+            yield Problem(place, f"{fact.link_id} offers no answer {option!r}", "offer it, or mend the fact")
     for name in sorted(read - asked):
         yield Problem(place, f"has no question {name!r}", "ask it, or mend the fact")
     for name in sorted(asked - read):
@@ -84,12 +95,17 @@ def nothing_is_orphaned(knowledge: Knowledge) -> Problems:
     """What nobody uses will be wrong one day without anyone noticing."""
     facts = _facts_in_use(knowledge)
     definitions = [knowledge.facts[name] for name in facts if name in knowledge.facts]
-    used = {kind: set() for kind in ("query", "value set", "analyte")}  # type: dict[str, set[str]]
+    kinds: dict[str, Mapping[str, Any]] = {
+        "query": knowledge.queries,
+        "value set": knowledge.value_sets,
+        "analyte": knowledge.labs,
+        "equation": knowledge.equations,
+    }
+    used: dict[str, set[str]] = {kind: set() for kind in kinds}
     for item in definitions:
         for kind, given, _ in _references(item, knowledge):
             if kind in used:
                 used[kind] |= set(given)
-    kinds = {"query": knowledge.queries, "value set": knowledge.value_sets, "analyte": knowledge.labs}
     orders = {use.order for rule in knowledge.rules for use in rule.orders}
     for kind, defined, wanted in [
         ("fact", knowledge.facts, facts),
@@ -198,16 +214,16 @@ def fingerprints(root: Path) -> dict[str, dict[str, Any]]:
 def units_convert_exactly(knowledge: Knowledge) -> Problems:
     for name, analyte in knowledge.labs.items():
         place = f"logic/labs.json {name}"
-        folded: dict[str, tuple[Decimal, Decimal]] = {}
+        folded: dict[str, units.Factor] = {}
         for spelling, factor in analyte.units.items():
             try:
                 read = units.read_factor(factor)
             except InvalidOperation:
-                yield Problem(place, f"unit {spelling!r} has the factor {factor!r}", "write a decimal, or a/b")
+                yield Problem(place, f"unit {spelling!r} has the factor {factor!r}", "write a decimal, a/b, or (x - a)/b")
                 continue
             if folded.setdefault(units.fold(spelling), read) != read:
                 yield Problem(place, f"unit {spelling!r} is given two factors", "keep the right one")
-        if folded.get(units.fold(analyte.unit)) != (Decimal(1), Decimal(1)):
+        if folded.get(units.fold(analyte.unit)) != units.ONE:
             yield Problem(place, f"its own unit {analyte.unit!r} has not the factor 1", "add it")
         for jurisdiction, unit in analyte.shown.items():
             if units.fold(unit) not in folded:

@@ -20,7 +20,7 @@ _NOT_TRUE = ("refuted", "entered-in-error")
 def active_condition(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is an active condition of these value sets on record, as a problem or as a diagnosis not resolved since?"""
     found = [item for item in _coded(definition, view) if is_active(item, view.as_of)]
-    return presence(name, _telling(found), view, definition.queries, definition.value_sets)
+    return presence(name, telling(found), view, definition.queries, definition.value_sets)
 
 
 def problem(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -31,9 +31,17 @@ def problem(name: str, definition: FactDefinition, view: View) -> Fact:
 
 def began_within(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is one of these active that began in the last `days`, or failing an onset was recorded then?"""
+    found, undated = begun(_coded(definition, view), definition, view)
+    if undated and not found:
+        return unknown(name, State.UNUSABLE, "the date cannot be placed", telling(undated))
+    return presence(name, telling(found), view, definition.queries, definition.value_sets)
+
+
+def begun(items: Iterable[Condition], definition: FactDefinition, view: View) -> tuple[list[Condition], list[Condition]]:
+    """Those that are active and began in the last `days`, and those of which it cannot be told."""
     since = view.as_of - timedelta(days=definition.days or 0)
     found, undated = [], []
-    for item in _coded(definition, view):
+    for item in items:
         if is_active(item, view.as_of):
             span = read_span(onset([item]) or item.recorded_date)
             inside = span.within(since, view.as_of) if span else None
@@ -41,9 +49,7 @@ def began_within(name: str, definition: FactDefinition, view: View) -> Fact:
                 found.append(item)
             elif inside is None:
                 undated.append(item)
-    if undated and not found:
-        return unknown(name, State.UNUSABLE, "the date cannot be placed", _telling(undated))
-    return presence(name, _telling(found), view, definition.queries, definition.value_sets)
+    return found, undated
 
 
 def began_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -62,11 +68,11 @@ def began_against_onset(name: str, definition: FactDefinition, view: View) -> Fa
         return unknown(name, State.NONE, f"none in {definition.days} days" if began else "no onset on record")
     before = [item for item, span in recent if span.last < began.first]
     if before:
-        return known(name, "before", _telling(before))
-    telling = _telling([item for item, _ in recent])
+        return known(name, "before", telling(before))
+    told = telling([item for item, _ in recent])
     if all(span.first > began.last for _, span in recent):
-        return known(name, "after", telling)
-    return unknown(name, State.KNOWN, "both began about the same time", telling)
+        return known(name, "after", told)
+    return unknown(name, State.KNOWN, "both began about the same time", told)
 
 
 def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fact:
@@ -75,7 +81,7 @@ def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fa
     undated = []
     found = []
     for item in _coded(definition, view):
-        if not _of_encounter(item) or _untrue(item) or _after(item, view.as_of):
+        if not _of_encounter(item) or is_untrue(item) or _after(item, view.as_of):
             continue
         span = read_span(item.recorded_date or item.onset_date_time)
         inside = span.within(since, view.as_of) if span else None
@@ -84,7 +90,7 @@ def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fa
         elif inside is None:
             undated.append(item)
     if undated and not found:
-        return unknown(name, State.UNUSABLE, "the date cannot be placed", _telling(undated))
+        return unknown(name, State.UNUSABLE, "the date cannot be placed", telling(undated))
     return _placed(name, definition, view, found)
 
 
@@ -104,7 +110,7 @@ def encounter_reason(name: str, definition: FactDefinition, view: View) -> Fact:
 
 def is_active(condition: Condition, as_of: date) -> bool:
     """clinicalStatus active, recurrence, relapse or absent; not abated; not refuted; known by `as_of`."""
-    if _untrue(condition) or _after(condition, as_of) or _abated(condition, as_of):
+    if is_untrue(condition) or _after(condition, as_of) or _abated(condition, as_of):
         return False
     status = condition.clinical_status
     return status is None or has_code(status, *_ACTIVE) or token(words(status)) in ("", *_ACTIVE)
@@ -132,9 +138,9 @@ def _placed(name: str, definition: FactDefinition, view: View, found: list[Condi
     sure = [item for item, where in placed if where is True]
     unsure = [item for item, where in placed if where is None]
     if unsure and not sure:
-        return unknown(name, State.UNUSABLE, "its site is coded without words", _telling(unsure))
+        return unknown(name, State.UNUSABLE, "its site is coded without words", telling(unsure))
     concepts = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]
-    return presence(name, _telling(sure), view, definition.queries, concepts)
+    return presence(name, telling(sure), view, definition.queries, concepts)
 
 
 def _is_placed(condition: Condition, definition: FactDefinition, view: View) -> bool | None:
@@ -183,7 +189,7 @@ def _of_current_encounter(condition: Condition, view: View) -> bool:
     return bool(current) and local_reference(given) == f"Encounter/{current}"
 
 
-def _untrue(condition: Condition) -> bool:
+def is_untrue(condition: Condition) -> bool:
     status = condition.verification_status
     return status is not None and (has_code(status, *_NOT_TRUE) or token(words(status)) in _NOT_TRUE)
 
@@ -202,7 +208,7 @@ def _abated(condition: Condition, as_of: date) -> bool:
     return bool(condition.abatement_boolean or (condition.abatement_string or "").strip())
 
 
-def _telling(conditions: Sequence[Condition]) -> Given:
+def telling(conditions: Sequence[Condition]) -> Given:
     return partial(_tell, conditions) if conditions else ()
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
-from cds_service import conditions, history, medications, orders, person, results
+from cds_service import conditions, courses, estimates, history, medications, orders, person, results
 from cds_service.chart import Chart
 from cds_service.formats import FactDefinition
 from cds_service.knowledge import Knowledge
@@ -25,6 +25,7 @@ PICKERS: Mapping[str, Picker] = {
     "active_condition": conditions.active_condition,
     "began_within": conditions.began_within,
     "began_against_onset": conditions.began_against_onset,
+    "under_way": courses.under_way,
     "problem": conditions.problem,
     "encounter_diagnosis": conditions.encounter_diagnosis,
     "encounter_reason": conditions.encounter_reason,
@@ -35,9 +36,13 @@ PICKERS: Mapping[str, Picker] = {
     "start_against_onset": medications.start_against_onset,
     "against_range": results.against_range,
     "latest_value": results.latest_value,
+    "latest_or_estimated": estimates.latest_or_estimated,
+    "is_estimated": estimates.is_estimated,
     "measured_within": results.measured_within,
     "coded_answer": results.coded_answer,
     "answered": history.answered,
+    "chosen": history.chosen,
+    "counted": history.counted,
     "history_taken": history.history_taken,
     "on_order": orders.on_order,
     "done_within": orders.done_within,
@@ -50,6 +55,8 @@ _OF_A_KIND: Mapping[str, type[Resource]] = {
     "encounter_reason": Encounter,
     "answered": QuestionnaireResponse,
     "history_taken": QuestionnaireResponse,
+    "chosen": QuestionnaireResponse,
+    "counted": QuestionnaireResponse,
 }
 _BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased", "replaced"}
 

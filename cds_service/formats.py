@@ -62,7 +62,8 @@ class AdultRange(_File):
 
 class Analyte(_File):
     """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction, as is
-    `shown`: the unit that its clinicians read, where that is not `unit`.
+    `shown`: the unit that its clinicians read, where that is not `unit`. `decimals`: how laboratories report it in `unit`,
+    to which what is converted is rounded.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Analyte(_File):
     window_days: int
     note: str
     shown: dict[str, str] = {}
+    decimals: int | None = None
 
 
 class Site(_File):
@@ -96,6 +98,33 @@ class Adjustment(_File):
     to: str
 
 
+class GenderTerms(_File):
+    """What differs by administrative gender: with `x` the result over `pivot`, `min(x, 1)^below * max(x, 1)^above * times`."""
+
+    pivot: str
+    below: str
+    above: str
+    times: str
+
+
+class Equation(_File):
+    """An analyte estimated from another: `scale * yearly^age *` the terms of the gender, rounded to `decimals`.
+
+    `of` is read in `unit`. Nobody below `least_age` is estimated.
+    """
+
+    title: str
+    of: str
+    unit: str
+    to: str
+    decimals: int
+    least_age: int
+    scale: str
+    yearly: str
+    by_gender: dict[str, GenderTerms]
+    source: str
+
+
 class FactDefinition(_File, kw_only=True):
     """A question, the type of its answer, and the picker that finds it with the picker's parameters.
 
@@ -112,8 +141,11 @@ class FactDefinition(_File, kw_only=True):
     facts: tuple[str, ...] = ()
     days: int | None = None
     lowest: bool = False
+    highest: bool = False
+    equation: str = ""
     link_id: str = ""
     after_drug: str = ""
+    options: tuple[str, ...] = ()
     site: Site | None = None
     adjustment: Adjustment | None = None
 

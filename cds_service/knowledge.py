@@ -21,6 +21,7 @@ from cds_service.formats import (
     Analyte,
     CardFile,
     Disjoint,
+    Equation,
     FactDefinition,
     Group,
     GroupsFile,
@@ -93,6 +94,7 @@ class Knowledge:
     facts: Mapping[str, FactDefinition]
     queries: Mapping[str, Query]
     labs: Mapping[str, Analyte]
+    equations: Mapping[str, Equation]
     orders: Mapping[str, Order]
     services: Mapping[str, Service]
     speaks_when: Mapping[str, Expression]
@@ -120,7 +122,7 @@ class Knowledge:
 
     @cached_property
     def factors(self) -> Mapping[str, Factors]:
-        return {name: Factors(analyte.units) for name, analyte in self.labs.items()}
+        return {name: Factors(analyte.units, analyte.decimals) for name, analyte in self.labs.items()}
 
     @cached_property
     def terminology(self) -> Terminology:
@@ -264,6 +266,7 @@ def load_knowledge(root: Path) -> Knowledge:
     types = fact_types(facts)
     queries = reader.read("logic/queries.json", dict[str, Query]) or {}
     labs = reader.read("logic/labs.json", dict[str, Analyte]) or {}
+    equations = reader.read("logic/equations.json", dict[str, Equation]) or {}
     orders = reader.read("logic/orders.json", dict[str, Order]) or {}
     sources = reader.read("logic/sources.json", dict[str, Source]) or {}
     evidence = reader.read("logic/evidence.json", dict[str, Statement]) or {}
@@ -286,6 +289,7 @@ def load_knowledge(root: Path) -> Knowledge:
         facts=facts,
         queries=queries,
         labs=labs,
+        equations=equations,
         orders=orders,
         services=services,
         speaks_when=speaks_when,

@@ -12,7 +12,7 @@ from cds_service.view import View, presence, reference_to, unknown
 
 _PENDING = ("active", "on-hold")
 _NOT_ORDERED = ("proposal", "plan")
-_UNDONE = ("entered-in-error", "not-done", "preparation")
+UNDONE = ("entered-in-error", "not-done", "preparation")
 _SEEN = ("final", "amended", "corrected")
 
 
@@ -45,9 +45,9 @@ def done(value_set: str, view: View) -> list[Evidence]:
 
 def _procedures(value_set: str, view: View) -> list[Evidence]:
     return [
-        Evidence(reference_to(item), words(item.code), date=_performed(item))
+        Evidence(reference_to(item), words(item.code), date=performed(item))
         for item in view.procedures.get(value_set, ())
-        if token(item.status) not in _UNDONE
+        if token(item.status) not in UNDONE
     ]
 
 
@@ -55,7 +55,7 @@ def _is_open(order: ServiceRequest) -> bool:
     return token(order.status) in _PENDING and token(order.intent) not in _NOT_ORDERED and not order.do_not_perform
 
 
-def _performed(procedure: Procedure) -> str:
+def performed(procedure: Procedure) -> str:
     period = procedure.performed_period
     given = (procedure.performed_date_time, period and (period.end or period.start))
     return next((text.strip() for text in given if text and text.strip()), "")

@@ -190,6 +190,8 @@ class Encounter(Resource, tag="Encounter"):
 
 class Answer(_Element):
     value_boolean: bool | None = None
+    value_integer: int | None = None
+    value_coding: Coding | None = None
 
 
 class ResponseItem(_Element):

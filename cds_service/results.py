@@ -54,7 +54,7 @@ def _none_in(days: int) -> str:
 
 
 def latest_value(name: str, definition: FactDefinition, view: View) -> Fact:
-    """The latest result of the window as a number in the unit of its analyte; `lowest` takes the lowest of one time.
+    """The latest result of the window as a number in the unit of its analyte; `lowest` and `highest` choose of one time.
 
     Two values of the same time that differ cannot be read: nothing says which of them holds.
     """
@@ -67,9 +67,9 @@ def latest_value(name: str, definition: FactDefinition, view: View) -> Fact:
         reason = results[0].amount.reason if isinstance(results[0].amount, Unusable) else ""
         return unknown(name, State.UNUSABLE, reason, partial(_tell, results[:1]))
     chosen = _same_time(readable, definition)
-    if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and not definition.lowest:
+    if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and not (definition.lowest or definition.highest):
         return unknown(name, State.UNUSABLE, "two results of the same time disagree", partial(_tell, chosen))
-    least = min(chosen, key=_least)
+    least = (max if definition.highest else min)(chosen, key=_least)
     if doubt := _unadjusted(least, results, definition, view):
         return unknown(name, State.UNUSABLE, doubt, partial(_tell, [least]))
     assert not isinstance(least.amount, Unusable)
@@ -121,6 +121,11 @@ def effective(observation: Observation) -> str:
         observation.issued,
     )
     return next((text.strip() for text in given if text and text.strip()), "")
+
+
+def last_measured(definition: FactDefinition, view: View) -> Taken | None:
+    """What was measured last in the window, its span None where it cannot be placed; None if nothing was."""
+    return next(iter(_newest(definition, view)), None)
 
 
 def _newest(definition: FactDefinition, view: View) -> list[Taken]:

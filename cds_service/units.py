@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import NamedTuple
 
 from cds_service.model import Interval
 from cds_service.r4 import Quantity
@@ -17,9 +18,18 @@ UCUM = "http://unitsofmeasure.org"
 _EXACT = Context(prec=34)
 _THREE = Context(prec=3)
 _MOST_SEEN = 1000
+_ABSURD = 20  # digits before the point: no result of a laboratory, and more than can be rounded
 
-Factor = tuple[Decimal, Decimal]
-_ONE: Factor = (Decimal(1), Decimal(1))
+
+class Factor(NamedTuple):
+    """What turns a unit into that of the analyte: `(x - less) * times / over`."""
+
+    times: Decimal
+    over: Decimal
+    less: Decimal = Decimal(0)
+
+
+ONE = Factor(Decimal(1), Decimal(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +39,15 @@ class Unusable:
     reason: str
 
 
-def read_factor(text: str) -> tuple[Decimal, Decimal]:
-    """A factor as it is written in `labs.json`: `"1"` or an exact quotient, `"10/39.0983"`."""
+def read_factor(text: str) -> Factor:
+    """A factor as it is written in `labs.json`: `"1"`, an exact quotient, or a scale with another zero.
+
+    >>> read_factor("10/39.0983").over, read_factor("(x - 2.152)/0.09148").less
+    (Decimal('39.0983'), Decimal('2.152'))
+    """
     numerator, _, denominator = text.partition("/")
-    return Decimal(numerator), Decimal(denominator or "1")
+    less = Decimal(numerator[4:-1]) if numerator.startswith("(x -") else Decimal(0)
+    return Factor(Decimal(1) if less else Decimal(numerator), Decimal(denominator or "1"), less)
 
 
 def fold(unit: str) -> str:
@@ -43,7 +58,8 @@ def fold(unit: str) -> str:
 class Factors:
     """The spellings of an analyte's unit, each with its factor; what a Quantity's unit means is looked up once."""
 
-    def __init__(self, by_spelling: Mapping[str, str]) -> None:
+    def __init__(self, by_spelling: Mapping[str, str], decimals: int | None = None) -> None:
+        self._step = None if decimals is None else Decimal(1).scaleb(-decimals)
         self._factors = {fold(spelling): read_factor(factor) for spelling, factor in by_spelling.items()}
         self._seen: dict[tuple[str | None, str | None, str | None], Factor | Unusable] = {}
 
@@ -71,6 +87,12 @@ class Factors:
             return Unusable(f"unit code {quantity.code!r} and unit {quantity.unit!r} disagree")
         return known[0]
 
+    def rounded(self, value: Decimal) -> Decimal:
+        """A converted value with the decimals that laboratories report, so that a limit means the same in each unit."""
+        if self._step is None or value.adjusted() > _ABSURD:
+            return value
+        return value.quantize(self._step, ROUND_HALF_UP)
+
     def named(self, spelling: str) -> Factor:
         """The factor of a spelling of ours. KeyError if there is none: `check` refuses such a file."""
         return self._factors[fold(spelling)]
@@ -84,8 +106,8 @@ def convert(quantity: Quantity | None, factors: Factors) -> Decimal | Interval |
     if isinstance(factor, Unusable):
         return factor
     value = quantity.value
-    if factor != _ONE:
-        value = _EXACT.divide(_EXACT.multiply(value, factor[0]), factor[1])
+    if factor != ONE:
+        value = factors.rounded(_EXACT.divide(_EXACT.multiply(value - factor.less, factor.times), factor.over))
     return _bounded(value, (quantity.comparator or "").strip()) if quantity.comparator else value
 
 
@@ -118,7 +140,7 @@ def say_in(amount: Decimal, factor: Factor) -> str:
     >>> say_in(Decimal("2.05"), read_factor("10/40.078"))
     '8.22'
     """
-    value = _THREE.divide(_EXACT.multiply(amount, factor[1]), factor[0])
+    value = _THREE.plus(_EXACT.divide(_EXACT.multiply(amount, factor.over), factor.times) + factor.less)
     return f"{value.normalize():f}"
 
 

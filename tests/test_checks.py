@@ -87,6 +87,28 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "read by no fact",
     ),
     "a fact without its question": (item(FACTS, "told_swelling", link_id="swollen"), "questionnaire.json", "no question"),
+    "an answer that no question offers": (
+        item(FACTS, "told_often", options=["hourly"]),
+        "questionnaire.json",
+        "offers no answer 'hourly'",
+    ),
+    "an equation that does not exist": (item(FACTS, "egfr_value", equation="mdrd"), "egfr_value", "equation 'mdrd'"),
+    "an equation of other analytes": (item(FACTS, "egfr_value", analytes=["egfr"]), "egfr_value", "asks for other analytes"),
+    "an equation that nothing uses": (
+        edit("logic/equations.json", lambda loaded: loaded.update(older=loaded["ckd-epi-2021"])),
+        "equation older",
+        "used by nothing",
+    ),
+    "an equation without its source": (
+        edit("logic/equations.json", lambda loaded: loaded["ckd-epi-2021"].update(source="memory")),
+        "sources.json",
+        "'memory' does not exist",
+    ),
+    "a scale that is no number": (
+        edit("logic/labs.json", lambda loaded: loaded["hba1c"]["units"].update({"%": "(x - two)/3"})),
+        "labs.json hba1c",
+        "has the factor",
+    ),
     "a form that is no form": (put("logic/questionnaire.json", subjectType="Patient"), "questionnaire.json", "valid"),
     "a line for where the rule does not hold": (line(jurisdiction="fr"), CARD, "a line is for 'fr'"),
     "a card that is silent in a jurisdiction": (line(jurisdiction="uk"), CARD, "says nothing in 'us'"),

@@ -84,11 +84,13 @@ def test_a_missing_potassium_never_fires_nor_counts_as_normal(knowledge: Knowled
     assert len(outcomes) >= 12
 
 
-@pytest.mark.parametrize("analyte", ["potassium", "sodium", "magnesium", "calcium-total", "calcium-adjusted", "creatinine"])
+@pytest.mark.parametrize(
+    "analyte", ["potassium", "sodium", "magnesium", "calcium-total", "calcium-adjusted", "creatinine", "glucose"]
+)
 def test_each_mass_factor_is_the_molar_mass_at_work(knowledge: Knowledge, analyte: str) -> None:
     lab = knowledge.labs[analyte]
     scale = {"mmol/L": 10, "umol/L": 10_000}[lab.unit]
-    numerator, denominator = units.read_factor(lab.units["mg/dL"])
+    numerator, denominator, _ = units.read_factor(lab.units["mg/dL"])
     assert Fraction(numerator) / Fraction(denominator) == Fraction(scale) / Fraction(lab.molar_mass)
 
 
@@ -99,7 +101,7 @@ def test_each_mass_factor_is_the_molar_mass_at_work(knowledge: Knowledge, analyt
 )
 def test_each_factor_agrees_with_the_printed_one(knowledge: Knowledge, analyte: str, printed: str) -> None:
     unit = "g/dL" if analyte == "albumin" else "mg/dL"
-    numerator, denominator = units.read_factor(knowledge.labs[analyte].units[unit])
+    numerator, denominator, _ = units.read_factor(knowledge.labs[analyte].units[unit])
     assert abs(numerator / denominator / Decimal(printed) - 1) < Decimal("0.0005")
 
 
@@ -380,3 +382,63 @@ def test_an_equal_unit_by_another_name_is_shown_as_recorded(knowledge: Knowledge
     (told,) = of(knowledge, observation(3.1, "mEq/L")).evidence
     assert told.value == "3.1 mEq/L"
     assert "recorded" not in told.note
+
+
+def hba1c(knowledge: Knowledge, value: Any, unit: str | None, jurisdiction: str = "us", code: str = "4548-4") -> Any:
+    result = observation(value, unit, code, "2026-10-01")
+    return fact_of(knowledge, "hba1c_value", jurisdiction, bloodTests=bundle(result))
+
+
+@pytest.mark.parametrize(
+    # As printed side by side by laboratories: per cent (NGSP) and mmol/mol (IFCC).
+    ("percent", "mmol"),
+    [
+        (5.0, 31),
+        (6.0, 42),
+        (6.4, 46),
+        (6.5, 48),
+        (7.0, 53),
+        (7.5, 58),
+        (8.0, 64),
+        (9.0, 75),
+        (9.1, 76),
+        (10.0, 86),
+        (12.0, 108),
+    ],
+)
+def test_hba1c_in_per_cent_is_what_laboratories_print_in_mmol_per_mol(knowledge: Knowledge, percent: float, mmol: int) -> None:
+    assert hba1c(knowledge, percent, "%").value == mmol
+    assert hba1c(knowledge, mmol, "mmol/mol").value == mmol
+
+
+def test_hba1c_is_shown_in_the_unit_of_its_readers(knowledge: Knowledge) -> None:
+    assert hba1c(knowledge, 6.5, "%").evidence[0].value == "6.5 %"
+    assert hba1c(knowledge, 48, "mmol/mol").evidence[0].value == "6.54 %"
+    shown = hba1c(knowledge, 6.5, "%", "uk").evidence[0]
+    assert (shown.value, shown.note) == ("48 mmol/mol", "recorded as 6.5 %")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [(6.5, None, UNKNOWN), (6.5, "mg/dL", UNKNOWN), (1e40, "%", None), (0.065, "1", UNKNOWN)],
+)
+def test_an_hba_1c_without_its_unit_is_no_number(knowledge: Knowledge, value: Any, unit: str | None, expected: Any) -> None:
+    found = hba1c(knowledge, value, unit).value
+    assert found is UNKNOWN if expected is UNKNOWN else isinstance(found, Decimal)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "high", "low"),
+    # 15 mmol/L are 270.2 mg/dL, 4 mmol/L are 72.1 mg/dL.
+    [(270, "mg/dL", False, False), (271, "mg/dL", True, False), (72, "mg/dL", False, True), (73, "mg/dL", False, False)],
+)
+def test_glucose_is_judged_alike_in_both_units(knowledge: Knowledge, value: float, unit: str, high: bool, low: bool) -> None:
+    fact = fact_of(knowledge, "glucose_value", bloodTests=bundle(observation(value, unit, "2345-7")))
+    assert isinstance(fact.value, Decimal)
+    assert (fact.value > 15, fact.value < 4) == (high, low)
+
+
+def test_of_two_legs_the_higher_index_tells_stiff_arteries(knowledge: Knowledge) -> None:
+    legs = [observation(value, None, code, id=code) for value, code in ((1.52, "8579-5"), (1.1, "8580-3"))]
+    assert fact_of(knowledge, "abi_highest_value", otherResults=bundle(*legs)).value == Decimal("1.52")
+    assert fact_of(knowledge, "abi_value", otherResults=bundle(*legs)).value == Decimal("1.1")
