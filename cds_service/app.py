@@ -6,10 +6,10 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
-from ipaddress import ip_address
+from typing import get_args
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -18,22 +18,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cds_service import __version__, leaflets
+from cds_service.access import access_of, is_nearby
 from cds_service.approvals import read_approvals
 from cds_service.checks import load_checked
+from cds_service.clients import Client, Known, read_clients
 from cds_service.errors import Mendable, Problem, RequestError
 from cds_service.feedback import read_feedback
-from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request
+from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request, renamed
 from cds_service.log import configure, log
 from cds_service.model import Outcome
 from cds_service.service import Answered, Conductor
-from cds_service.settings import Settings, read_settings
+from cds_service.settings import Jurisdiction, Settings, read_settings
 from cds_service.shell import JSON, Shell, outcome
 from cds_service.store import Store
 
 AS_OF = "example.leg-cramps.as-of"
 """Request extension by which an invented patient is judged at her own date. Honoured only where a setting allows it."""
 
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 FHIR_JSON = "application/fhir+json"
 _BIG = 1_000_000
 
@@ -54,8 +55,10 @@ def prepare(settings: Settings) -> Conductor:
 
 
 def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
+    """Raises SettingsError if the clients cannot be read, or if nobody guards an address that others can reach."""
     configure(settings.log_level)
-    door = Door(settings, conductor, Store(settings.database_url))
+    clients = _clients(settings, conductor)
+    door = Door(settings, conductor, Store(settings.database_url), clients)
     app = FastAPI(
         title="Recurrent leg cramps: CDS Hooks service",
         version=__version__,
@@ -75,21 +78,30 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     app.add_route("/healthz", door.alive, methods=["GET"])
     app.add_route("/readyz", door.ready, methods=["GET"])
     app.add_middleware(Shell, body_limit=settings.body_limit)
-    if settings.cors_origins:
+    origins = {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)}
+    if origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.cors_origins,
+            allow_origins=sorted(origins),
             allow_methods=["GET", "POST", "OPTIONS"],
             allow_headers=["authorization", "content-type"],
         )
     return app
 
 
+def _clients(settings: Settings, conductor: Conductor) -> tuple[Client, ...]:
+    development = settings.environment == "development"
+    return read_clients(settings.clients, Known(tuple(conductor.knowledge.queries), get_args(Jurisdiction), development))
+
+
 class Door:
     """The handlers, with what they share."""
 
-    def __init__(self, settings: Settings, conductor: Conductor, store: Store) -> None:
+    def __init__(self, settings: Settings, conductor: Conductor, store: Store, clients: Sequence[Client] = ()) -> None:
         self.settings, self.conductor, self.store = settings, conductor, store
+        self.trust = access_of(settings, clients, store)
+        wanted = {client.jurisdiction for client in clients}
+        self._elsewhere = {key: conductor.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in conductor.knowledge.services)))
 
     def _describe(self, key: str) -> ServiceDescription:
@@ -116,26 +128,33 @@ class Door:
         yield
         # Cancelled half-way, the driver's thread would never be told to stop.
         await asyncio.gather(opening, return_exceptions=True)
+        await self.trust.close()
         await self.store.close()
 
     async def discover(self, request: Request) -> Response:
+        if self.settings.discovery == "signed" or not self.settings.clients:
+            await self.trust.admit(request.scope, "")
         return Response(self._discovery, media_type=JSON)
 
     async def call(self, request: Request) -> Response:
         started = time.perf_counter()
+        client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}")
         service_id, body = self._service(request), await _json_body(request)
-        knowledge = self.conductor.knowledge
+        conductor = self._conductor(client)
+        knowledge = conductor.knowledge
         parsed = read_request(body, knowledge.services[service_id].hook)
+        parsed = renamed(parsed, client.prefetch_keys) if client else parsed
         as_of = self._as_of(request, parsed.extension)
         if len(body) > _BIG:
             # A chart this large takes long enough to keep others waiting.
-            answered = await asyncio.to_thread(self.conductor.answer, service_id, parsed, as_of)
+            answered = await asyncio.to_thread(conductor.answer, service_id, parsed, as_of)
         else:
-            answered = self.conductor.answer(service_id, parsed, as_of)
-        _log_answer(service_id, parsed.hook_instance, answered, knowledge.fingerprint, started)
+            answered = conductor.answer(service_id, parsed, as_of)
+        _log_answer(service_id, parsed.hook_instance, answered, knowledge.fingerprint, started, client)
         return Response(encode(Answer(answered.cards)), media_type=JSON)
 
     async def feedback(self, request: Request) -> Response:
+        await self.trust.admit(request.scope, f"/{request.path_params['service_id']}/feedback")
         service_id, body = self._service(request), await _json_body(request)
         items = read_feedback(body)
         try:
@@ -188,6 +207,9 @@ class Door:
             media_type=JSON,
         )
 
+    def _conductor(self, client: Client | None) -> Conductor:
+        return self._elsewhere.get(client.jurisdiction, self.conductor) if client else self.conductor
+
     def _service(self, request: Request) -> str:
         service_id = str(request.path_params["service_id"])
         if service_id not in self.conductor.knowledge.services:
@@ -209,16 +231,7 @@ class Door:
         """By setting; without one, only between two loopback addresses with no proxy in between."""
         if self.settings.allow_as_of is not None:
             return self.settings.allow_as_of
-        client, server = request.scope.get("client"), request.scope.get("server")
-        forwarded = any(name in request.headers for name in _FORWARDED)
-        return not forwarded and _is_loopback(client) and _is_loopback(server)
-
-
-def _is_loopback(address: object) -> bool:
-    try:
-        return isinstance(address, (tuple, list)) and ip_address(str(address[0])).is_loopback
-    except ValueError:
-        return False
+        return is_nearby(request.scope)
 
 
 async def _json_body(request: Request) -> bytes:
@@ -246,11 +259,14 @@ def _note_failure(opening: asyncio.Task[object]) -> None:
         log.error("store unavailable", error=type(opening.exception()).__name__)
 
 
-def _log_answer(service_id: str, hook_instance: str, answered: Answered, fingerprint: str, started: float) -> None:
+def _log_answer(
+    service_id: str, hook_instance: str, answered: Answered, fingerprint: str, started: float, client: Client | None
+) -> None:
     """Ids, counts and times; of the patient nothing."""
     log.info(
         "answered",
         service=service_id,
+        client=client.iss if client else None,
         hook_instance=hook_instance[:80],
         knowledge=fingerprint,
         fired=[item.rule_id for item in answered.findings if item.outcome is Outcome.FIRES],

@@ -72,7 +72,8 @@ def serve(
     from cds_service import demo
 
     settings = read_settings()
-    demo.serve(settings, load_knowledge(settings.knowledge) if show_cards else None)
+    # Where clients must sign, the demonstration would be refused.
+    demo.serve(settings, load_knowledge(settings.knowledge) if show_cards and not settings.clients else None)
 
 
 @app.command(name="demo")
@@ -81,6 +82,8 @@ def show_demo() -> None:
     from cds_service import demo
 
     settings = read_settings()
+    if settings.clients:
+        raise SettingsError([Problem("CDS_CLIENTS", "is set, and the demonstration signs nothing", "unset it")])
     demo.serve(settings, load_knowledge(settings.knowledge), stop=True)
 
 

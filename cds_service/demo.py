@@ -15,6 +15,7 @@ import msgspec
 import typer
 import uvicorn
 
+from cds_service.access import demand_guard
 from cds_service.cast import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
 from cds_service.errors import Problem, SettingsError
 from cds_service.hooks import Card
@@ -32,8 +33,9 @@ class _Cards(msgspec.Struct):
 def serve(settings: Settings, knowledge: Knowledge | None = None, *, stop: bool = False) -> None:
     """Serve until interrupted, or with `stop` only until the demonstration has been shown.
 
-    Raises SettingsError if the port is taken.
+    Raises SettingsError if the port is taken, or if strangers could call unasked.
     """
+    demand_guard(settings)
     _demand_free_port(settings)
     server = uvicorn.Server(
         uvicorn.Config(

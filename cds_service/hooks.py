@@ -6,7 +6,7 @@ Reading is tolerant of unknown members and strict about what the service needs; 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -145,6 +145,19 @@ def read_request(body: bytes, hook: str) -> Request:
     if problems:
         raise RequestError(400, "invalid-request", "invalid", problems)
     return request
+
+
+def renamed(request: Request, names: Mapping[str, str]) -> Request:
+    """The request with a client's own names of prefetch keys changed to ours. Raises RequestError (400) if one comes twice."""
+    if names.keys().isdisjoint(request.prefetch):
+        return request
+    prefetch: dict[str, Section | Raw] = {}
+    for key, value in request.prefetch.items():
+        name = names.get(key, key)
+        if name in prefetch:
+            raise _twice(f"prefetch.{name}")
+        prefetch[name] = value
+    return replace(request, prefetch=prefetch)
 
 
 def _open_envelope(body: bytes) -> dict[str, Raw]:

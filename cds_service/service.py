@@ -15,7 +15,7 @@ from cds_service.hooks import Card, Request
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import Fact, Facts, Finding, Outcome, State
 from cds_service.prefetch import queries_in_use, read_chart, with_codes
-from cds_service.settings import Settings
+from cds_service.settings import Jurisdiction, Settings
 from cds_service.spelling import spelled
 
 _MOST_GROUNDS = 64
@@ -44,6 +44,7 @@ class Conductor:
 
     def __init__(self, knowledge: Knowledge, settings: Settings, approvals: Mapping[tuple[str, str], Approval]) -> None:
         self.settings, self.approvals = settings, approvals
+        self._as_written = knowledge
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
         self._prepared = {key: ranked(rules, knowledge) for key, rules in self.rules.items()}
@@ -56,6 +57,12 @@ class Conductor:
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
             for key in knowledge.services
         }
+
+    def elsewhere(self, jurisdiction: Jurisdiction) -> Conductor:
+        """The same for a client of another jurisdiction."""
+        if jurisdiction == self.settings.jurisdiction:
+            return self
+        return Conductor(self._as_written, self.settings.model_copy(update={"jurisdiction": jurisdiction}), self.approvals)
 
     def _served(self, service_id: str) -> tuple[Rule, ...]:
         """The rules of a service; with `serve=approved` only those that this site has signed off."""

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     jurisdiction: Jurisdiction = "us"
     public_url: str | None = None
     allow_as_of: bool | None = None
+    clients: Path | None = None
+    guarded: bool = False
+    discovery: Literal["open", "signed"] = "open"
     max_cards: int = Field(default=6, ge=1, le=20)
     workup_without_reason: bool = True
     serve: Literal["drafts", "approved"] = "drafts"

@@ -47,7 +47,8 @@ class Shell:
         except RequestError as error:
             # The places and ids of a refusal, never the values that stood there.
             log.info("refused", status=error.status, code=error.slug, path=_route(scope), places=_places(error))
-            await outcome(error)(scope, receive, send)
+            challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+            await outcome(error, challenge)(scope, receive, send)
         except Exception as error:
             log.exception("failed", path=_route(scope), error=type(error).__name__)
             problem = Problem("service", "failed to answer; the log of the service says where", "report it to its maintainers")

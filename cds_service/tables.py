@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, DateTime, Index, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, MetaData, String, Table
 
 metadata = MetaData()
 
@@ -21,4 +21,12 @@ feedback = Table(
     Column("reason_code", String(200), nullable=False),
     Column("comment_length", Integer, nullable=False),
     Index("ix_feedback_card", "card"),
+)
+
+used_tokens = Table(
+    "used_tokens",
+    metadata,
+    Column("token", String(64), primary_key=True),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_used_tokens_expires", "expires"),
 )

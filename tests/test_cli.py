@@ -196,6 +196,12 @@ def test_the_cast_is_listed_and_exported(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*.json"))) >= 20
 
 
+def test_the_demo_signs_nothing_and_says_so(tmp_path: Path) -> None:
+    done = cds("demo", cwd=tmp_path, CDS_CLIENTS="clients.toml")
+    assert done.returncode == 1
+    assert "CDS_CLIENTS: is set, and the demonstration signs nothing" in done.stderr
+
+
 def test_the_demo_starts_the_service_calls_it_and_ends(tmp_path: Path) -> None:
     done = cds("demo", cwd=tmp_path, CDS_PORT=str(free_port()))
     assert done.returncode == 0, done.stderr

@@ -78,6 +78,8 @@ def container(tmp_path: Path) -> Iterator[tuple[str, Path, Path]]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "CDS_KNOWLEDGE": str(image),
         "CDS_DATABASE_URL": f"sqlite+aiosqlite:///{state}/cds.sqlite",
+        "CDS_HOST": "0.0.0.0",
+        "CDS_GUARDED": "true",
     }
     process = subprocess.Popen([*prefix, *command], env=env, cwd="/", stderr=subprocess.PIPE)
     try:
@@ -121,12 +123,16 @@ def test_the_image_runs_as_nobody_with_the_knowledge_as_its_own_layer() -> None:
     last = CONTAINERFILE[CONTAINERFILE.rindex("FROM ") :]
     assert "COPY logic/ /srv/knowledge/logic/" in last
     assert "CDS_KNOWLEDGE=/srv/knowledge" in last
+    assert ("CDS_HOST=0.0.0.0" in last, "CDS_GUARDED" in last.partition("ENV ")[2]) == (True, False)
     assert "--require-hashes" in CONTAINERFILE
     assert "HEALTHCHECK" in last
 
 
 def test_compose_is_read_only_and_holds_no_password() -> None:
     text = (ROOT / "deploy/compose.yaml").read_text()
+    assert "CDS_CLIENTS: /etc/cds/clients.toml" in text
+    assert "./clients.toml:/etc/cds/clients.toml:ro" in text
+    assert not re.search(r"^ *CDS_GUARDED", text, re.MULTILINE)
     for wanted in ("read_only: true", "cap_drop:", "no-new-privileges:true", "service_healthy", "POSTGRES_PASSWORD:?"):
         assert wanted in text
     assert not re.search(r"PASSWORD: [^$]", text)

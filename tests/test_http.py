@@ -223,7 +223,7 @@ def test_no_cramps_no_cards(client: TestClient) -> None:
 def test_the_date_may_be_set_only_where_a_setting_or_loopback_allows_it(
     conductor: Conductor, tmp_path: Path, client_address: str, headers: dict[str, str], setting: bool | None, honoured: bool
 ) -> None:
-    client = make(conductor, tmp_path, (client_address, 5000), allow_as_of=setting)
+    client = make(conductor, tmp_path, (client_address, 5000), allow_as_of=setting, guarded=True)
     # A result of 1999 counts only on a day of 1999.
     call = body({"electrolytes": bundle(observation(3.1, when="1999-05-05"))}) | {"extension": {AS_OF: "1999-05-20"}}
     call["prefetch"]["conditions"]["entry"][0]["resource"]["onsetDateTime"] = "1998-01-01"

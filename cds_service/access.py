@@ -1,0 +1,80 @@
+"""Who may call: clients that sign their calls; or, where none is configured, this machine alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any, Protocol
+
+from cds_service.clients import Client, is_local_host
+from cds_service.errors import Problem, RequestError, SettingsError
+from cds_service.log import log
+from cds_service.settings import Settings
+from cds_service.store import Store
+
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
+_REMEDY = "configure the clients that may call (CDS_CLIENTS); or, where a proxy lets only them through, CDS_GUARDED=true"
+
+
+class Access(Protocol):
+    async def admit(self, scope: Mapping[str, Any], endpoint: str) -> Client | None:
+        """The client that calls, None where nobody says who it is. Raises RequestError if it is not let in."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def access_of(settings: Settings, clients: Sequence[Client], store: Store) -> Access:
+    """Raises SettingsError if a client cannot be trusted as it is configured, or if nobody guards an address open to others."""
+    if clients:
+        # The libraries for signatures are loaded only where someone signs.
+        from cds_service.replay import Replay
+        from cds_service.trust import Trust
+
+        return Trust(clients, settings.public_url, Replay(store))
+    demand_guard(settings)
+    log.warning("no client configured", open_to="all that a guard lets through" if settings.guarded else "this machine alone")
+    return Unsigned(settings.guarded)
+
+
+def demand_guard(settings: Settings) -> None:
+    """Refuse to start where others could call and nobody would look who they are."""
+    if not (settings.clients or settings.guarded or is_local_host(settings.host)):
+        raise SettingsError(
+            [Problem("CDS_HOST", f"{settings.host} can be reached by others, and no client is configured", _REMEDY)]
+        )
+
+
+class Unsigned:
+    """No client configured: open to calls from this machine, or to all that a guard in front of it lets through."""
+
+    def __init__(self, guarded: bool) -> None:
+        self._guarded = guarded
+
+    async def admit(self, scope: Mapping[str, Any], endpoint: str) -> None:
+        if not self._guarded and not (is_nearby(scope) and _names_this_machine(scope)):
+            problem = Problem("caller", "is not on this machine, and no client is configured", _REMEDY)
+            raise RequestError(403, "no-client-configured", "forbidden", [problem])
+
+    async def close(self) -> None:
+        return
+
+
+def is_nearby(scope: Mapping[str, Any]) -> bool:
+    """Whether a call went between two loopback addresses with no proxy in between."""
+    forwarded = any(name in _FORWARDED for name, _ in scope["headers"])
+    return not forwarded and _is_loopback(scope.get("client")) and _is_loopback(scope.get("server"))
+
+
+def _is_loopback(address: object) -> bool:
+    try:
+        return isinstance(address, (tuple, list)) and ip_address(str(address[0])).is_loopback
+    except ValueError:
+        return False
+
+
+def _names_this_machine(scope: Mapping[str, Any]) -> bool:
+    """The Host header: another name leads through a proxy, or a web page has bent its own name to this machine."""
+    given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    host = given.rpartition("]")[0].removeprefix("[") if given.startswith("[") else given.partition(":")[0]
+    return is_local_host(host.lower())
