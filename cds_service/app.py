@@ -22,6 +22,7 @@ from cds_service.approvals import read_approvals
 from cds_service.checks import load_checked
 from cds_service.errors import Mendable, Problem, RequestError
 from cds_service.feedback import read_feedback
+from cds_service.fetching import Fetching, fetched_bytes
 from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request
 from cds_service.log import configure, log
 from cds_service.model import Outcome
@@ -90,6 +91,8 @@ class Door:
 
     def __init__(self, settings: Settings, conductor: Conductor, store: Store) -> None:
         self.settings, self.conductor, self.store = settings, conductor, store
+        self.fetching = Fetching(settings.deadline, settings.body_limit, settings.environment == "development")
+        self._templates = {key: conductor.templates(key) for key in conductor.knowledge.services}
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in conductor.knowledge.services)))
 
     def _describe(self, key: str) -> ServiceDescription:
@@ -101,7 +104,7 @@ class Door:
             description=service.description,
             version=VERSION,
             usage_requirements=service.usage_requirements,
-            prefetch=self.conductor.templates(key),
+            prefetch=self._templates[key],
         )
 
     @asynccontextmanager
@@ -116,6 +119,7 @@ class Door:
         yield
         # Cancelled half-way, the driver's thread would never be told to stop.
         await asyncio.gather(opening, return_exceptions=True)
+        await self.fetching.close()
         await self.store.close()
 
     async def discover(self, request: Request) -> Response:
@@ -127,7 +131,8 @@ class Door:
         knowledge = self.conductor.knowledge
         parsed = read_request(body, knowledge.services[service_id].hook)
         as_of = self._as_of(request, parsed.extension)
-        if len(body) > _BIG:
+        parsed = await self.fetching.complete(parsed, self._templates[service_id], None, started)
+        if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
             answered = await asyncio.to_thread(self.conductor.answer, service_id, parsed, as_of)
         else:
