@@ -24,6 +24,7 @@ from cds_service.checks import load_checked
 from cds_service.clients import Client, Known, read_clients
 from cds_service.errors import Mendable, Problem, RequestError
 from cds_service.feedback import read_feedback
+from cds_service.fetching import Fetching, fetched_bytes
 from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request, renamed
 from cds_service.log import configure, log
 from cds_service.model import Outcome
@@ -99,9 +100,11 @@ class Door:
 
     def __init__(self, settings: Settings, conductor: Conductor, store: Store, clients: Sequence[Client] = ()) -> None:
         self.settings, self.conductor, self.store = settings, conductor, store
-        self.trust = access_of(settings, clients, store)
+        self.clients, self.trust = clients, access_of(settings, clients, store)
         wanted = {client.jurisdiction for client in clients}
         self._elsewhere = {key: conductor.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
+        self.fetching = Fetching(settings.deadline, settings.body_limit, settings.environment == "development")
+        self._templates = {key: conductor.templates(key) for key in conductor.knowledge.services}
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in conductor.knowledge.services)))
 
     def _describe(self, key: str) -> ServiceDescription:
@@ -113,7 +116,7 @@ class Door:
             description=service.description,
             version=VERSION,
             usage_requirements=service.usage_requirements,
-            prefetch=self.conductor.templates(key),
+            prefetch=self._templates[key],
         )
 
     @asynccontextmanager
@@ -121,6 +124,7 @@ class Door:
         """Open the store while the first requests may already come, and keep the collector off what never dies."""
         opening = asyncio.create_task(self.store.open())
         opening.add_done_callback(_note_failure)
+        await self.fetching.open(self.clients)
         gc.collect()
         gc.freeze()
         # Measured: with the default thresholds, full collections make the slowest requests of a busy worker.
@@ -128,6 +132,7 @@ class Door:
         yield
         # Cancelled half-way, the driver's thread would never be told to stop.
         await asyncio.gather(opening, return_exceptions=True)
+        await self.fetching.close()
         await self.trust.close()
         await self.store.close()
 
@@ -145,7 +150,8 @@ class Door:
         parsed = read_request(body, knowledge.services[service_id].hook)
         parsed = renamed(parsed, client.prefetch_keys) if client else parsed
         as_of = self._as_of(request, parsed.extension)
-        if len(body) > _BIG:
+        parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
+        if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
             answered = await asyncio.to_thread(conductor.answer, service_id, parsed, as_of)
         else:

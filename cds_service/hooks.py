@@ -5,6 +5,7 @@ Reading is tolerant of unknown members and strict about what the service needs; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -22,15 +23,30 @@ SUMMARY_LIMIT = 139
 
 
 @dataclass(frozen=True, slots=True)
+class Authorization:
+    """`fhirAuthorization`: the token for the FHIR server of this one call, and the patient whom it is for, if it says so."""
+
+    token: str = field(repr=False)
+    patient: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """A hook call. `prefetch` maps a key to what stands under it: read already, or raw where some of it cannot be read."""
+    """A hook call. `prefetch` maps a key to what stands under it: read already, or raw where some of it cannot be read.
+
+    `sent` is the whole prefetch as it came, `sent_as` the client's own names of keys by ours; `user_id` is `Type/id`.
+    """
 
     hook: str
     hook_instance: str
     patient_id: str
     encounter_id: str | None = None
     prefetch: Mapping[str, Section | Raw] = field(default_factory=dict)
+    sent: Raw = field(default_factory=Raw, repr=False)
+    sent_as: Mapping[str, str] = field(default_factory=dict)
     fhir_server: str | None = None
+    authorization: Authorization | None = None
+    user_id: str = ""
     extension: dict[str, Any] = field(default_factory=dict)
 
 
@@ -123,6 +139,7 @@ _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NULL = b"null"
+_TOKEN = re.compile(r"[!-~]{1,16384}")
 
 
 def read_request(body: bytes, hook: str) -> Request:
@@ -137,11 +154,13 @@ def read_request(body: bytes, hook: str) -> Request:
         patient_id=_patient_id(context, problems),
         encounter_id=_member_text(context, "encounterId", "context.encounterId", problems, required=False) or None,
         prefetch=prefetch,
+        sent=root.get("prefetch", Raw()),
         fhir_server=_member_text(root, "fhirServer", "fhirServer", problems, required=False) or None,
+        authorization=_authorization(root),
+        user_id=_member_text(context, "userId", "context.userId", problems) if context else "",
         extension=_extension(root),
     )
     _check_hook(request.hook, hook, problems)
-    _check_user(context, problems)
     if problems:
         raise RequestError(400, "invalid-request", "invalid", problems)
     return request
@@ -157,7 +176,13 @@ def renamed(request: Request, names: Mapping[str, str]) -> Request:
         if name in prefetch:
             raise _twice(f"prefetch.{name}")
         prefetch[name] = value
-    return replace(request, prefetch=prefetch)
+    return replace(request, prefetch=prefetch, sent_as={ours: theirs for theirs, ours in names.items()})
+
+
+def sent_bytes(request: Request, key: str) -> bytes:
+    """What stands under a prefetch key, as it came."""
+    sent = {name.text: bytes(value) for name, value in _members.decode(request.sent).items()}
+    return sent.get(key) or sent.get(request.sent_as.get(key, ""), b"")
 
 
 def _open_envelope(body: bytes) -> dict[str, Raw]:
@@ -258,14 +283,24 @@ def _check_hook(given: str, expected: str, problems: list[Problem]) -> None:
         problems.append(Problem("hook", f"{given[:40]!r} is not the hook of this service", f"send {expected!r}"))
 
 
-def _check_user(context: dict[str, Raw], problems: list[Problem]) -> None:
-    if context:
-        _member_text(context, "userId", "context.userId", problems)
-
-
 def _extension(root: dict[str, Raw]) -> dict[str, Any]:
     """Extensions are agreed beforehand; what is not understood is ignored, whatever its shape."""
     try:
         return _object.decode(root["extension"])
     except (KeyError, *_UNREADABLE):
         return {}
+
+
+def _authorization(root: dict[str, Raw]) -> Authorization | None:
+    """None where no bearer token can be read: the call then goes on without fetching.
+
+    What the token allows is for the FHIR server to say: scopes are written in many ways, and nothing is decided by them.
+    """
+    try:
+        given = _object.decode(root["fhirAuthorization"])
+    except (KeyError, *_UNREADABLE):
+        return None
+    token, kind, patient = given.get("access_token"), given.get("token_type") or "Bearer", given.get("patient")
+    if not (isinstance(token, str) and _TOKEN.fullmatch(token) and isinstance(kind, str) and kind.lower() == "bearer"):
+        return None
+    return Authorization(token, patient.removeprefix("Patient/") if isinstance(patient, str) and patient else None)

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     knowledge: Path = Field(default_factory=shipped_knowledge)
     database_url: str = "sqlite+aiosqlite:///var/cds.sqlite"
     body_limit: int = Field(default=16 * 1024 * 1024, ge=1024)
+    deadline: float = Field(default=2.0, ge=0.2, le=30)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     jurisdiction: Jurisdiction = "us"
     public_url: str | None = None

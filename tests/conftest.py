@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.knowledge import Knowledge, load_knowledge
+from cds_service.log import configure
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 
@@ -15,6 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # So that what runs in a process of its own is measured too.
 COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+
+
+@pytest.fixture(autouse=True)
+def logged() -> None:
+    """To the standard error of this test: that of an earlier one may be closed."""
+    configure("info")
 
 
 @pytest.fixture(scope="session")
