@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import msgspec
 from cds_service.dates import read_span
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.formats import Query
+from cds_service.hooks import ON_ORDERS
 
 _DAY = re.compile(r"^(\d{4}-\d\d-\d\d)(?=$|T)")
 _DATE_MEMBERS = re.compile(r"(authored|date|Date|DateTime|Instant|issued|start|end|authoredOn|recorded|On)$")
@@ -30,7 +31,9 @@ class Expected(msgspec.Struct, forbid_unknown_fields=True):
 class Person(msgspec.Struct, forbid_unknown_fields=True):
     """One of the cast. `encounter` is the open one.
 
-    Of the prefetch keys, `withheld` are not sent at all, `null_keys` are null, `failed_keys` an OperationOutcome.
+    They are judged on `hook`. On a hook on ordering the drafts of their record are being ordered, and on `order-select` only
+    the `selections` are in question. Of the prefetch keys, `withheld` are not sent at all, `null_keys` are null, `failed_keys`
+    an OperationOutcome.
     """
 
     id: str
@@ -43,6 +46,8 @@ class Person(msgspec.Struct, forbid_unknown_fields=True):
     null_keys: tuple[str, ...] = ()
     failed_keys: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
+    hook: str = "patient-view"
+    selections: tuple[str, ...] | None = None
 
     @property
     def day(self) -> date:
@@ -76,13 +81,33 @@ def read_bundle(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, person: Person | None) -> dict[str, Any]:
-    """A hook call with a whole record as prefetch: each resource under the first query of its type."""
+def resources_of(path: Path) -> list[dict[str, Any]]:
+    """What a file holds: the resources of a Bundle, or itself as one. Raises KnowledgeError as `read_bundle` does."""
+    loaded = read_bundle(path)
+    if loaded.get("resourceType") != "Bundle":
+        return [loaded]
+    return [entry["resource"] for entry in loaded.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
+
+
+def as_request(
+    bundle: dict[str, Any],
+    queries: dict[str, Query],
+    hook: str,
+    person: Person | None,
+    drafts: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """A hook call with a whole record as prefetch: each resource under the first query of its type.
+
+    On a hook on ordering the drafts of the record, and `drafts` beside it, are the orders being written.
+    """
     if "hook" in bundle and "context" in bundle:
         return bundle
-    entries = [entry for entry in bundle.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
+    every = [entry for entry in bundle.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
+    entries = [entry for entry in every if not _is_draft(entry["resource"])]
     prefetch: dict[str, Any] = {}
     for key, query in queries.items():
+        if query.from_context:
+            continue
         own = [entry for entry in entries if _belongs(entry["resource"], query, prefetch, queries)]
         prefetch[key] = {"resourceType": "Bundle", "type": "searchset", "entry": own}
     herself = next((entry for entry in entries if entry["resource"].get("resourceType") == "Patient"), {})
@@ -90,7 +115,9 @@ def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, per
     # References by urn can be resolved only beside the address that the Bundle gives her.
     by_urn = str(herself.get("fullUrl", "")).startswith("urn:")
     prefetch["patient"] = {"resourceType": "Bundle", "type": "searchset", "entry": [herself]} if by_urn else patient
-    context = {"patientId": str(patient.get("id", "")), "userId": "Practitioner/invented"}
+    context: dict[str, Any] = {"patientId": str(patient.get("id", "")), "userId": "Practitioner/invented"}
+    if hook in ON_ORDERS:
+        context |= _ordering([entry["resource"] for entry in every], drafts, person.selections if person else None)
     encounter = person.encounter if person else _open_encounter(entries)
     if encounter:
         context["encounterId"] = encounter
@@ -103,6 +130,23 @@ def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, per
         "hookInstance": "11111111-1111-4111-8111-111111111111",
         "context": context,
         "prefetch": prefetch,
+    }
+
+
+def _is_draft(resource: dict[str, Any]) -> bool:
+    return resource.get("status") == "draft"
+
+
+def _ordering(
+    record: Sequence[dict[str, Any]], drafts: Sequence[dict[str, Any]], selections: tuple[str, ...] | None
+) -> dict[str, Any]:
+    """Draft orders as a client sends them, Medications as further entries; everything is selected unless told otherwise."""
+    orders = [*filter(_is_draft, record), *drafts]
+    named = [f"{order.get('resourceType')}/{order.get('id')}" for order in orders if order.get("id")]
+    beside = [resource for resource in record if resource.get("resourceType") == "Medication"]
+    return {
+        "selections": list(named if selections is None else selections),
+        "draftOrders": {"resourceType": "Bundle", "entry": [{"resource": resource} for resource in [*orders, *beside]]},
     }
 
 

@@ -97,7 +97,10 @@ class Adjustment(_File):
 
 
 class FactDefinition(_File, kw_only=True):
-    """A question, the type of its answer, and the picker that finds it with the picker's parameters."""
+    """A question, the type of its answer, and the picker that finds it with the picker's parameters.
+
+    `like` names a fact about conditions: what it counts, this one counts as a reason.
+    """
 
     question: str
     type: ValueType
@@ -110,15 +113,19 @@ class FactDefinition(_File, kw_only=True):
     days: int | None = None
     lowest: bool = False
     link_id: str = ""
+    like: str = ""
     site: Site | None = None
     adjustment: Adjustment | None = None
 
 
 class Query(_File):
+    """A FHIR query, or with `from_context` what the call itself brings, for which nothing is asked of the EHR."""
+
     title: str
     resource_type: str
     template: str
     mandatory: bool
+    from_context: bool = False
 
 
 class Order(_File):
@@ -132,6 +139,10 @@ class Order(_File):
 
 
 class Service(_File):
+    """What an EHR may call. `concerned_when`: whether a call concerns it at all, by what the call itself brings. Only then
+    are mandatory data demanded.
+    """
+
     hook: str
     title: str
     description: str
@@ -139,6 +150,7 @@ class Service(_File):
     topics: tuple[str, ...]
     speaks_when: Any
     reason_fact: str
+    concerned_when: Any = True
 
 
 class Source(_File):
@@ -218,10 +230,19 @@ class Line(_File):
     jurisdiction: str = ""
 
 
+class Removal(_File):
+    """A draft that may be taken away again: those that `fact` found, each by its `{name}`."""
+
+    fact: str
+    label: str
+    description: str
+
+
 class CardFile(_File):
     rule: str
     headline: str
     lines: tuple[Line, ...]
+    removes: tuple[Removal, ...] = ()
 
 
 class Phrase(_File):

@@ -23,7 +23,10 @@ SUMMARY_LIMIT = 139
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A hook call. `prefetch` maps a key to what stands under it: read already, or raw where some of it cannot be read."""
+    """A hook call. `prefetch` maps a key to what stands under it: read already, or raw where some of it cannot be read.
+
+    `draft_orders` is the Bundle of a hook on ordering; of its orders only `selections` are in question, or all where None.
+    """
 
     hook: str
     hook_instance: str
@@ -32,6 +35,8 @@ class Request:
     prefetch: Mapping[str, Section | Raw] = field(default_factory=dict)
     fhir_server: str | None = None
     extension: dict[str, Any] = field(default_factory=dict)
+    draft_orders: Raw | None = None
+    selections: tuple[str, ...] | None = None
 
 
 class _Answer(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
@@ -60,6 +65,7 @@ class Action(_Answer):
     type: str
     description: str
     resource: dict[str, Any] | None = None
+    resource_id: str | None = None
 
 
 class Suggestion(_Answer):
@@ -103,6 +109,9 @@ class Discovery(msgspec.Struct):
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
+ON_ORDERS = ("order-select", "order-sign")
+_SELECTS = "order-select"
+
 
 class _Name:
     """A member's name, each occurrence its own: a key given twice stays visible, where a parser would take the last."""
@@ -119,6 +128,7 @@ def _name(kind: type, text: str) -> _Name:
 
 _members = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=_name)
 _sections = msgspec.json.Decoder(dict[_Name, Section], dec_hook=_name)
+_items = msgspec.json.Decoder(list[Raw])
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -139,6 +149,8 @@ def read_request(body: bytes, hook: str) -> Request:
         prefetch=prefetch,
         fhir_server=_member_text(root, "fhirServer", "fhirServer", problems, required=False) or None,
         extension=_extension(root),
+        draft_orders=_draft_orders(context, problems) if hook in ON_ORDERS and context else None,
+        selections=_selections(context, problems) if hook == _SELECTS and context else None,
     )
     _check_hook(request.hook, hook, problems)
     _check_user(context, problems)
@@ -248,6 +260,48 @@ def _check_hook(given: str, expected: str, problems: list[Problem]) -> None:
 def _check_user(context: dict[str, Raw], problems: list[Problem]) -> None:
     if context:
         _member_text(context, "userId", "context.userId", problems)
+
+
+def _draft_orders(context: dict[str, Raw], problems: list[Problem]) -> Raw | None:
+    """The Bundle, with no more asked of it than that it is one: what is in it may be unfinished."""
+    place = "context.draftOrders"
+    bundle = _member_object(context, "draftOrders", place, problems)
+    kind = _member_text(bundle, "resourceType", f"{place}.resourceType", problems, required=False)
+    if kind and kind != "Bundle":
+        problems.append(Problem(place, f"is a {kind[:40]!r}", "send a Bundle of the orders being written"))
+    entries = bundle.get("entry")
+    if entries is not None and not _is_null(entries) and _list(entries) is None:
+        problems.append(Problem(f"{place}.entry", f"is {_kind(entries)}, not a list", "send a list of entries"))
+    return context.get("draftOrders")
+
+
+def _selections(context: dict[str, Raw], problems: list[Problem]) -> tuple[str, ...]:
+    """`Type/id` of each order that was just selected; a bare id is let pass, as older clients send it."""
+    place, remedy = "context.selections", 'send a list such as ["MedicationRequest/1"]'
+    raw = context.get("selections")
+    if raw is None:
+        problems.append(Problem(place, "is missing", remedy))
+        return ()
+    items = _list(raw)
+    if items is None:
+        problems.append(Problem(place, f"is {_kind(raw)}, not a list", remedy))
+        return ()
+    found = []
+    for at, item in enumerate(items):
+        try:
+            found.append(_text.decode(item).strip())
+        except _UNREADABLE:
+            problems.append(Problem(f"{place}[{at}]", f"is {_kind(item)}, not a string", remedy))
+    if not all(found):
+        problems.append(Problem(f"{place}[{found.index('')}]", "is empty", remedy))
+    return tuple(found)
+
+
+def _list(raw: Raw) -> list[Raw] | None:
+    try:
+        return _items.decode(raw)
+    except _UNREADABLE:
+        return None
 
 
 def _extension(root: dict[str, Raw]) -> dict[str, Any]:

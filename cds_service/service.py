@@ -14,7 +14,7 @@ from cds_service.facts import ChartFacts, FactValues
 from cds_service.hooks import Card, Request
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import Fact, Facts, Finding, Outcome, State
-from cds_service.prefetch import queries_in_use, read_chart, with_codes
+from cds_service.prefetch import demand, queries_in_use, read_chart, with_codes
 from cds_service.settings import Settings
 from cds_service.spelling import spelled
 
@@ -61,6 +61,7 @@ class Conductor:
         names = {name for rule in self.rules[service_id] for name in rule.facts | knowledge.cards[rule.id].facts}
         orders = [knowledge.orders[use.order] for rule in self.rules[service_id] for use in rule.orders]
         names |= {order.pending_fact for order in orders} | set(knowledge.speaks_when[service_id].facts)
+        names |= set(knowledge.concerned_when[service_id].facts)
         used = queries_in_use(names, knowledge.facts)
         return used | {name for name, query in knowledge.queries.items() if query.mandatory}
 
@@ -70,6 +71,7 @@ class Conductor:
         return {
             key: with_codes(query, key, knowledge.facts, knowledge.searchable)
             for key, query in self.queries[service_id].items()
+            if not query.from_context
         }
 
     def answer(self, service_id: str, request: Request, as_of: date) -> Answered:
@@ -78,6 +80,8 @@ class Conductor:
         chart = read_chart(request, self.queries[service_id])
         facts = ChartFacts(chart, knowledge, as_of, jurisdiction)
         values = FactValues(facts)
+        if knowledge.concerned_when[service_id](values).value is not False:
+            demand(self.queries[service_id], chart)
         rules = self.rules[service_id]
         spoken_to = knowledge.speaks_when[service_id](values)
         if spoken_to.value is not True:

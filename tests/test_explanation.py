@@ -21,8 +21,7 @@ from cds_service.jsonlogic import compile_rule
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, FactType, Interval, Outcome
 from cds_service.statements import say_answers, say_interval, statement_of, unspoken
-from tests.people import SERVICE
-from tests.test_cast import CAST, FIXTURES, PEOPLE, answered, conductor_of
+from tests.test_cast import CAST, FIXTURES, PEOPLE, answered, conductor_of, service_of
 from tests.test_cli import cds
 
 GOLDEN = Path(__file__).parent / "golden" / "explain"
@@ -40,8 +39,10 @@ STEP = Decimal("0.01")
 
 def explanation_of(person: Person) -> Explanation:
     answer, conductor = answered(person), conductor_of(person.jurisdiction)
-    speaks_when = conductor.knowledge.speaks_when[SERVICE]
-    return explain(answer, conductor.rules[SERVICE], speaks_when, conductor.knowledge, person.jurisdiction, answer.cards)
+    speaks_when = conductor.knowledge.speaks_when[service_of(person)]
+    return explain(
+        answer, conductor.rules[service_of(person)], speaks_when, conductor.knowledge, person.jurisdiction, answer.cards
+    )
 
 
 def numbers_in(answer: Any) -> list[Any]:
@@ -62,7 +63,7 @@ def tried(way: Way) -> Iterator[dict[str, Any]]:
 
 def open_rules(person: Person) -> Iterator[tuple[Rule, dict[str, Any], tuple[Way, ...]]]:
     conductor = conductor_of(person.jurisdiction)
-    by_id = {rule.id: rule for rule in conductor.rules[SERVICE]}
+    by_id = {rule.id: rule for rule in conductor.rules[service_of(person)]}
     answer = answered(person)
     values = FactValues(answer.facts)
     for finding in answer.findings:
@@ -98,7 +99,7 @@ def test_every_rule_is_explained_once(person: Person) -> None:
     named = [rule.rule for card in told.cards for rule in card.rules]
     parts = (told.without_card, told.undecided, told.silent, told.out_of_scope)
     named += [rule.rule for part in parts for rule in part]
-    assert sorted(named) == sorted(rule.id for rule in conductor_of(person.jurisdiction).rules[SERVICE])
+    assert sorted(named) == sorted(rule.id for rule in conductor_of(person.jurisdiction).rules[service_of(person)])
     assert all(card.rules for card in told.cards)
 
 
