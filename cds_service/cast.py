@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from cds_service.dates import read_span
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.formats import Query
 from cds_service.hooks import ON_ORDERS
+from cds_service.r4 import local_reference
 
 _DAY = re.compile(r"^(\d{4}-\d\d-\d\d)(?=$|T)")
 _DATE_MEMBERS = re.compile(r"(authored|date|Date|DateTime|Instant|issued|start|end|authoredOn|recorded|On)$")
@@ -195,8 +196,39 @@ def _shifted_date(text: str, days: int) -> str:
     return (span.first + timedelta(days=days)).isoformat()[: len(text)]
 
 
-def exported(folder: Path, as_of: date) -> Iterator[tuple[str, str]]:
-    """Each of the cast as a transaction-ready Bundle with all dates shifted to `as_of`: (file name, JSON)."""
+def exported(folder: Path, as_of: date, *, transaction: bool = False) -> Iterator[tuple[str, str]]:
+    """Each of the cast as a Bundle with all dates shifted to `as_of`: (file name, JSON).
+
+    With `transaction` a FHIR server takes it as it is, and again: each entry is a PUT under an id that nobody else has.
+    """
     for person in read_cast(folder):
         bundle = shifted(read_bundle(patient_file(folder, person)), (as_of - person.day).days)
+        bundle = as_transaction(bundle, person.id) if transaction else bundle
         yield f"{person.id}.json", json.dumps(bundle, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_transaction(bundle: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The resources of a record, each to be put under an id of its own: in the files of the cast many people have an `o1`."""
+    resources = [entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] != "OperationOutcome"]
+    names = {
+        f"{item['resourceType']}/{item['id']}": item["id"] if item["id"].startswith(prefix) else f"{prefix}-{item['id']}"
+        for item in resources
+    }
+    entries = []
+    for entry, item in ((entry, entry["resource"]) for entry in bundle["entry"] if entry["resource"] in resources):
+        name = names[f"{item['resourceType']}/{item['id']}"]
+        moved = _readdressed(item, names) | {"id": name}
+        kept = {"fullUrl": entry["fullUrl"]} if str(entry.get("fullUrl", "")).startswith("urn:") else {}
+        entries.append(kept | {"resource": moved, "request": {"method": "PUT", "url": f"{item['resourceType']}/{name}"}})
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _readdressed(node: Any, names: Mapping[str, str]) -> Any:
+    """A resource with its references to others of the record under their new ids, relative."""
+    if isinstance(node, list):
+        return [_readdressed(item, names) for item in node]
+    if not isinstance(node, dict):
+        return node
+    moved = {key: _readdressed(value, names) for key, value in node.items()}
+    local = local_reference(node["reference"]) if isinstance(node.get("reference"), str) else ""
+    return moved | {"reference": f"{local.partition('/')[0]}/{names[local]}"} if local in names else moved

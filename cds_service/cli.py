@@ -237,12 +237,15 @@ def list_cast() -> None:
 def export(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
     as_of: Annotated[str, typer.Option("--as-of", help="The day that each person's own date becomes.")] = "today",
+    transaction: Annotated[
+        bool, typer.Option("--transaction", help="As transactions of PUT, for a FHIR server; each id there once.")
+    ] = False,
 ) -> None:
-    """Write the cast with all dates shifted. Example: cds-service fixtures export --as-of today out/"""
+    """Write the cast with all dates shifted. Example: cds-service fixtures export --as-of today --transaction out/"""
     day = _day(as_of)
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for name, text in exported(fixtures_of(read_settings().knowledge), day):
+    for name, text in exported(fixtures_of(read_settings().knowledge), day, transaction=transaction):
         (folder / name).write_text(text)
         count += 1
     typer.echo(f"wrote {count} patients to {folder}")

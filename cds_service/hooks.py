@@ -140,6 +140,8 @@ def read_request(body: bytes, hook: str) -> Request:
     root = _open_envelope(body)
     problems: list[Problem] = []
     context = _member_object(root, "context", "context", problems)
+    if not context and not problems:
+        problems.append(Problem("context", "is empty", "send the context object of the hook"))
     prefetch = _prefetch(root, problems)
     request = Request(
         hook=_member_text(root, "hook", "hook", problems),

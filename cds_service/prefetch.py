@@ -71,12 +71,15 @@ def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
     """The chart of `context.patientId`, whatever of it was supplied; `demand` then asks for what must be there."""
     asked = [key for key, query in queries.items() if key in request.prefetch and not query.from_context]
     readings = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in asked}
+    unasked = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in request.prefetch.keys() - queries.keys()}
+    readings |= unasked
     found = [pair for reading in readings.values() for pair in reading.resources]
     patient = _patient(found, request.patient_id)
     sorter = _Sorter(request.patient_id, found)
     for key, reading in readings.items():
         sorter.take(key, reading)
     looked = {key: _state(query, key, readings.get(key), request) for key, query in queries.items()}
+    looked |= _answered_in_part(unasked.values(), queries, looked)
     drafts = _drafts(request, queries, sorter, looked, found)
     return Chart(
         patient=patient or Patient(),
@@ -89,6 +92,17 @@ def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
         drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
         draft_medications=drafts.medications,
     )
+
+
+def _answered_in_part(
+    unasked: Iterable[Reading], queries: Mapping[str, Query], looked: Mapping[str, State]
+) -> dict[str, State]:
+    """Some sites type in keys of their own, as `item1`. What stands there counts by its type; as nobody knows what was asked
+    for, it proves no absence.
+    """
+    kinds = {type(resource).__name__ for reading in unasked for _, resource in reading.resources}
+    missing = [key for key, state in looked.items() if state is State.NOT_SUPPLIED] if kinds else []
+    return {key: State.INCOMPLETE for key in missing if queries[key].resource_type in kinds}
 
 
 def _drafts(
