@@ -57,7 +57,7 @@ def test_the_date_and_the_jurisdiction_can_be_chosen() -> None:
 def test_explain_names_every_rule_with_facts_resources_and_dates() -> None:
     knowledge = spelled(load_knowledge(ROOT), "us")
     told = " ".join(cds("explain", ADA).stdout.split())
-    for rule in knowledge.rules:
+    for rule in knowledge.rules_of(SERVICE):
         assert " ".join(rule.file.title.split()) in told
     assert "the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L" in told
     assert "[Observation/o4]" in told
