@@ -150,7 +150,8 @@ class Door:
         parsed = read_request(body, knowledge.services[service_id].hook)
         parsed = renamed(parsed, client.prefetch_keys) if client else parsed
         as_of = self._as_of(request, parsed.extension)
-        parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
+        if conductor.concerns(service_id, parsed, as_of):
+            parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
         if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
             answered = await asyncio.to_thread(conductor.answer, service_id, parsed, as_of)

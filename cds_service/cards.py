@@ -14,6 +14,7 @@ from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Coding, Link, Suggest
 from cds_service.hooks import Source as CardSource
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, Value
+from cds_service.removals import removals
 from cds_service.wording import ORDERS, clip, fill, fit, listed, plain
 
 TOPIC_SYSTEM = "https://leg-cramps.example/card-topics"
@@ -167,6 +168,7 @@ class _Writer:
     ) -> None:
         self._facts, self._values, self._knowledge = facts, values, knowledge
         self._patient, self._manner, self._say = patient, manner, knowledge.wording
+        self._taken: set[str] = set()
 
     def speak(self, rule: Rule, heard: Set[str]) -> _Spoken:
         text = self._knowledge.cards[rule.id]
@@ -182,6 +184,7 @@ class _Writer:
             return _Spoken(rule, [], [], [], [], unchecked_orders=False)
         headlines = titles if offers_only else [self._fill(text.file.headline, titles)]
         suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]
+        suggestions += removals(text.file.removes, self._facts, self._taken)
         return _Spoken(rule, headlines, lines, suggestions, pending, unchecked)
 
     def _stands(self, line: Line, heard: Set[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import msgspec
 from cds_service.dates import read_span
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.formats import Query
+from cds_service.hooks import ON_ORDERS
+from cds_service.r4 import local_reference
 
 _DAY = re.compile(r"^(\d{4}-\d\d-\d\d)(?=$|T)")
 _DATE_MEMBERS = re.compile(r"(authored|date|Date|DateTime|Instant|issued|start|end|authoredOn|recorded|On)$")
@@ -30,7 +32,9 @@ class Expected(msgspec.Struct, forbid_unknown_fields=True):
 class Person(msgspec.Struct, forbid_unknown_fields=True):
     """One of the cast. `encounter` is the open one.
 
-    Of the prefetch keys, `withheld` are not sent at all, `null_keys` are null, `failed_keys` an OperationOutcome.
+    They are judged on `hook`. On a hook on ordering the drafts of their record are being ordered, and on `order-select` only
+    the `selections` are in question. Of the prefetch keys, `withheld` are not sent at all, `null_keys` are null, `failed_keys`
+    an OperationOutcome.
     """
 
     id: str
@@ -43,6 +47,8 @@ class Person(msgspec.Struct, forbid_unknown_fields=True):
     null_keys: tuple[str, ...] = ()
     failed_keys: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
+    hook: str = "patient-view"
+    selections: tuple[str, ...] | None = None
 
     @property
     def day(self) -> date:
@@ -76,13 +82,33 @@ def read_bundle(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, person: Person | None) -> dict[str, Any]:
-    """A hook call with a whole record as prefetch: each resource under the first query of its type."""
+def resources_of(path: Path) -> list[dict[str, Any]]:
+    """What a file holds: the resources of a Bundle, or itself as one. Raises KnowledgeError as `read_bundle` does."""
+    loaded = read_bundle(path)
+    if loaded.get("resourceType") != "Bundle":
+        return [loaded]
+    return [entry["resource"] for entry in loaded.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
+
+
+def as_request(
+    bundle: dict[str, Any],
+    queries: dict[str, Query],
+    hook: str,
+    person: Person | None,
+    drafts: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """A hook call with a whole record as prefetch: each resource under the first query of its type.
+
+    On a hook on ordering the drafts of the record, and `drafts` beside it, are the orders being written.
+    """
     if "hook" in bundle and "context" in bundle:
         return bundle
-    entries = [entry for entry in bundle.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
+    every = [entry for entry in bundle.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
+    entries = [entry for entry in every if not _is_draft(entry["resource"])]
     prefetch: dict[str, Any] = {}
     for key, query in queries.items():
+        if query.from_context:
+            continue
         own = [entry for entry in entries if _belongs(entry["resource"], query, prefetch, queries)]
         prefetch[key] = {"resourceType": "Bundle", "type": "searchset", "entry": own}
     herself = next((entry for entry in entries if entry["resource"].get("resourceType") == "Patient"), {})
@@ -90,7 +116,9 @@ def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, per
     # References by urn can be resolved only beside the address that the Bundle gives her.
     by_urn = str(herself.get("fullUrl", "")).startswith("urn:")
     prefetch["patient"] = {"resourceType": "Bundle", "type": "searchset", "entry": [herself]} if by_urn else patient
-    context = {"patientId": str(patient.get("id", "")), "userId": "Practitioner/invented"}
+    context: dict[str, Any] = {"patientId": str(patient.get("id", "")), "userId": "Practitioner/invented"}
+    if hook in ON_ORDERS:
+        context |= _ordering([entry["resource"] for entry in every], drafts, person.selections if person else None)
     encounter = person.encounter if person else _open_encounter(entries)
     if encounter:
         context["encounterId"] = encounter
@@ -103,6 +131,23 @@ def as_request(bundle: dict[str, Any], queries: dict[str, Query], hook: str, per
         "hookInstance": "11111111-1111-4111-8111-111111111111",
         "context": context,
         "prefetch": prefetch,
+    }
+
+
+def _is_draft(resource: dict[str, Any]) -> bool:
+    return resource.get("status") == "draft"
+
+
+def _ordering(
+    record: Sequence[dict[str, Any]], drafts: Sequence[dict[str, Any]], selections: tuple[str, ...] | None
+) -> dict[str, Any]:
+    """Draft orders as a client sends them, Medications as further entries; everything is selected unless told otherwise."""
+    orders = [*filter(_is_draft, record), *drafts]
+    named = [f"{order.get('resourceType')}/{order.get('id')}" for order in orders if order.get("id")]
+    beside = [resource for resource in record if resource.get("resourceType") == "Medication"]
+    return {
+        "selections": list(named if selections is None else selections),
+        "draftOrders": {"resourceType": "Bundle", "entry": [{"resource": resource} for resource in [*orders, *beside]]},
     }
 
 
@@ -151,8 +196,39 @@ def _shifted_date(text: str, days: int) -> str:
     return (span.first + timedelta(days=days)).isoformat()[: len(text)]
 
 
-def exported(folder: Path, as_of: date) -> Iterator[tuple[str, str]]:
-    """Each of the cast as a transaction-ready Bundle with all dates shifted to `as_of`: (file name, JSON)."""
+def exported(folder: Path, as_of: date, *, transaction: bool = False) -> Iterator[tuple[str, str]]:
+    """Each of the cast as a Bundle with all dates shifted to `as_of`: (file name, JSON).
+
+    With `transaction` a FHIR server takes it as it is, and again: each entry is a PUT under an id that nobody else has.
+    """
     for person in read_cast(folder):
         bundle = shifted(read_bundle(patient_file(folder, person)), (as_of - person.day).days)
+        bundle = as_transaction(bundle, person.id) if transaction else bundle
         yield f"{person.id}.json", json.dumps(bundle, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_transaction(bundle: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The resources of a record, each to be put under an id of its own: in the files of the cast many people have an `o1`."""
+    resources = [entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] != "OperationOutcome"]
+    names = {
+        f"{item['resourceType']}/{item['id']}": item["id"] if item["id"].startswith(prefix) else f"{prefix}-{item['id']}"
+        for item in resources
+    }
+    entries = []
+    for entry, item in ((entry, entry["resource"]) for entry in bundle["entry"] if entry["resource"] in resources):
+        name = names[f"{item['resourceType']}/{item['id']}"]
+        moved = _readdressed(item, names) | {"id": name}
+        kept = {"fullUrl": entry["fullUrl"]} if str(entry.get("fullUrl", "")).startswith("urn:") else {}
+        entries.append(kept | {"resource": moved, "request": {"method": "PUT", "url": f"{item['resourceType']}/{name}"}})
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _readdressed(node: Any, names: Mapping[str, str]) -> Any:
+    """A resource with its references to others of the record under their new ids, relative."""
+    if isinstance(node, list):
+        return [_readdressed(item, names) for item in node]
+    if not isinstance(node, dict):
+        return node
+    moved = {key: _readdressed(value, names) for key, value in node.items()}
+    local = local_reference(node["reference"]) if isinstance(node.get("reference"), str) else ""
+    return moved | {"reference": f"{local.partition('/')[0]}/{names[local]}"} if local in names else moved

@@ -13,13 +13,13 @@ import typer
 
 from cds_service import __version__
 from cds_service.approvals import read_approvals
-from cds_service.cast import Person, as_request, exported, fixtures_of, patient_file, read_bundle, read_cast
+from cds_service.cast import Person, as_request, exported, fixtures_of, patient_file, read_bundle, read_cast, resources_of
 from cds_service.dates import say_date
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explanation import Explanation
 from cds_service.explanation import explain as explained
-from cds_service.hooks import Request, encode, read_request
-from cds_service.knowledge import load_knowledge
+from cds_service.hooks import ON_ORDERS, Request, encode, read_request
+from cds_service.knowledge import Knowledge, load_knowledge
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings, read_settings
 from cds_service.tally import tally
@@ -35,6 +35,11 @@ AsOf = Annotated[
 ]
 PatientFile = Annotated[Path, typer.Argument(help="A FHIR R4 Bundle, or a whole CDS Hooks request, as JSON.")]
 Where = Annotated[str | None, typer.Option("--jurisdiction", help="us or uk. Default: the cast's own, else CDS_JURISDICTION.")]
+
+Hook = Annotated[str | None, typer.Option("--hook", help="The hook to call. Default: the cast's own, else patient-view.")]
+Drafts = Annotated[
+    Path | None, typer.Option("--draft", help="A draft order, or a Bundle of them, as JSON; with a hook on ordering.")
+]
 
 
 def main() -> None:
@@ -88,9 +93,9 @@ def show_demo() -> None:
 
 
 @app.command()
-def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None) -> None:
+def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None, hook: Hook = None, draft: Drafts = None) -> None:
     """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
-    asked = _ask(patient, as_of, jurisdiction)
+    asked = _ask(patient, as_of, jurisdiction, hook, draft)
     title = f"{asked.person.id}: {asked.person.story}" if asked.person else str(patient)
     show_cards(f"{title} (on {asked.day})", asked.answered.cards)
 
@@ -100,11 +105,13 @@ def explain(
     patient: PatientFile,
     as_of: AsOf = None,
     jurisdiction: Where = None,
+    hook: Hook = None,
+    draft: Drafts = None,
     everything: Annotated[bool, typer.Option("--all", help="Also each silent rule, with what would make it fire.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The whole explanation as JSON, for other programs.")] = False,
 ) -> None:
     """Print why each card, and what would bring others. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
-    asked = _ask(patient, as_of, jurisdiction)
+    asked = _ask(patient, as_of, jurisdiction, hook, draft)
     told = _explained(asked)
     if as_json:
         typer.echo(msgspec.json.format(encode(told), indent=2).decode())
@@ -226,12 +233,15 @@ def list_cast() -> None:
 def export(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
     as_of: Annotated[str, typer.Option("--as-of", help="The day that each person's own date becomes.")] = "today",
+    transaction: Annotated[
+        bool, typer.Option("--transaction", help="As transactions of PUT, for a FHIR server; each id there once.")
+    ] = False,
 ) -> None:
-    """Write the cast with all dates shifted. Example: cds-service fixtures export --as-of today out/"""
+    """Write the cast with all dates shifted. Example: cds-service fixtures export --as-of today --transaction out/"""
     day = _day(as_of)
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for name, text in exported(fixtures_of(read_settings().knowledge), day):
+    for name, text in exported(fixtures_of(read_settings().knowledge), day, transaction=transaction):
         (folder / name).write_text(text)
         count += 1
     typer.echo(f"wrote {count} patients to {folder}")
@@ -248,7 +258,7 @@ class Asked(NamedTuple):
     answered: Answered
 
 
-def _ask(path: Path, as_of: str | None, jurisdiction: str | None) -> Asked:
+def _ask(path: Path, as_of: str | None, jurisdiction: str | None, hook: str | None = None, draft: Path | None = None) -> Asked:
     settings = read_settings()
     person = _cast_member(path, settings)
     place = jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
@@ -257,10 +267,24 @@ def _ask(path: Path, as_of: str | None, jurisdiction: str | None) -> Asked:
     knowledge = load_knowledge(settings.knowledge)
     conductor = Conductor(knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals))
     day = _day(as_of) if as_of else (person.day if person else date.today())
-    service_id, service = next(iter(knowledge.services.items()))
-    body = as_request(read_bundle(path), dict(knowledge.queries), service.hook, person)
-    request = read_request(json.dumps(body).encode(), service.hook)
+    loaded = read_bundle(path)
+    hook = _hook(hook or loaded.get("hook") or (person.hook if person else None), draft, knowledge)
+    service_id = knowledge.service_on(hook)
+    body = as_request(loaded, dict(knowledge.queries), hook, person, resources_of(draft) if draft else ())
+    request = read_request(json.dumps(body).encode(), hook)
     return Asked(service_id, request, conductor, person, day, conductor.answer(service_id, request, day))
+
+
+def _hook(asked: str | None, draft: Path | None, knowledge: Knowledge) -> str:
+    """The hook to call: what is asked for, else that of the first service."""
+    known = [service.hook for service in knowledge.services.values()]
+    hook = asked or known[0]
+    if draft and hook not in ON_ORDERS:
+        problem = Problem("--draft", f"goes with a hook on ordering, not with {hook!r}", f"add --hook {ON_ORDERS[-1]}")
+        raise SettingsError([problem])
+    if hook not in known:
+        raise SettingsError([Problem("--hook", f"{hook!r} is unknown", f"use one of {', '.join(known)}")])
+    return hook
 
 
 def _cast_member(path: Path, settings: Settings) -> Person | None:

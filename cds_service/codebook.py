@@ -19,6 +19,7 @@ from cds_service.facts import COMPOSED, PICKERS
 from cds_service.formats import FactDefinition
 from cds_service.knowledge import Knowledge
 from cds_service.prefetch import with_codes
+from cds_service.removals import NAME
 
 Problems = Iterator[Problem]
 
@@ -34,6 +35,7 @@ _TYPES = {
     "against_range": "string",
     "start_against_onset": "string",
     "began_against_onset": "string",
+    "order_reason": "string",
 }
 _LOCK = "logic/value_sets/lock.json"
 
@@ -65,7 +67,7 @@ def _references(item: FactDefinition, knowledge: Knowledge) -> Iterator[tuple[st
     yield "value set", sets, knowledge.value_sets
     yield "analyte", [*item.analytes, *adjusted], knowledge.labs
     yield "equation", [item.equation] if item.equation else [], knowledge.equations
-    yield "fact", list(item.facts), knowledge.facts
+    yield "fact", [*item.facts, *([item.like] if item.like else [])], knowledge.facts
 
 
 def the_questionnaire_is_valid_and_read(knowledge: Knowledge) -> Problems:
@@ -123,11 +125,12 @@ def _facts_in_use(knowledge: Knowledge) -> set[str]:
     names |= {name for card in knowledge.cards.values() for name in card.facts}
     names |= {order.pending_fact for order in knowledge.orders.values()}
     names |= {service.reason_fact for service in knowledge.services.values()}
-    names |= {name for expression in knowledge.speaks_when.values() for name in expression.facts}
+    spoken = [*knowledge.speaks_when.values(), *knowledge.concerned_when.values()]
+    names |= {name for expression in spoken for name in expression.facts}
     waiting = list(names)
     while waiting:
         item = knowledge.facts.get(waiting.pop())
-        new = set(item.facts) - names if item else set()
+        new = {*item.facts, *([item.like] if item.like else [])} - names if item else set()
         names |= new
         waiting += new
     return names
@@ -251,8 +254,37 @@ def orders_make_valid_requests(knowledge: Knowledge) -> Problems:
             yield Problem(place, f"makes no valid ServiceRequest: {error.errors()[0]['msg']}", "mend it")
 
 
+def removals_take_away_what_is_ordered(knowledge: Knowledge) -> Problems:
+    """Each names a fact of its rule about what is being ordered, and what is shown of it stands alone."""
+    for rule in knowledge.rules:
+        card = knowledge.cards.get(rule.id)
+        for item in card.file.removes if card else ():
+            place = f"{card.place if card else ''} removes"
+            fact = knowledge.facts.get(item.fact)
+            if fact is None or fact.picker != "being_ordered" or item.fact not in rule.facts:
+                yield Problem(
+                    place, f"{item.fact!r} is no order that the rule is about", "name a being_ordered fact of the rule"
+                )
+            for text in (item.label, item.description):
+                if text.count("{") != 1 or NAME not in text:
+                    told = f"{text[:50]!r} does not name the draft, or names more"
+                    yield Problem(place, told, "write {name} once, and no other placeholder")
+
+
+def a_call_concerns_by_what_it_brings(knowledge: Knowledge) -> Problems:
+    """Whether mandatory data are needed is settled before any are there."""
+    for key, expression in knowledge.concerned_when.items():
+        for name in expression.facts:
+            asked = [query for query in knowledge.facts[name].queries if not knowledge.queries[query].from_context]
+            if asked or knowledge.facts[name].facts:
+                told = f"{name!r} rests on more than the call itself"
+                yield Problem(f"logic/services.json {key}.concerned_when", told, "ask only facts of queries from_context")
+
+
 def templates_can_be_typed_by_hand(knowledge: Knowledge) -> Problems:
     for key, query in knowledge.queries.items():
+        if bool(query.template) is query.from_context:
+            yield Problem(f"logic/queries.json {key}", "needs a template, or from_context", "give one of the two")
         place = f"logic/queries.json {key}"
         template = with_codes(query, key, knowledge.facts, knowledge.searchable)
         if len(template) > LONGEST_TEMPLATE:
@@ -276,5 +308,7 @@ CODEBOOK = (
     value_sets_match_their_lock,
     units_convert_exactly,
     orders_make_valid_requests,
+    removals_take_away_what_is_ordered,
+    a_call_concerns_by_what_it_brings,
     templates_can_be_typed_by_hand,
 )

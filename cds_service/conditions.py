@@ -96,16 +96,22 @@ def encounter_diagnosis(name: str, definition: FactDefinition, view: View) -> Fa
 
 def encounter_reason(name: str, definition: FactDefinition, view: View) -> Fact:
     """Is one of these the reason of the encounter that is open?"""
-    terminology = view.knowledge.terminology
     evidence = []
     for encounter in view.chart.all(Encounter):
         for reason in encounter.reason_code or () if encounter.id == view.chart.encounter_id else ():
-            coded = {match.concept for match in terminology.matches(reason)}
-            named = coded or (set() if terminology.is_coded(reason) else set(terminology.phrased(words(reason))))
-            placed = _site_of(reason, (), definition.site, view) if definition.site else True
-            if named & set(definition.value_sets) or (placed and definition.site and definition.site.value_set in named):
+            if means(reason, (), definition, view):
                 evidence.append(Evidence(reference_to(encounter), words(reason), date=_start(encounter)))
     return presence(name, evidence, view, definition.queries, definition.value_sets)
+
+
+def means(
+    concept: CodeableConcept | None, sites: Iterable[CodeableConcept | None], definition: FactDefinition, view: View
+) -> bool | None:
+    """Whether a concept is one of those that a fact asks for; None where its site cannot be read."""
+    if _in_sets(concept, definition.value_sets, view):
+        return True
+    site = definition.site
+    return _site_of(concept, sites, site, view) if site and _in_sets(concept, (site.value_set,), view) else False
 
 
 def is_active(condition: Condition, as_of: date) -> bool:

@@ -8,12 +8,12 @@ from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
-from cds_service import conditions, courses, estimates, history, medications, orders, person, results
+from cds_service import conditions, courses, estimates, history, medications, ordering, orders, person, results
 from cds_service.chart import Chart
 from cds_service.formats import FactDefinition
 from cds_service.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Fact, State, Value
-from cds_service.r4 import Encounter, Patient, QuestionnaireResponse, Resource
+from cds_service.r4 import DraftOrder, Encounter, Patient, QuestionnaireResponse, Resource
 from cds_service.view import View, known, unknown
 
 Picker = Callable[[str, FactDefinition, View], Fact]
@@ -43,7 +43,10 @@ PICKERS: Mapping[str, Picker] = {
     "answered": history.answered,
     "chosen": history.chosen,
     "counted": history.counted,
+    "counted_up_to": history.counted_up_to,
     "history_taken": history.history_taken,
+    "being_ordered": ordering.being_ordered,
+    "order_reason": ordering.order_reason,
     "on_order": orders.on_order,
     "done_within": orders.done_within,
 }
@@ -57,6 +60,9 @@ _OF_A_KIND: Mapping[str, type[Resource]] = {
     "history_taken": QuestionnaireResponse,
     "chosen": QuestionnaireResponse,
     "counted": QuestionnaireResponse,
+    "counted_up_to": QuestionnaireResponse,
+    "being_ordered": DraftOrder,
+    "order_reason": DraftOrder,
 }
 _BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased", "replaced"}
 
@@ -103,6 +109,8 @@ def _held(view: View) -> Iterator[str]:
     yield from view.procedures
     if unnamed:
         yield _UNNAMED
+    if view.chart.drafts:
+        yield DraftOrder.__name__
     for kind in (Encounter, QuestionnaireResponse):
         if view.chart.all(kind):
             yield kind.__name__
@@ -204,4 +212,11 @@ def all_of(name: str, parts: list[Fact]) -> Fact:
     return known(name, True, lambda: [item for part in parts for item in part.evidence])
 
 
-COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {"any_of": any_of, "all_of": all_of}
+def all_shown(name: str, parts: list[Fact]) -> Fact:
+    """True if all are true. What is not known is not shown either, so false whenever one of them is not true."""
+    if all(part.value is True for part in parts):
+        return known(name, True, lambda: [item for part in parts for item in part.evidence])
+    return known(name, False, (), State.NONE)
+
+
+COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {"any_of": any_of, "all_of": all_of, "all_shown": all_shown}

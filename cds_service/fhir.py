@@ -6,7 +6,8 @@ aside as `Damaged`, so that whatever rests on it becomes unknown, while the othe
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union, get_args
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar, Union, get_args
 
 import msgspec
 from msgspec import Raw
@@ -15,6 +16,7 @@ from cds_service.r4 import (
     Clinical,
     CodeableConcept,
     Component,
+    DraftOrder,
     Measurement,
     Medication,
     Observation,
@@ -71,12 +73,24 @@ class Damaged(NamedTuple):
 class Reading(NamedTuple):
     """What one prefetch value holds. `failed`: an OperationOutcome in place of data; `incomplete`: part is missing."""
 
-    resources: list[tuple[str | None, Clinical]]
+    resources: Sequence[tuple[str | None, Clinical | DraftOrder]]
     damaged: list[Damaged]
     failed: bool = False
     incomplete: bool = False
 
 
+class RawResource(NamedTuple):
+    """A resource of a Bundle, not decoded yet. `resource_type` is empty where none can be read."""
+
+    full_url: str | None
+    resource_type: str
+    data: Raw
+    place: str
+
+
+R = TypeVar("R")
+
+_NULL = b"null"
 _section = msgspec.json.Decoder(Section)
 _raw_bundle = msgspec.json.Decoder(_RawBundle)
 _raw_entry = msgspec.json.Decoder(_RawEntry)
@@ -163,6 +177,35 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Reading:
         if damaged:
             broken.append(damaged)
     return _sorted_out(resources, broken, _has_next(bundle.link))
+
+
+def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[Damaged]]:
+    """The resources of a Bundle, each still to be decoded, and what is no entry at all."""
+    try:
+        bundle = _raw_bundle.decode(data)
+    except _UNREADABLE as error:
+        return [], [Damaged("", "", (), place, str(error))]
+    found: list[RawResource] = []
+    broken: list[Damaged] = []
+    for number, raw in enumerate(bundle.entry or ()):
+        where = f"{place}.entry[{number}]"
+        try:
+            entry = _raw_entry.decode(raw)
+        except _UNREADABLE as error:
+            if bytes(raw).strip() != _NULL:
+                broken.append(Damaged("", "", (), where, str(error)))
+            continue
+        if bytes(entry.resource).strip() not in (b"", _NULL):
+            found.append(RawResource(entry.full_url, _type_of(entry.resource), entry.resource, f"{where}.resource"))
+    return found, broken
+
+
+def decode(raw: RawResource, decoder: msgspec.json.Decoder[R]) -> R | Damaged:
+    """One resource by a decoder of its own, or what is left of it."""
+    try:
+        return decoder.decode(raw.data)
+    except _UNREADABLE as error:
+        return _salvage(raw.data, raw.resource_type, raw.place, str(error) or type(error).__name__)
 
 
 def _read_entry(raw: Raw, place: str) -> tuple[str | None, Clinical | None, Damaged | None]:

@@ -128,7 +128,8 @@ class Equation(_File):
 class FactDefinition(_File, kw_only=True):
     """A question, the type of its answer, and the picker that finds it with the picker's parameters.
 
-    `after_drug`: the value set of the drug from whose start its `days` are counted.
+    `after_drug`: the value set of the drug from whose start its `days` are counted. `least`: the number from which a count says yes.
+    `like` names a fact about conditions: what it counts, this one counts as a reason.
     """
 
     question: str
@@ -146,15 +147,20 @@ class FactDefinition(_File, kw_only=True):
     link_id: str = ""
     after_drug: str = ""
     options: tuple[str, ...] = ()
+    least: int | None = None
+    like: str = ""
     site: Site | None = None
     adjustment: Adjustment | None = None
 
 
 class Query(_File):
+    """A FHIR query, or with `from_context` what the call itself brings, for which nothing is asked of the EHR."""
+
     title: str
     resource_type: str
     template: str
     mandatory: bool
+    from_context: bool = False
 
 
 class Order(_File):
@@ -168,6 +174,10 @@ class Order(_File):
 
 
 class Service(_File):
+    """What an EHR may call. `concerned_when`: whether a call concerns it at all, by what the call itself brings. Only then
+    are mandatory data demanded.
+    """
+
     hook: str
     title: str
     description: str
@@ -175,6 +185,7 @@ class Service(_File):
     topics: tuple[str, ...]
     speaks_when: Any
     reason_fact: str
+    concerned_when: Any = True
 
 
 class Source(_File):
@@ -254,10 +265,19 @@ class Line(_File):
     jurisdiction: str = ""
 
 
+class Removal(_File):
+    """A draft that may be taken away again: those that `fact` found, each by its `{name}`."""
+
+    fact: str
+    label: str
+    description: str
+
+
 class CardFile(_File):
     rule: str
     headline: str
     lines: tuple[Line, ...]
+    removes: tuple[Removal, ...] = ()
 
 
 class Phrase(_File):

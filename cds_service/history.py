@@ -38,6 +38,13 @@ def chosen(name: str, definition: FactDefinition, view: View) -> Fact:
     return known(name, not codes.isdisjoint(definition.options), [_evidence(response, view)])
 
 
+def counted_up_to(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Whether the number under `link_id` is `least` or more; unknown as `counted`."""
+    count = counted(name, definition, view)
+    least = definition.least or 0
+    return known(name, count.value >= least, count.told) if isinstance(count.value, int) else count
+
+
 def history_taken(name: str, definition: FactDefinition, view: View) -> Fact:
     """Was our Questionnaire completed in the last `days`?"""
     response = _newest(definition, view)

@@ -35,6 +35,7 @@ class Request:
     """A hook call. `prefetch` maps a key to what stands under it: read already, or raw where some of it cannot be read.
 
     `sent` is the whole prefetch as it came, `sent_as` the client's own names of keys by ours; `user_id` is `Type/id`.
+    `draft_orders` is the Bundle of a hook on ordering; of its orders only `selections` are in question, or all where None.
     """
 
     hook: str
@@ -48,6 +49,8 @@ class Request:
     authorization: Authorization | None = None
     user_id: str = ""
     extension: dict[str, Any] = field(default_factory=dict)
+    draft_orders: Raw | None = None
+    selections: tuple[str, ...] | None = None
 
 
 class _Answer(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
@@ -76,6 +79,7 @@ class Action(_Answer):
     type: str
     description: str
     resource: dict[str, Any] | None = None
+    resource_id: str | None = None
 
 
 class Suggestion(_Answer):
@@ -119,6 +123,9 @@ class Discovery(msgspec.Struct):
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
+ON_ORDERS = ("order-select", "order-sign")
+_SELECTS = "order-select"
+
 
 class _Name:
     """A member's name, each occurrence its own: a key given twice stays visible, where a parser would take the last."""
@@ -135,6 +142,7 @@ def _name(kind: type, text: str) -> _Name:
 
 _members = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=_name)
 _sections = msgspec.json.Decoder(dict[_Name, Section], dec_hook=_name)
+_items = msgspec.json.Decoder(list[Raw])
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -147,6 +155,8 @@ def read_request(body: bytes, hook: str) -> Request:
     root = _open_envelope(body)
     problems: list[Problem] = []
     context = _member_object(root, "context", "context", problems)
+    if not context and not problems:
+        problems.append(Problem("context", "is empty", "send the context object of the hook"))
     prefetch = _prefetch(root, problems)
     request = Request(
         hook=_member_text(root, "hook", "hook", problems),
@@ -159,6 +169,8 @@ def read_request(body: bytes, hook: str) -> Request:
         authorization=_authorization(root),
         user_id=_member_text(context, "userId", "context.userId", problems) if context else "",
         extension=_extension(root),
+        draft_orders=_draft_orders(context, problems) if hook in ON_ORDERS and context else None,
+        selections=_selections(context, problems) if hook == _SELECTS and context else None,
     )
     _check_hook(request.hook, hook, problems)
     if problems:
@@ -281,6 +293,48 @@ def _patient_id(context: dict[str, Raw], problems: list[Problem]) -> str:
 def _check_hook(given: str, expected: str, problems: list[Problem]) -> None:
     if given and given != expected:
         problems.append(Problem("hook", f"{given[:40]!r} is not the hook of this service", f"send {expected!r}"))
+
+
+def _draft_orders(context: dict[str, Raw], problems: list[Problem]) -> Raw | None:
+    """The Bundle, with no more asked of it than that it is one: what is in it may be unfinished."""
+    place = "context.draftOrders"
+    bundle = _member_object(context, "draftOrders", place, problems)
+    kind = _member_text(bundle, "resourceType", f"{place}.resourceType", problems, required=False)
+    if kind and kind != "Bundle":
+        problems.append(Problem(place, f"is a {kind[:40]!r}", "send a Bundle of the orders being written"))
+    entries = bundle.get("entry")
+    if entries is not None and not _is_null(entries) and _list(entries) is None:
+        problems.append(Problem(f"{place}.entry", f"is {_kind(entries)}, not a list", "send a list of entries"))
+    return context.get("draftOrders")
+
+
+def _selections(context: dict[str, Raw], problems: list[Problem]) -> tuple[str, ...]:
+    """`Type/id` of each order that was just selected; a bare id is let pass, as older clients send it."""
+    place, remedy = "context.selections", 'send a list such as ["MedicationRequest/1"]'
+    raw = context.get("selections")
+    if raw is None:
+        problems.append(Problem(place, "is missing", remedy))
+        return ()
+    items = _list(raw)
+    if items is None:
+        problems.append(Problem(place, f"is {_kind(raw)}, not a list", remedy))
+        return ()
+    found = []
+    for at, item in enumerate(items):
+        try:
+            found.append(_text.decode(item).strip())
+        except _UNREADABLE:
+            problems.append(Problem(f"{place}[{at}]", f"is {_kind(item)}, not a string", remedy))
+    if not all(found):
+        problems.append(Problem(f"{place}[{found.index('')}]", "is empty", remedy))
+    return tuple(found)
+
+
+def _list(raw: Raw) -> list[Raw] | None:
+    try:
+        return _items.decode(raw)
+    except _UNREADABLE:
+        return None
 
 
 def _extension(root: dict[str, Raw]) -> dict[str, Any]:

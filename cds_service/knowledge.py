@@ -98,6 +98,7 @@ class Knowledge:
     orders: Mapping[str, Order]
     services: Mapping[str, Service]
     speaks_when: Mapping[str, Expression]
+    concerned_when: Mapping[str, Expression]
     sources: Mapping[str, Source]
     evidence: Mapping[str, Statement]
     uncited: Mapping[str, str]
@@ -173,6 +174,10 @@ class Knowledge:
             rows |= {("loinc", code): display for code, display in analyte.loinc.items()}
             rows |= {("snomed", code): display for code, display in analyte.snomed.items()}
         return rows
+
+    def service_on(self, hook: str) -> str:
+        """The first service on a hook. StopIteration if there is none."""
+        return next(key for key, service in self.services.items() if service.hook == hook)
 
     def rules_of(self, service_id: str) -> tuple[Rule, ...]:
         """The rules that a service may speak: of its topics and its hook, in the order of the cards."""
@@ -279,7 +284,8 @@ def load_knowledge(root: Path) -> Knowledge:
     spelling = reader.read("cards/spelling.json", dict[str, dict[str, str]]) or {}
     phrases = reader.read("cards/phrases.json", tuple[Phrase, ...]) or ()
     value_sets = _read_value_sets(reader)
-    speaks_when = _speaking(reader, services, types)
+    speaks_when = _by_service(reader, services, types, "speaks_when")
+    concerned_when = _by_service(reader, services, types, "concerned_when")
     rules = tuple(_each(reader, "logic/rules/*/*.json", lambda path: _read_rule(reader, path, types)))
     cards = {card.file.rule: card for card in _each(reader, "cards/*/*.json", lambda path: _read_card(reader, path, types))}
     if reader.problems or groups is None:
@@ -293,6 +299,7 @@ def load_knowledge(root: Path) -> Knowledge:
         orders=orders,
         services=services,
         speaks_when=speaks_when,
+        concerned_when=concerned_when,
         sources=sources,
         evidence=evidence,
         uncited=uncited,
@@ -319,9 +326,9 @@ def _each(reader: Reader, pattern: str, read: Callable[[str], T | None]) -> Iter
             yield item
 
 
-def _speaking(reader: Reader, services: Mapping[str, Service], types: FactTypes) -> dict[str, Expression]:
+def _by_service(reader: Reader, services: Mapping[str, Service], types: FactTypes, member: str) -> dict[str, Expression]:
     compiled = {
-        key: reader.logic(service.speaks_when, types, f"logic/services.json {key}.speaks_when")
+        key: reader.logic(getattr(service, member), types, f"logic/services.json {key}.{member}")
         for key, service in services.items()
     }
     return {key: expression for key, expression in compiled.items() if expression}

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.fhir import Section, read_section
-from cds_service.r4 import Clinical, MedicationRequest, MedicationStatement, OperationOutcome, local_reference
+from cds_service.r4 import Clinical, DraftOrder, MedicationRequest, MedicationStatement, OperationOutcome, local_reference
 
 FAILED = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"incomplete"}]}'
 
@@ -126,7 +126,7 @@ def has_failed(section: Section | Raw) -> bool:
     return section.failed and not any(issue and issue.code == "forbidden" for issue in section.issue or ())
 
 
-def medications_wanted(found: Sequence[tuple[str | None, Clinical]]) -> list[str]:
+def medications_wanted(found: Sequence[tuple[str | None, Clinical | DraftOrder]]) -> list[str]:
     """The references to medications that a Bundle itself does not answer, such as `Medication/1`."""
     references = [reference for _, item in found if (reference := _by_reference(item))]
     if not references:
@@ -135,7 +135,7 @@ def medications_wanted(found: Sequence[tuple[str | None, Clinical]]) -> list[str
     return list(dict.fromkeys(item for item in references if not {item, local_reference(item)} & here))
 
 
-def _by_reference(item: Clinical) -> str:
+def _by_reference(item: Clinical | DraftOrder) -> str:
     """The reference by which an entry of a medication list names its drug, if it does so and holds no drug itself."""
     if not isinstance(item, (MedicationRequest, MedicationStatement)) or item.medication_reference is None:
         return ""

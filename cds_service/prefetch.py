@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from cds_service.chart import Chart
+from cds_service.drafts import read_drafts
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir import Damaged, Reading, components, read_section
 from cds_service.formats import FactDefinition, Query
@@ -14,6 +15,7 @@ from cds_service.model import State
 from cds_service.r4 import (
     Clinical,
     Condition,
+    DraftOrder,
     Medication,
     Observation,
     OperationOutcome,
@@ -25,7 +27,10 @@ from cds_service.r4 import (
     local_reference,
 )
 
+_NOWHERE = (State.NOT_SUPPLIED, State.FAILED)
 _CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
+
+Readable = Clinical | DraftOrder
 
 
 def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) -> set[str]:
@@ -63,28 +68,63 @@ def _analytes(definition: FactDefinition) -> tuple[str, ...]:
 
 
 def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
-    """The chart of `context.patientId`. Raises RequestError 412 naming each mandatory query that has no data."""
-    readings = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in queries if key in request.prefetch}
+    """The chart of `context.patientId`, whatever of it was supplied; `demand` then asks for what must be there."""
+    asked = [key for key, query in queries.items() if key in request.prefetch and not query.from_context]
+    readings = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in asked}
+    unasked = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in request.prefetch.keys() - queries.keys()}
+    readings |= unasked
     found = [pair for reading in readings.values() for pair in reading.resources]
     patient = _patient(found, request.patient_id)
     sorter = _Sorter(request.patient_id, found)
     for key, reading in readings.items():
         sorter.take(key, reading)
     looked = {key: _state(query, key, readings.get(key), request) for key, query in queries.items()}
-    _demand_mandatory(queries, looked, patient)
-    assert patient is not None
+    looked |= _answered_in_part(unasked.values(), queries, looked)
+    drafts = _drafts(request, queries, sorter, looked, found)
     return Chart(
-        patient=patient,
+        patient=patient or Patient(),
         encounter_id=request.encounter_id,
         resources=sorter.resources,
         medications=sorter.medications,
         looked=looked,
         damaged=sorter.damaged,
-        foreign=sorter.foreign,
+        foreign=sorter.foreign + drafts.foreign,
+        drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
+        draft_medications=drafts.medications,
     )
 
 
-def _patient(found: Iterable[tuple[str | None, Clinical]], patient_id: str) -> Patient | None:
+def _answered_in_part(
+    unasked: Iterable[Reading], queries: Mapping[str, Query], looked: Mapping[str, State]
+) -> dict[str, State]:
+    """Some sites type in keys of their own, as `item1`. What stands there counts by its type; as nobody knows what was asked
+    for, it proves no absence.
+    """
+    kinds = {type(resource).__name__ for reading in unasked for _, resource in reading.resources}
+    missing = [key for key, state in looked.items() if state is State.NOT_SUPPLIED] if kinds else []
+    return {key: State.INCOMPLETE for key in missing if queries[key].resource_type in kinds}
+
+
+def _drafts(
+    request: Request,
+    queries: Mapping[str, Query],
+    sorter: _Sorter,
+    looked: dict[str, State],
+    found: Iterable[tuple[str | None, Readable]],
+) -> _Sorter:
+    """The orders of the hook's context: a query that is answered by the call itself, kept apart from what the record holds."""
+    if request.draft_orders is None:
+        return _Sorter(request.patient_id, ())
+    drafts = _Sorter(request.patient_id, found)
+    reading = read_drafts(request.draft_orders, request.selections)
+    for key in (key for key, query in queries.items() if query.from_context):
+        drafts.take(key, reading)
+        sorter.damaged[key] = drafts.damaged[key]
+        looked[key] = State.KNOWN
+    return drafts
+
+
+def _patient(found: Iterable[tuple[str | None, Readable]], patient_id: str) -> Patient | None:
     patients = (resource for _, resource in found if isinstance(resource, Patient))
     return next((patient for patient in patients if patient.id == patient_id), None)
 
@@ -100,13 +140,15 @@ def _state(query: Query, key: str, reading: Reading | None, request: Request) ->
     return State.INCOMPLETE if reading.incomplete else State.KNOWN
 
 
-def _demand_mandatory(queries: Mapping[str, Query], looked: Mapping[str, State], patient: Patient | None) -> None:
-    """Without age and problem list nothing can be said; an incomplete answer is still an answer."""
+def demand(queries: Mapping[str, Query], chart: Chart) -> None:
+    """Raises RequestError 412 naming each mandatory query that has no data.
+
+    Without age and problem list nothing can be said; an incomplete answer is still an answer.
+    """
     missing = [
         key
         for key, query in queries.items()
-        if query.mandatory
-        and (looked[key] in (State.NOT_SUPPLIED, State.FAILED) or (query.resource_type == "Patient" and not patient))
+        if query.mandatory and (chart.looked[key] in _NOWHERE or (query.resource_type == "Patient" and not chart.patient.id))
     ]
     if missing:
         raise RequestError(
@@ -137,8 +179,8 @@ def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest) 
 class _Sorter:
     """Puts resources where the stages look for them, and leaves out those of another patient."""
 
-    def __init__(self, patient_id: str, found: Iterable[tuple[str | None, Clinical]]) -> None:
-        self.resources: dict[type[Resource], list[Clinical]] = defaultdict(list)
+    def __init__(self, patient_id: str, found: Iterable[tuple[str | None, Readable]]) -> None:
+        self.resources: dict[type[Resource], list[Readable]] = defaultdict(list)
         self.medications: dict[str, Medication] = {}
         self.damaged: dict[str, list[Damaged]] = {}
         self.foreign = 0
@@ -162,7 +204,7 @@ class _Sorter:
                 else:
                     self._take_by_subject(key, resource, given)
 
-    def _put_aside(self, key: str, resource: Clinical, problem: str) -> None:
+    def _put_aside(self, key: str, resource: Readable, problem: str) -> None:
         kind = type(resource).__name__
         self.damaged[key].append(Damaged(kind, f"{kind}/{resource.id or '?'}", (), f"prefetch.{key}", problem))
 
@@ -171,7 +213,7 @@ class _Sorter:
         if full_url:
             self.medications[full_url] = medication
 
-    def _take_by_subject(self, key: str, resource: Clinical, given: str | None) -> None:
+    def _take_by_subject(self, key: str, resource: Readable, given: str | None) -> None:
         reference = local_reference(given)
         if not reference or reference in self._own:
             # Nearly all subjects are written alike: the next is known.

@@ -136,6 +136,19 @@ class MedicationRequest(Resource, tag="MedicationRequest"):
     dosage_instruction: list[Dosage | None] | None = None
 
 
+class DraftOrder(Resource, tag="MedicationRequest"):
+    """A MedicationRequest that is still being written. As little as is asked of it is read, so that little can break it."""
+
+    contained: Raw = Raw()
+    subject: Reference | None = None
+    status: str | None = None
+    do_not_perform: bool | None = None
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    reason_code: list[CodeableConcept | None] | CodeableConcept | None = None
+    reason_reference: list[Reference | None] | Reference | None = None
+
+
 class DispenseRequest(_Element):
     validity_period: Period | None = None
 

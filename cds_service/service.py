@@ -14,7 +14,7 @@ from cds_service.facts import ChartFacts, FactValues
 from cds_service.hooks import Card, Request
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import Fact, Facts, Finding, Outcome, State
-from cds_service.prefetch import queries_in_use, read_chart, with_codes
+from cds_service.prefetch import demand, queries_in_use, read_chart, with_codes
 from cds_service.settings import Jurisdiction, Settings
 from cds_service.spelling import spelled
 
@@ -76,6 +76,7 @@ class Conductor:
         names = {name for rule in self.rules[service_id] for name in rule.facts | knowledge.cards[rule.id].facts}
         orders = [knowledge.orders[use.order] for rule in self.rules[service_id] for use in rule.orders]
         names |= {order.pending_fact for order in orders} | set(knowledge.speaks_when[service_id].facts)
+        names |= set(knowledge.concerned_when[service_id].facts)
         used = queries_in_use(names, knowledge.facts)
         return used | {name for name, query in knowledge.queries.items() if query.mandatory}
 
@@ -85,7 +86,17 @@ class Conductor:
         return {
             key: with_codes(query, key, knowledge.facts, knowledge.searchable)
             for key, query in self.queries[service_id].items()
+            if not query.from_context
         }
+
+    def concerns(self, service_id: str, request: Request, as_of: date) -> bool:
+        """Whether a call may concern the service, by what it brings itself: for one that does not no EHR is asked."""
+        concerned = self.knowledge.concerned_when[service_id]
+        if not concerned.facts:
+            return True
+        brought = {key: query for key, query in self.queries[service_id].items() if query.from_context}
+        facts = ChartFacts(read_chart(request, brought), self.knowledge, as_of, self.settings.jurisdiction)
+        return concerned(FactValues(facts)).value is not False
 
     def answer(self, service_id: str, request: Request, as_of: date) -> Answered:
         """The cards for one request. Raises RequestError (412) where mandatory data are nowhere."""
@@ -93,6 +104,8 @@ class Conductor:
         chart = read_chart(request, self.queries[service_id])
         facts = ChartFacts(chart, knowledge, as_of, jurisdiction)
         values = FactValues(facts)
+        if knowledge.concerned_when[service_id](values).value is not False:
+            demand(self.queries[service_id], chart)
         rules = self.rules[service_id]
         spoken_to = knowledge.speaks_when[service_id](values)
         if spoken_to.value is not True:

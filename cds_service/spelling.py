@@ -57,6 +57,7 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
     for card in knowledge.cards.values():
         yield card.file.headline
         yield from (say for _, say in card.lines)
+        yield from (text for item in card.file.removes for text in (item.label, item.description))
     for group in knowledge.groups:
         yield from (group.summary, group.lead)
     for order in knowledge.orders.values():
@@ -70,6 +71,8 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
 
 def _card(card: CardText, spell: Speller) -> CardText:
     file = _members(card.file, ("headline",), spell)
+    removes = tuple(_members(item, ("label", "description"), spell) for item in file.removes)
+    file = msgspec.structs.replace(file, removes=removes)
     return replace(card, file=file, lines=tuple((when, _outside_braces(say, spell)) for when, say in card.lines))
 
 

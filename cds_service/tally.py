@@ -34,9 +34,10 @@ def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
 
 
 def _cards(person: Person, conductor: Conductor, fixtures: Path) -> Sequence[Card]:
-    service_id, service = next(iter(conductor.knowledge.services.items()))
-    body = as_request(read_bundle(patient_file(fixtures, person)), dict(conductor.knowledge.queries), service.hook, person)
-    return conductor.answer(service_id, read_request(json.dumps(body).encode(), service.hook), person.day).cards
+    knowledge = conductor.knowledge
+    body = as_request(read_bundle(patient_file(fixtures, person)), dict(knowledge.queries), person.hook, person)
+    request = read_request(json.dumps(body).encode(), person.hook)
+    return conductor.answer(knowledge.service_on(person.hook), request, person.day).cards
 
 
 def rows(counted: Tally) -> Iterator[tuple[int, int, int]]:

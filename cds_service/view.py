@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart import Chart
 from cds_service.fhir import Damaged, components, contained_medication
@@ -17,6 +17,7 @@ from cds_service.r4 import (
     CodeableConcept,
     Component,
     Condition,
+    DraftOrder,
     MedicationRequest,
     MedicationStatement,
     Observation,
@@ -35,13 +36,19 @@ Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
 Measured = tuple[Observation, Observation | Component]
 """One measured value: an Observation, and what of it holds the value: itself, or one of its components."""
 
+P = TypeVar("P", MedicationRequest | MedicationStatement, DraftOrder)
 
-class Drug(NamedTuple):
-    """One entry of a medication list with the concept of its drug, wherever that was written."""
 
-    source: MedicationRequest | MedicationStatement
+class Identified(NamedTuple, Generic[P]):
+    """One entry of a medication list, or one draft, with the concept of its drug, wherever that was written."""
+
+    source: P
     concept: CodeableConcept | None
     ingredient: str
+
+
+Drug = Identified[MedicationRequest | MedicationStatement]
+Draft = Identified[DraftOrder]
 
 
 class Readers(NamedTuple):
@@ -118,22 +125,29 @@ class View:
     @cached_property
     def drugs(self) -> tuple[Mapping[str, Sequence[Drug]], Sequence[Drug]]:
         """Drugs by value set, and those that nothing identifies: neither a known code nor a word."""
+        return self._identified([*self.chart.all(MedicationRequest), *self.chart.all(MedicationStatement)])
+
+    @cached_property
+    def drafts(self) -> tuple[Mapping[str, Sequence[Draft]], Sequence[Draft]]:
+        """The drugs of the orders that the hook is about, in the same way."""
+        return self._identified(self.chart.drafts)
+
+    def _identified(self, sources: Sequence[P]) -> tuple[dict[str, list[Identified[P]]], list[Identified[P]]]:
         terminology = self.knowledge.terminology
-        found: dict[str, list[Drug]] = defaultdict(list)
-        unidentified: list[Drug] = []
-        sources: list[MedicationRequest | MedicationStatement] = [*self.chart.all(MedicationRequest)]
-        for source in [*sources, *self.chart.all(MedicationStatement)]:
+        found: dict[str, list[Identified[P]]] = defaultdict(list)
+        unidentified: list[Identified[P]] = []
+        for source in sources:
             concept = self._drug_concept(source)
             matches = terminology.matches(concept)
             if not matches and not terminology.is_listed(concept):
                 matches = terminology.named(_all_words(concept))
             for match in matches:
-                found[match.concept].append(Drug(source, concept, match.name))
+                found[match.concept].append(Identified(source, concept, match.name))
             if not matches and not terminology.is_coded(concept) and not _all_words(concept).strip(" |"):
-                unidentified.append(Drug(source, concept, ""))
+                unidentified.append(Identified(source, concept, ""))
         return found, unidentified
 
-    def _drug_concept(self, source: MedicationRequest | MedicationStatement) -> CodeableConcept | None:
+    def _drug_concept(self, source: MedicationRequest | MedicationStatement | DraftOrder) -> CodeableConcept | None:
         """The drug as a concept, by reference, contained, or as a further entry of the Bundle."""
         if source.medication_codeable_concept:
             return source.medication_codeable_concept
@@ -141,9 +155,8 @@ class View:
         if given is None:
             return None
         reference = (given.reference or "").strip()
-        medication = (
-            contained_medication(source.contained, reference) if reference.startswith("#") else self.chart.medication(reference)
-        )
+        find = self.chart.draft_medication if isinstance(source, DraftOrder) else self.chart.medication
+        medication = contained_medication(source.contained, reference) if reference.startswith("#") else find(reference)
         if medication and medication.code:
             return medication.code
         return CodeableConcept(text=given.display) if given.display else None

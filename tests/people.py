@@ -11,7 +11,7 @@ from cds_service.facts import ChartFacts
 from cds_service.hooks import read_request
 from cds_service.knowledge import Knowledge
 from cds_service.model import Fact
-from cds_service.prefetch import read_chart
+from cds_service.prefetch import demand, read_chart
 
 Json = dict[str, Any]
 
@@ -100,8 +100,25 @@ def body(prefetch: Json | None = None, without: tuple[str, ...] = (), **context:
     }
 
 
+def draft(drug: Json | None = None, **members: Any) -> Json:
+    """An order that is being written."""
+    base = {"resourceType": "MedicationRequest", "id": "d1", "status": "draft", "subject": OWN}
+    return base | ({"medicationCodeableConcept": drug} if drug else {}) | members
+
+
+def ordering(
+    *drafts: Any, hook: str = "order-sign", prefetch: Json | None = None, without: tuple[str, ...] = (), **context: Any
+) -> Json:
+    """The same person, for whom orders are being written."""
+    orders = {"resourceType": "Bundle", "entry": [{"resource": item} for item in drafts]}
+    return body(prefetch, without, draftOrders=orders, **context) | {"hook": hook}
+
+
 def chart_of(knowledge: Knowledge, request: Json) -> Chart:
-    return read_chart(read_request(json.dumps(request).encode(), "patient-view"), knowledge.queries)
+    hook = str(request["hook"])
+    chart = read_chart(read_request(json.dumps(request).encode(), hook), knowledge.queries)
+    demand(knowledge.queries, chart)
+    return chart
 
 
 def facts_of(knowledge: Knowledge, request: Json, as_of: date = AS_OF, jurisdiction: str = "us") -> ChartFacts:

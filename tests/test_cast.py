@@ -24,7 +24,6 @@ from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings
 from cds_service.tally import rows, tally
 from tests.conftest import ROOT
-from tests.people import SERVICE
 
 FIXTURES = ROOT / "fixtures"
 CAST = read_cast(FIXTURES)
@@ -39,12 +38,16 @@ def conductor_of(jurisdiction: str) -> Conductor:
 
 def request_of(person: Person, bundle: dict[str, Any] | None = None) -> dict[str, Any]:
     loaded = bundle or read_bundle(patient_file(FIXTURES, person))
-    return as_request(loaded, dict(conductor_of("us").knowledge.queries), "patient-view", person)
+    return as_request(loaded, dict(conductor_of("us").knowledge.queries), person.hook, person)
+
+
+def service_of(person: Person) -> str:
+    return conductor_of("us").knowledge.service_on(person.hook)
 
 
 def answered(person: Person, as_of: date | None = None, bundle: dict[str, Any] | None = None) -> Answered:
-    request = read_request(json.dumps(request_of(person, bundle)).encode(), "patient-view")
-    return conductor_of(person.jurisdiction).answer(SERVICE, request, as_of or person.day)
+    request = read_request(json.dumps(request_of(person, bundle)).encode(), person.hook)
+    return conductor_of(person.jurisdiction).answer(service_of(person), request, as_of or person.day)
 
 
 def without_uuids(node: Any) -> Any:
@@ -156,7 +159,7 @@ def test_every_door_gives_the_same_answer(person: Person, tmp_path: Path) -> Non
     )
     client = TestClient(build_app(settings, conductor_of(person.jurisdiction)))
     body = request_of(person) | {"extension": {AS_OF: person.as_of}}
-    answer = client.post(f"/cds-services/{SERVICE}", json=body)
+    answer = client.post(f"/cds-services/{service_of(person)}", json=body)
     assert answer.status_code == 200
     assert without_uuids(answer.json()) == cards_of(answered(person))
 

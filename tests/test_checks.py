@@ -71,11 +71,33 @@ def line(**members: Any) -> Callable[[Path], None]:
     return edit(CARD, lambda loaded: loaded["lines"][0].update(members))
 
 
+ORDERED = "cards/ordering/quinine-order-us.json"
+
+
+def removal(**members: Any) -> Callable[[Path], None]:
+    return edit(ORDERED, lambda loaded: loaded["removes"][0].update(members))
+
+
 def in_set(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     return edit(SET, change)
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "a removal of what is not being ordered": (removal(fact="malaria"), ORDERED, "is no order"),
+    "a removal of what another rule is about": (removal(fact="ordering_magnesium"), ORDERED, "is no order"),
+    "a removal without the name of the draft": (removal(label="Remove it"), ORDERED, "does not name the draft"),
+    "a removal with a placeholder of its own": (removal(description="{name}, {fact}"), ORDERED, "does not name the draft"),
+    "a query with neither template nor context": (
+        item(QUERIES, "draftOrders", from_context=False),
+        QUERIES,
+        "needs a template",
+    ),
+    "a call that concerns by what must be fetched first": (
+        item("logic/services.json", "leg-cramps-order-sign", concerned_when={"var": "taking_quinine"}),
+        "logic/services.json",
+        "rests on more than the call",
+    ),
+    "a reason like no fact": (item(FACTS, "quinine_order_reason", like="x"), FACTS, "fact 'x' does not exist"),
     "a spelling that no text needs": (
         put("cards/spelling.json", us={"colour": "color"}),
         "cards/spelling.json us",

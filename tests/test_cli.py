@@ -16,7 +16,7 @@ import pytest
 from cds_service.knowledge import load_knowledge
 from cds_service.spelling import spelled
 from tests.conftest import COVERAGE, ROOT
-from tests.people import body, bundle, observation
+from tests.people import SERVICE, body, bundle, observation
 
 ADA = "fixtures/patients/ada-stiffcalf.json"
 
@@ -57,7 +57,7 @@ def test_the_date_and_the_jurisdiction_can_be_chosen() -> None:
 def test_explain_names_every_rule_with_facts_resources_and_dates() -> None:
     knowledge = spelled(load_knowledge(ROOT), "us")
     told = " ".join(cds("explain", ADA).stdout.split())
-    for rule in knowledge.rules:
+    for rule in knowledge.rules_of(SERVICE):
         assert " ".join(rule.file.title.split()) in told
     assert "the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L" in told
     assert "[Observation/o4]" in told
@@ -66,7 +66,7 @@ def test_explain_names_every_rule_with_facts_resources_and_dates() -> None:
 
 def test_explain_says_why_a_child_is_out_of_scope() -> None:
     told = cds("explain", "fixtures/patients/pia-schoolyard.json").stdout
-    assert f"{len(load_knowledge(ROOT).rules)} rules, as the patient's age is 16" in told
+    assert f"{len(load_knowledge(ROOT).rules_of(SERVICE))} rules, as the patient's age is 16" in told
     assert "It would speak if the patient's age is at least 18." in told
 
 
@@ -200,6 +200,56 @@ def test_the_demo_signs_nothing_and_says_so(tmp_path: Path) -> None:
     done = cds("demo", cwd=tmp_path, CDS_CLIENTS="clients.toml")
     assert done.returncode == 1
     assert "CDS_CLIENTS: is set, and the demonstration signs nothing" in done.stderr
+
+
+def test_a_draft_is_tried_from_the_terminal() -> None:
+    draft = str(ROOT / "fixtures/drafts/quinine.json")
+    cora = str(ROOT / "fixtures/patients/cora-allwell.json")
+    for command in ("run", "explain"):
+        told = cds(command, cora, "--hook", "order-sign", "--draft", draft).stdout
+        assert "Quinine being ordered" in told
+        assert "order-select" not in cds(command, cora).stdout
+    assert "No cards" in cds("run", cora, "--hook", "order-select").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--draft", "x.json"], "goes with a hook on ordering"),
+        (["--hook", "order-review"], "'order-review' is unknown"),
+        (["--hook", "order-sign", "--draft", "nowhere.json"], "cannot be read"),
+    ],
+)
+def test_a_draft_or_a_hook_that_does_not_fit_is_told_plainly(arguments: list[str], message: str) -> None:
+    done = cds("run", ADA, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bundle_of_drafts_is_tried_as_well(tmp_path: Path) -> None:
+    draft = json.loads((ROOT / "fixtures/drafts/quinine.json").read_text())
+    path = tmp_path / "drafts.json"
+    path.write_text(
+        json.dumps({"resourceType": "Bundle", "entry": [{"resource": draft}, {"resource": draft | {"id": "draft-2"}}]})
+    )
+    told = cds("run", ADA, "--hook", "order-select", "--draft", str(path)).stdout
+    assert told.count("[ ] Remove Quinine sulfate 324 mg capsule") == 2
+
+
+def test_the_exported_transactions_put_each_id_once_and_refer_to_nothing_elsewhere(tmp_path: Path) -> None:
+    assert cds("fixtures", "export", "--as-of", "today", "--transaction", str(tmp_path)).returncode == 0
+    put: list[str] = []
+    for path in tmp_path.glob("*.json"):
+        loaded = json.loads(path.read_text())
+        assert loaded["type"] == "transaction"
+        own = {f"{entry['resource']['resourceType']}/{entry['resource']['id']}" for entry in loaded["entry"]}
+        assert own == {entry["request"]["url"] for entry in loaded["entry"]}
+        assert {entry["request"]["method"] for entry in loaded["entry"]} == {"PUT"}
+        put += sorted(own)
+        referred = set(re.findall(r'"reference": "(Condition/[^"]+|Medication/[^"]+|Encounter/[^"]+)"', json.dumps(loaded)))
+        assert all(name in own or name.endswith(("/elsewhere", "/gone")) for name in referred), referred - own
+    assert len(set(put)) == len(put) > 300
 
 
 def test_the_demo_starts_the_service_calls_it_and_ends(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from fhir.resources.R4B.servicerequest import ServiceRequest
 from starlette.testclient import TestClient
 
 from cds_service.app import AS_OF, build_app
+from cds_service.hooks import ON_ORDERS
 from cds_service.service import Conductor
 from cds_service.settings import Settings
-from tests.people import SERVICE, body, bundle
-from tests.test_cast import CAST, request_of
+from tests.people import SERVICE, body, bundle, ordering
+from tests.test_cast import CAST, request_of, service_of
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
 @pytest.fixture
 def answers(client: TestClient) -> list[dict[str, Any]]:
     """The answers to a call for each of the cast."""
-    bodies = [request_of(person) | {"extension": {AS_OF: person.as_of}} for person in CAST]
-    return [client.post(f"/cds-services/{SERVICE}", json=item).json() for item in bodies]
+    calls = [(service_of(person), request_of(person) | {"extension": {AS_OF: person.as_of}}) for person in CAST]
+    return [client.post(f"/cds-services/{service_id}", json=call).json() for service_id, call in calls]
 
 
 @pytest.fixture
@@ -83,19 +84,24 @@ def test_discovery_is_always_there_with_a_list_of_services(client: TestClient) -
 
 def test_a_service_is_described_in_full(client: TestClient) -> None:
     """cds-hooks_2.0 7, 9, 10, 16, 29, 36: and can be called at the address made of its id."""
-    (service,) = client.get("/cds-services").json()["services"]
-    assert service["hook"] == "patient-view"
-    assert service["version"] == "2.0.1"
-    assert service["id"] == SERVICE
-    assert all(isinstance(service[name], str) and service[name] for name in ("title", "description", "usageRequirements"))
-    assert {"patient", "conditions", "electrolytes"} <= set(service["prefetch"])
-    assert client.post(f"/cds-services/{service['id']}", json=body()).status_code == 200
+    services = client.get("/cds-services").json()["services"]
+    assert [service["hook"] for service in services] == ["patient-view", *ON_ORDERS]
+    assert services[0]["id"] == SERVICE
+    assert len({service["id"] for service in services}) == len(services)
+    for service in services:
+        assert service["version"] == "2.0.1"
+        assert all(isinstance(service[name], str) and service[name] for name in ("title", "description", "usageRequirements"))
+        assert {"patient", "conditions", "medicationRequests"} <= set(service["prefetch"])
+        call = body() if service["hook"] == "patient-view" else ordering(hook=service["hook"], selections=[])
+        assert client.post(f"/cds-services/{service['id']}", json=call).status_code == 200
 
 
 def test_prefetch_templates_hold_only_plain_tokens(client: TestClient) -> None:
-    """cds-hooks_2.0 55, 56, 57, 59: and no parameter twice, no _include, no chaining, below 1,800 characters."""
-    (service,) = client.get("/cds-services").json()["services"]
-    for key, template in service["prefetch"].items():
+    """cds-hooks_2.0 55, 56, 57, 59; cds-hooks-library_1.0.1 16, 89, 93: no token for selections or draftOrders;
+    and no parameter twice, no _include, no chaining, below 1,800 characters.
+    """
+    services = client.get("/cds-services").json()["services"]
+    for key, template in (pair for service in services for pair in service["prefetch"].items()):
         assert set(re.findall(r"{{(.*?)}}", template)) <= {"context.patientId", "context.encounterId"}, key
         assert re.sub(r"{{.*?}}", "", template).count("{") == 0
         names = [part.split("=")[0] for part in template.partition("?")[2].split("&") if part]
@@ -109,6 +115,17 @@ def test_data_that_cannot_be_had_give_412(client: TestClient) -> None:
     answer = client.post(f"/cds-services/{SERVICE}", json=body(without=("conditions",)))
     assert answer.status_code == 412
     assert "conditions" in answer.text
+
+
+@pytest.mark.parametrize("hook", ON_ORDERS)
+def test_a_hook_on_ordering_without_its_context_gives_400(client: TestClient, hook: str) -> None:
+    """cds-hooks-library_1.0.1 1, 5, 13, 14, 15 and 74, 78, 86, 87, 88, 90, 91: what a client owes is asked for by name."""
+    call, wanted = ordering(hook=hook), {"context.userId", "context.patientId", "context.draftOrders"}
+    call["context"] = {"encounterId": "e1"}
+    answer = client.post(f"/cds-services/leg-cramps-{hook}", json=call)
+    assert answer.status_code == 400
+    told = {place for issue in answer.json()["issue"] for place in issue["expression"]}
+    assert told == wanted | ({"context.selections"} if hook == "order-select" else set())
 
 
 def test_success_is_200_with_cards(client: TestClient) -> None:
@@ -174,15 +191,34 @@ def test_suggestions_say_how_they_may_be_chosen(cards: list[dict[str, Any]]) -> 
         assert isinstance(card.get("suggestions", []), list)
 
 
-def test_each_suggestion_is_one_action_that_creates_a_valid_resource(cards: list[dict[str, Any]]) -> None:
-    """cds-hooks_2.0 117, 119, 121, 124, 125, 127, 128, 130, 131: update and delete (132 to 135) are never sent."""
+def actions_of(cards: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    suggestions = [item for card in cards for item in card.get("suggestions", ())]
+    return [action for item in suggestions for action in item["actions"] if action["type"] == kind]
+
+
+def test_each_suggestion_is_one_action(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 117, 119, 121, 124, 125, 127, 128: update (132) is never sent."""
     for suggestion in (item for card in cards for item in card.get("suggestions", ())):
         assert isinstance(suggestion["label"], str)
         assert uuid.UUID(suggestion["uuid"])
         assert suggestion.get("isRecommended", True) is True
         (action,) = suggestion["actions"]
-        assert action["type"] == "create"
+        assert action["type"] in ("create", "delete")
         assert isinstance(action["description"], str)
+
+
+def test_a_draft_is_deleted_by_its_relative_reference(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 133, 134, 135: and never by a string in `resource`."""
+    deletions = actions_of(cards, "delete")
+    assert len(deletions) >= 5
+    for action in deletions:
+        assert action.keys() == {"type", "description", "resourceId"}
+        assert re.fullmatch(r"MedicationRequest/[A-Za-z0-9.-]{1,64}", action["resourceId"])
+
+
+def test_what_is_created_is_a_valid_draft(cards: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 130, 131"""
+    for action in actions_of(cards, "create"):
         resource = ServiceRequest.model_validate(action["resource"])
         assert (resource.status, resource.intent) == ("draft", "proposal")
         assert "id" not in action["resource"]

@@ -97,7 +97,7 @@ def wait_until_ready(base: str, process: subprocess.Popen[bytes]) -> None:
         try:
             with urlopen(f"{base}/readyz", timeout=2):
                 return
-        except URLError:
+        except (URLError, TimeoutError):
             time.sleep(0.1)
     raise AssertionError("not ready in 30 s")
 

@@ -18,7 +18,7 @@ from cds_service.formats import CardFile, RuleFile
 from cds_service.settings import Settings
 from tests.conftest import COVERAGE, ROOT
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md", "docs/connect.md"]
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
 

@@ -24,8 +24,7 @@ from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, FactType, Interval, Outcome
 from cds_service.reasons import deciding, reasons
 from cds_service.statements import say_answers, say_interval, statement_of, unspoken
-from tests.people import SERVICE
-from tests.test_cast import CAST, FIXTURES, PEOPLE, answered, conductor_of
+from tests.test_cast import CAST, FIXTURES, PEOPLE, answered, conductor_of, service_of
 from tests.test_cli import cds
 
 GOLDEN = Path(__file__).parent / "golden" / "explain"
@@ -45,8 +44,8 @@ STEP = Decimal("0.01")
 
 def explanation_of(person: Person) -> Explanation:
     answer, conductor = answered(person), conductor_of(person.jurisdiction)
-    speaks_when = conductor.knowledge.speaks_when[SERVICE]
-    return explain(answer, conductor.rules[SERVICE], speaks_when, conductor.knowledge, person.jurisdiction)
+    speaks_when = conductor.knowledge.speaks_when[service_of(person)]
+    return explain(answer, conductor.rules[service_of(person)], speaks_when, conductor.knowledge, person.jurisdiction)
 
 
 def numbers_in(answer: Any) -> list[Any]:
@@ -67,7 +66,7 @@ def tried(way: Way) -> Iterator[dict[str, Any]]:
 
 def open_rules(person: Person) -> Iterator[tuple[Rule, dict[str, Any], tuple[Way, ...]]]:
     conductor = conductor_of(person.jurisdiction)
-    by_id = {rule.id: rule for rule in conductor.rules[SERVICE]}
+    by_id = {rule.id: rule for rule in conductor.rules[service_of(person)]}
     answer = answered(person)
     values = FactValues(answer.facts)
     for finding in answer.findings:
@@ -103,7 +102,7 @@ def test_every_rule_is_explained_once(person: Person) -> None:
     named = [rule.rule for card in told.cards for rule in card.rules]
     parts = (told.without_card, told.undecided, told.silent, told.out_of_scope)
     named += [rule.rule for part in parts for rule in part]
-    assert sorted(named) == sorted(rule.id for rule in conductor_of(person.jurisdiction).rules[SERVICE])
+    assert sorted(named) == sorted(rule.id for rule in conductor_of(person.jurisdiction).rules[service_of(person)])
     assert all(card.rules for card in told.cards)
 
 
@@ -295,7 +294,7 @@ def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
     """The engine stops at the first part that decides; explain names the others beside it, never others instead."""
     conductor, answer = conductor_of(person.jurisdiction), answered(person)
     values = FactValues(answer.facts)
-    by_id = {rule.id: rule for rule in conductor.rules[SERVICE]}
+    by_id = {rule.id: rule for rule in conductor.rules[service_of(person)]}
     for finding in answer.findings:
         assert set(finding.because) <= set(reasons(finding, by_id[finding.rule_id], values)), finding.rule_id
 
@@ -303,7 +302,7 @@ def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
 @PEOPLE
 def test_each_card_is_explained_by_the_rules_that_it_names_to_the_reader(person: Person) -> None:
     answer = answered(person)
-    versions = {rule.id: rule.file.version for rule in conductor_of(person.jurisdiction).rules[SERVICE]}
+    versions = {rule.id: rule.file.version for rule in conductor_of(person.jurisdiction).rules[service_of(person)]}
     for card, names in zip(answer.cards, answer.composed.speaks_for, strict=True):
         last = card.detail.rpartition("\n\n")[2]
         assert [f"{name} {versions[name]}" for name in names] == re.findall(r"[a-z][a-z0-9-]* [0-9]+\.[0-9]+\.[0-9]+", last)
