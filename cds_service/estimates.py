@@ -9,7 +9,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from cds_service.dates import Span, age_between, read_span
-from cds_service.formats import Equation, FactDefinition, GenderTerms
+from cds_service.formats import Analyte, Equation, FactDefinition, GenderTerms
 from cds_service.measurements import Taken
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
 from cds_service.r4 import token
@@ -77,7 +77,8 @@ def _estimated(taken: Taken, source: Fact, definition: FactDefinition, view: Vie
         amount = _bounded(source.value, ages, partial(_compute, equation, terms, view))
     except ArithmeticError:
         return unknown(definition.equation, State.UNUSABLE, "is no plausible amount", source.told)
-    return known(definition.equation, amount, lambda: [_told(amount, source.evidence[0], equation, view)])
+    # Kept by the view, so what tells it must not hold the view.
+    return known(definition.equation, amount, partial(_told, amount, source, equation, view.knowledge.labs[equation.to]))
 
 
 def _doubt(equation: Equation, terms: GenderTerms | None, ages: tuple[int, int] | None) -> str:
@@ -114,9 +115,10 @@ def _bounded(source: Decimal | Interval, ages: tuple[int, int], compute: Compute
     return low if low is not None and low == high else Interval(low, high)
 
 
-def _told(amount: Decimal | Interval, source: Evidence, equation: Equation, view: View) -> Evidence:
-    lab = view.knowledge.labs[equation.to]
-    return Evidence(source.reference, lab.title, value=f"{_say(amount)} {lab.unit}", date=source.date, note=equation.title)
+def _told(amount: Decimal | Interval, source: Fact, equation: Equation, lab: Analyte) -> list[Evidence]:
+    own = source.evidence[0]
+    value = f"{_say(amount)} {lab.unit}"
+    return [Evidence(own.reference, lab.title, value=value, date=own.date, note=equation.title)]
 
 
 def _say(amount: Decimal | Interval) -> str:
