@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 2.0
 """So long a call waits for the database before it is refused."""
+START_SECONDS = 20.0
+"""And so long until it has been reached once: a worker takes calls while its database is opened and migrated."""
 _PURGE_SECONDS = 60.0
 # A worker whose clock runs ahead must not forget what another would still take.
 _KEPT_LONGER = 60
@@ -49,6 +51,7 @@ class Replay:
         self._writer: asyncio.Task[None] | None = None
         self._purged_at = time.monotonic()
         self._connection: AsyncConnection | None = None
+        self._reached = False
 
     async def first_use(self, iss: str, jti: str, expires: float) -> bool:
         """Whether this token was never used; from now on it was. `expires`: seconds since the epoch.
@@ -66,7 +69,7 @@ class Replay:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         try:
-            return await asyncio.wait_for(use.first, PATIENCE_SECONDS)
+            return await asyncio.wait_for(use.first, PATIENCE_SECONDS if self._reached else START_SECONDS)
         except TimeoutError:
             self._seen.pop(token, None)
             raise Unavailable("no answer in time") from None
@@ -133,6 +136,7 @@ class Replay:
         if connection.dialect.name == "sqlite":
             # What a power failure takes is the use of a token of the last moment, not what someone wrote.
             await connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+        self._reached = True
         return connection
 
     async def _disconnect(self) -> None:

@@ -168,7 +168,7 @@ class Silent(Store):
 
 @pytest.mark.asyncio
 async def test_a_database_that_does_not_answer_keeps_no_call_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cds_service.replay.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("cds_service.replay.START_SECONDS", 0.01)
     monkeypatch.setattr("cds_service.replay._MOST_WAITING", 3)
     replay = Replay(Silent("sqlite+aiosqlite://"))
     answers = await asyncio.gather(
