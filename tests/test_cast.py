@@ -153,6 +153,7 @@ def test_what_a_merged_record_holds_twice_is_told_once() -> None:
 @PEOPLE
 def test_every_door_gives_the_same_answer(person: Person, tmp_path: Path) -> None:
     settings = Settings(
+        guarded=True,
         jurisdiction=person.jurisdiction,  # type: ignore[arg-type]
         allow_as_of=True,
         database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite",

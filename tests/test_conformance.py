@@ -27,7 +27,7 @@ from tests.test_cast import CAST, request_of, service_of
 
 @pytest.fixture
 def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
-    settings = Settings(allow_as_of=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
+    settings = Settings(guarded=True, allow_as_of=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
     with TestClient(build_app(settings, conductor)) as opened:
         yield opened
 
@@ -232,7 +232,7 @@ def test_no_links_are_sent_that_could_break_their_rules(cards: list[dict[str, An
 def test_browser_clients_get_cors(conductor: Conductor, tmp_path: Path) -> None:
     """cds-hooks_2.0 208"""
     origin = "https://sandbox.example"
-    settings = Settings(cors_origins=(origin,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
+    settings = Settings(guarded=True, cors_origins=(origin,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
     client = TestClient(build_app(settings, conductor))
     assert client.get("/cds-services", headers={"Origin": origin}).headers["access-control-allow-origin"] == origin
 

@@ -25,7 +25,7 @@ _HARDEST_GRADE = 8
 
 @pytest.fixture
 def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
-    settings = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
+    settings = Settings(guarded=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
     with TestClient(build_app(settings, conductor)) as opened:
         yield opened
 
@@ -134,8 +134,10 @@ def links(knowledge: Knowledge, settings: Settings) -> list[dict[str, Any]]:
 
 def test_a_card_links_to_the_leaflet_only_where_the_site_says_where_it_is(knowledge: Knowledge) -> None:
     memory = "sqlite+aiosqlite:///:memory:"
-    assert links(knowledge, Settings(database_url=memory)) == []
-    (link,) = links(knowledge, Settings(database_url=memory, public_url="https://cramps.example/", jurisdiction="uk"))
+    assert links(knowledge, Settings(guarded=True, database_url=memory)) == []
+    (link,) = links(
+        knowledge, Settings(guarded=True, database_url=memory, public_url="https://cramps.example/", jurisdiction="uk")
+    )
     assert link["url"] == "https://cramps.example/leaflets/leg-cramps-uk"
     assert link["type"] == "absolute"
     assert link["label"]
