@@ -352,9 +352,9 @@ class _Writer:
 
 def _once(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
     """Each test once, though two rules of a card may ask for it; what is recommended comes first and stands."""
-    once: dict[str, Suggestion] = {}
+    once: dict[tuple[str | None, ...], Suggestion] = {}
     for suggestion in suggestions:
-        once.setdefault(suggestion.label, suggestion)
+        once.setdefault((suggestion.label, *(action.resource_id for action in suggestion.actions)), suggestion)
     return tuple(once.values())
 
 

@@ -42,7 +42,9 @@ LOW = observation(2.9, when="2026-11-19")
 
 @pytest.fixture
 def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
-    settings = Settings(allow_as_of=True, cors_origins=(ORIGIN,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
+    settings = Settings(
+        guarded=True, allow_as_of=True, cors_origins=(ORIGIN,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"
+    )
     with TestClient(build_app(settings, conductor)) as opened:
         yield opened
 

@@ -17,8 +17,7 @@ from cds_service.facts import ChartFacts, FactValues
 from cds_service.hooks import read_request
 from cds_service.model import Outcome
 from cds_service.service import Answered
-from tests.people import SERVICE
-from tests.test_cast import CAST, PEOPLE, cards_of, conductor_of, request_of
+from tests.test_cast import CAST, PEOPLE, cards_of, conductor_of, request_of, service_of
 
 Json = dict[str, Any]
 
@@ -51,8 +50,8 @@ def answer(person: Person, request: Json) -> Answered | None:
     from cds_service.errors import RequestError
 
     try:
-        parsed = read_request(json.dumps(request).encode(), "patient-view")
-        return conductor_of(person.jurisdiction).answer(SERVICE, parsed, person.day)
+        parsed = read_request(json.dumps(request).encode(), person.hook)
+        return conductor_of(person.jurisdiction).answer(service_of(person), parsed, person.day)
     except RequestError:
         return None
 
@@ -162,7 +161,7 @@ def test_what_is_taken_from_the_ground_is_what_the_whole_chart_would_say(person:
             assert (found.value, found.state, found.reason) == (fact.value, fact.state, fact.reason), name
             assert found.evidence == fact.evidence, name
         if any(item.outcome is not Outcome.OUT_OF_SCOPE for item in answered.findings):
-            rules = conductor.rules[SERVICE]
+            rules = conductor.rules[service_of(person)]
             assert list(answered.findings) == find(rules, FactValues(whole), person.jurisdiction)
 
 
@@ -187,7 +186,7 @@ def test_the_order_of_the_rules_never_changes_the_findings() -> None:
         found = answer(person, request_of(person))
         if found is None:
             continue
-        rules = list(conductor_of(person.jurisdiction).rules[SERVICE])
+        rules = list(conductor_of(person.jurisdiction).rules[service_of(person)])
         expected = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
         rng.shuffle(rules)
         again = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
