@@ -71,6 +71,12 @@ async def test_of_many_workers_asked_at_once_one_lets_a_token_in(workers: Worker
 
 
 @pytest.mark.asyncio
+async def test_of_many_calls_with_one_token_at_one_worker_one_is_let_in(workers: Workers) -> None:
+    replay = workers.start()
+    assert sum(await asyncio.gather(*(replay.first_use(ISS, "jti", soon()) for _ in range(10)))) == 1
+
+
+@pytest.mark.asyncio
 async def test_a_worker_that_starts_later_knows_what_was_used(workers: Workers) -> None:
     assert await workers.start().first_use(ISS, "jti", soon())
     await workers.stop()
