@@ -25,6 +25,7 @@ demo: $(RUNTIME)
 	CDS_PORT=$(PORT) $(BIN)/cds-service demo
 
 test: $(DEV)
+	@sh deploy/need-postgresql.sh
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
 check: $(DEV)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.bodies import HUGE, SIZES, body
-from bench.stages import time_stages
+from bench.stages import time_keeping, time_stages
 
 HOST = "127.0.0.1"
 SERVICE = "/cds-services/leg-cramps-patient-view"
@@ -40,6 +40,7 @@ def main() -> None:
         print(f"\nresident memory of the worker: {ours.resident():.0f} MiB")
     for name, size in SIZES.items():
         print(f"\nwhere the time goes, {name}, in microseconds: {time_stages(body(*size))}")
+        print(f"what is kept of it, in microseconds: {time_keeping(body(*size))}")
 
 
 class Server:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Protocol
 
 from cds_service.clients import Client, is_local_host
@@ -62,15 +62,20 @@ class Unsigned:
 
 def is_nearby(scope: Mapping[str, Any]) -> bool:
     """Whether a call went between two loopback addresses with no proxy in between."""
-    forwarded = any(name in _FORWARDED for name, _ in scope["headers"])
-    return not forwarded and _is_loopback(scope.get("client")) and _is_loopback(scope.get("server"))
+    caller, server = address_of(scope.get("client")), address_of(scope.get("server"))
+    return bool(not is_forwarded(scope) and caller and server and caller.is_loopback and server.is_loopback)
 
 
-def _is_loopback(address: object) -> bool:
+def is_forwarded(scope: Mapping[str, Any]) -> bool:
+    """Whether a proxy says that it stands between."""
+    return any(name in _FORWARDED for name, _ in scope["headers"])
+
+
+def address_of(peer: object) -> IPv4Address | IPv6Address | None:
     try:
-        return isinstance(address, (tuple, list)) and ip_address(str(address[0])).is_loopback
+        return ip_address(str(peer[0])) if isinstance(peer, (tuple, list)) else None
     except ValueError:
-        return False
+        return None
 
 
 def _names_this_machine(scope: Mapping[str, Any]) -> bool:

@@ -17,11 +17,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cds_service import __version__, leaflets
-from cds_service.access import access_of, is_nearby
+from cds_service import __version__, leaflets, openapi
+from cds_service.access import access_of, address_of, is_forwarded, is_nearby
 from cds_service.approvals import read_approvals
 from cds_service.checks import load_checked
 from cds_service.clients import Client, Known, read_clients
+from cds_service.desk import Desk
 from cds_service.errors import Mendable, Problem, RequestError
 from cds_service.feedback import read_feedback
 from cds_service.fetching import Fetching, fetched_bytes
@@ -37,6 +38,7 @@ AS_OF = "example.leg-cramps.as-of"
 """Request extension by which an invented patient is judged at her own date. Honoured only where a setting allows it."""
 
 FHIR_JSON = "application/fhir+json"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _BIG = 1_000_000
 
 
@@ -78,7 +80,9 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     app.add_route("/leaflets/{name}", door.leaflet, methods=["GET"])
     app.add_route("/healthz", door.alive, methods=["GET"])
     app.add_route("/readyz", door.ready, methods=["GET"])
-    app.add_middleware(Shell, body_limit=settings.body_limit)
+    app.add_route("/metrics", door.metrics, methods=["GET"])
+    app.add_route("/openapi.json", door.openapi, methods=["GET"])
+    app.add_middleware(Shell, body_limit=settings.body_limit, served=door.desk.metrics.served)
     origins = {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)}
     if origins:
         app.add_middleware(
@@ -105,6 +109,7 @@ class Door:
         self._elsewhere = {key: conductor.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
         self.fetching = Fetching(settings.deadline, settings.body_limit, settings.environment == "development")
         self._templates = {key: conductor.templates(key) for key in conductor.knowledge.services}
+        self.desk = Desk(settings, conductor, store)
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in conductor.knowledge.services)))
 
     def _describe(self, key: str) -> ServiceDescription:
@@ -125,6 +130,7 @@ class Door:
         opening = asyncio.create_task(self.store.open())
         opening.add_done_callback(_note_failure)
         await self.fetching.open(self.clients)
+        self.desk.start()
         gc.collect()
         gc.freeze()
         # Measured: with the default thresholds, full collections make the slowest requests of a busy worker.
@@ -133,6 +139,7 @@ class Door:
         # Cancelled half-way, the driver's thread would never be told to stop.
         await asyncio.gather(opening, return_exceptions=True)
         await self.fetching.close()
+        await self.desk.close()
         await self.trust.close()
         await self.store.close()
 
@@ -150,27 +157,32 @@ class Door:
         parsed = read_request(body, knowledge.services[service_id].hook)
         parsed = renamed(parsed, client.prefetch_keys) if client else parsed
         as_of = self._as_of(request, parsed.extension)
+        name = client.iss if client else ""
+        patient = self.desk.patient(parsed, name)
+        overridden = self.desk.overridden(patient)
         if conductor.concerns(service_id, parsed, as_of):
             parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
         if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
-            answered = await asyncio.to_thread(conductor.answer, service_id, parsed, as_of)
+            answered = await asyncio.to_thread(conductor.answer, service_id, parsed, as_of, overridden)
         else:
-            answered = conductor.answer(service_id, parsed, as_of)
+            answered = conductor.answer(service_id, parsed, as_of, overridden)
+        self.desk.note(service_id, parsed, answered, started, name, patient)
         _log_answer(service_id, parsed.hook_instance, answered, knowledge.fingerprint, started, client)
         return Response(encode(Answer(answered.cards)), media_type=JSON)
 
     async def feedback(self, request: Request) -> Response:
-        await self.trust.admit(request.scope, f"/{request.path_params['service_id']}/feedback")
+        client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}/feedback")
         service_id, body = self._service(request), await _json_body(request)
-        items = read_feedback(body)
+        items = read_feedback(body, self.settings.keep_comments)
         try:
-            added = await self.store.record(service_id, items, datetime.now(UTC))
+            added = await self.store.record(service_id, items, datetime.now(UTC), client.iss if client else "")
         except Exception as error:
             log.error("feedback not stored", service=service_id, outcomes=len(items), error=type(error).__name__)
             problem = Problem("feedback", "cannot be written down at present", "send it again later")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
-        log.info("feedback", service=service_id, outcomes=len(items), new=added)
+        self.desk.learn(added)
+        log.info("feedback", service=service_id, outcomes=len(items), new=len(added))
         return Response(b"{}", media_type=JSON)
 
     async def questionnaire(self, request: Request) -> Response:
@@ -199,6 +211,18 @@ class Door:
 
     async def alive(self, request: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=JSON)
+
+    async def openapi(self, request: Request) -> Response:
+        """What this service takes and answers, as OpenAPI 3.1."""
+        return Response(openapi.document(self.conductor.knowledge), media_type=JSON)
+
+    async def metrics(self, request: Request) -> Response:
+        """For a monitoring system at an address that the site has named."""
+        if not self._may_read_metrics(request):
+            problem = Problem("address", "may not read this", "ask from an address of CDS_METRICS_FROM, not through a proxy")
+            raise RequestError(403, "forbidden", "forbidden", [problem])
+        self.desk.metrics.drain(self.desk.journal, self.desk.overrides)
+        return Response(self.desk.metrics.text(), media_type=METRICS)
 
     async def ready(self, request: Request) -> Response:
         """Ready: knowledge is loaded and the store answers."""
@@ -240,6 +264,12 @@ class Door:
             return self.settings.allow_as_of
         return is_nearby(request.scope)
 
+    def _may_read_metrics(self, request: Request) -> bool:
+        """Whom the site has named, with no proxy in between, as behind one everybody has its address."""
+        address = address_of(request.scope.get("client"))
+        known = address is not None and any(address in network for network in self.settings.metrics_from)
+        return known and not is_forwarded(request.scope)
+
 
 async def _json_body(request: Request) -> bytes:
     kind = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
@@ -280,6 +310,7 @@ def _log_answer(
         cards=len(answered.cards),
         silent_because=answered.silent_because,
         foreign_resources=answered.chart.foreign,
+        silenced=len(answered.silenced),
         damaged_resources=sum(map(len, answered.chart.damaged.values())),
         milliseconds=round((time.perf_counter() - started) * 1000, 1),
     )

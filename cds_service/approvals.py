@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.cards import Approval
+from cds_service.closings import Approval
 from cds_service.errors import Problem, SettingsError
 
 

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
+from cds_service.closings import Closings
 from cds_service.dates import say_date
-from cds_service.formats import Group, Line, Order, Source
-from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Coding, Link, Suggestion
-from cds_service.hooks import Source as CardSource
+from cds_service.formats import Group, Line, Order
+from cds_service.hooks import SUMMARY_LIMIT, Action, Card, Suggestion
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, Value
 from cds_service.removals import removals
 from cds_service.wording import ORDERS, clip, fill, fit, listed, plain
 
-TOPIC_SYSTEM = "https://leg-cramps.example/card-topics"
-_MOST_CLOSINGS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A site's own clinical sign-off of one version of a rule."""
-
-    rule: str
-    version: str
-    name: str
-    date: str
-
-
-class Closing(NamedTuple):
-    """What ends a card: its last lines, whom it names as its source, the reasons that it offers and its links."""
-
-    lines: str
-    source: CardSource
-    reasons: tuple[Coding, ...]
-    links: tuple[Link, ...]
+_REMOVED = "remove"
 
 
 class Served(NamedTuple):
@@ -61,10 +41,7 @@ class Manner:
     jurisdiction: str
     max_cards: int
     workup_without_reason: bool
-    approvals: Mapping[tuple[str, str], Approval] = field(default_factory=dict)
-    leaflet_url: str | None = None
-    closings: dict[tuple[str, ...], Closing] = field(default_factory=dict)
-    """How the cards of the same rules end: alike for every patient, so written once for a site."""
+    closings: Closings
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +52,37 @@ class Patient:
     reason_reference: str | None
 
 
-class Composed(NamedTuple):
-    """The cards of one answer; beside each, the ids of the rules that it speaks for; and those that did not fit on any."""
+class Offer(NamedTuple):
+    """What one suggestion stands for."""
 
-    cards: tuple[Card, ...] = ()
-    speaks_for: tuple[tuple[str, ...], ...] = ()
+    suggestion: str
+    rule: str
+    order: str
+
+
+class Shown(NamedTuple):
+    """One card with what feedback on it is about: its group, the rules that it speaks for, what it offers."""
+
+    card: Card
+    group: str
+    rules: tuple[Rule, ...]
+    offers: tuple[Offer, ...]
+
+
+class Composed(NamedTuple):
+    """The cards of one answer, and the ids of the rules that did not fit on any."""
+
+    shown: tuple[Shown, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        return tuple(item.card for item in self.shown)
+
+    @property
+    def speaks_for(self) -> tuple[tuple[str, ...], ...]:
+        """Beside each card the ids of its rules."""
+        return tuple(tuple(rule.id for rule in item.rules) for item in self.shown)
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class _Spoken:
     suggestions: list[Suggestion]
     pending: list[str]
     unchecked_orders: bool
+    orders: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -117,10 +120,12 @@ def compose(
     patient: Patient,
     missing: Sequence[str],
     manner: Manner,
+    silenced: Container[str] = (),
 ) -> Composed:
     """The cards of one answer, most important first, at most `max_cards`.
 
     `missing` names the queries that could not be answered; they are told on the last card, never passed over.
+    `silenced` names rules that are not to speak. They are still true: what is unsaid beside them stays unsaid.
     """
     indicators = {group.id: group.indicator for group in knowledge.groups}
     firing = {item.rule_id for item in findings if item.outcome is Outcome.FIRES}
@@ -128,7 +133,7 @@ def compose(
     fired = [rule for name, rule in served.rules.items() if name in firing]
     heard = {indicators[rule.file.group] for rule in fired}
     writer = _Writer(facts, values, knowledge, patient, manner)
-    spoken = [writer.speak(rule, heard) for rule in fired]
+    spoken = [writer.speak(rule, heard) for rule in fired if rule.id not in silenced]
     drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, manner)]
     if not drafts:
         return Composed()
@@ -137,8 +142,7 @@ def compose(
     shown[0].notes += writer.unreadable(findings, served)
     shown[-1].notes += [*writer.pending(pending), *writer.unanswered(missing), *writer.left_out(left_out)]
     return Composed(
-        tuple(writer.card(draft) for draft in shown),
-        tuple(draft.rules for draft in shown),
+        tuple(Shown(writer.card(draft), draft.group.id, _rules(draft), _offers(draft)) for draft in shown),
         tuple(name for draft in left_out for name in draft.rules),
     )
 
@@ -184,8 +188,9 @@ class _Writer:
             return _Spoken(rule, [], [], [], [], unchecked_orders=False)
         headlines = titles if offers_only else [self._fill(text.file.headline, titles)]
         suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]
-        suggestions += removals(text.file.removes, self._facts, self._taken)
-        return _Spoken(rule, headlines, lines, suggestions, pending, unchecked)
+        removing = removals(text.file.removes, self._facts, self._taken)
+        offered = [*(name for name, _ in orders), *(_REMOVED for _ in removing)]
+        return _Spoken(rule, headlines, lines, [*suggestions, *removing], pending, unchecked, offered)
 
     def _stands(self, line: Line, heard: Set[str]) -> bool:
         """Whether a line may be said here and beside what else is said, by the indicators of all that fired."""
@@ -261,7 +266,7 @@ class _Writer:
 
     def card(self, draft: _Draft) -> Card:
         suggestions = _once(suggestion for item in draft.spoken for suggestion in item.suggestions)
-        closing = self._closing(draft)
+        closing = self._manner.closings.of(draft.group, _rules(draft))
         return Card(
             uuid=str(uuid.uuid4()),
             summary=self._summary(draft),
@@ -274,31 +279,9 @@ class _Writer:
             links=closing.links,
         )
 
-    def _reasons(self, group: Group) -> tuple[Coding, ...]:
-        reasons = self._knowledge.override_reasons
-        return tuple(
-            Coding(code=code, system=reasons.system, display=reasons.displays[code]) for code in group.override_reasons
-        )
-
-    def _links(self, group: Group) -> tuple[Link, ...]:
-        """Only to what a site says that it serves."""
-        url = self._manner.leaflet_url
-        return (Link(label=self._say.leaflet, url=url, type="absolute"),) if group.leaflet and url else ()
-
     def _summary(self, draft: _Draft) -> str:
         group = draft.group
         return fit(group.summary, _headlines(draft), group.joiner, group.more, SUMMARY_LIMIT)
-
-    def _closing(self, draft: _Draft) -> Closing:
-        key = (draft.group.id, *draft.rules)
-        known = self._manner.closings
-        closing = known.get(key)
-        if closing is None:
-            lines = f"{self._evidence(draft)}\n\n{self._rules(draft)}"
-            closing = Closing(lines, self._source(draft), self._reasons(draft.group), self._links(draft.group))
-            if len(known) < _MOST_CLOSINGS:
-                known[key] = closing
-        return closing
 
     def _detail(self, draft: _Draft, closing: str) -> str:
         lines = [f"- {line}" for item in draft.spoken for line in item.lines]
@@ -307,47 +290,6 @@ class _Writer:
             notes.insert(0, self._say.orders_not_supplied)
         blocks = [draft.group.lead, "\n".join(lines), *notes, closing]
         return "\n\n".join(block for block in blocks if block)
-
-    def _evidence(self, draft: _Draft) -> str:
-        ids = sorted({name for item in draft.spoken for name in item.rule.file.evidence})
-        cited = [
-            f"{source.publisher} {', '.join(own)}"
-            for source in self._preferred()
-            if (own := [name for name in ids if name.startswith(source.cites)])
-        ]
-        numbers = dict.fromkeys(name for item in draft.spoken for name in item.rule.file.sources)
-        told = self._say.evidence.format(articles="; ".join(cited))
-        if not numbers:
-            return told
-        return f"{told} {self._say.numbers.format(sources='; '.join(self._knowledge.sources[n].title for n in numbers))}"
-
-    def _preferred(self) -> list[Source]:
-        """The articles, that of the site's own jurisdiction first."""
-        return sorted(self._knowledge.articles, key=lambda source: source.jurisdiction != self._manner.jurisdiction)
-
-    def _rules(self, draft: _Draft) -> str:
-        drafts = [item.rule for item in draft.spoken if self._approval(item.rule) is None]
-        reviewed = [item.rule for item in draft.spoken if self._approval(item.rule)]
-        told = []
-        if drafts:
-            told.append(self._say.draft.format(rules=_versions(drafts)))
-        for rule in reviewed:
-            approval = self._approval(rule)
-            assert approval is not None
-            told.append(self._say.reviewed.format(rules=_versions([rule]), name=approval.name, date=approval.date))
-        return " ".join(told)
-
-    def _approval(self, rule: Rule) -> Approval | None:
-        return self._manner.approvals.get((rule.id, rule.file.version))
-
-    def _source(self, draft: _Draft) -> CardSource:
-        """The first article cited, of the site's jurisdiction where it is cited at all."""
-        ids = [name for item in draft.spoken for name in item.rule.file.evidence]
-        source = next(s for s in self._preferred() if any(name.startswith(s.cites) for name in ids))
-        topic = draft.group.topic if draft.group.merge else _camel(draft.spoken[0].rule.id)
-        return CardSource(
-            label=f"{source.publisher}: {source.title}", url=source.url, topic=Coding(code=topic, system=TOPIC_SYSTEM)
-        )
 
 
 def _once(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
@@ -377,9 +319,13 @@ def _headlines(draft: _Draft) -> list[str]:
     return [headline for item in draft.spoken for headline in item.headlines]
 
 
-def _versions(rules: Sequence[Rule]) -> str:
-    return ", ".join(f"{rule.id} {rule.file.version}" for rule in rules)
+def _rules(draft: _Draft) -> tuple[Rule, ...]:
+    return tuple(item.rule for item in draft.spoken)
 
 
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("-"))
+def _offers(draft: _Draft) -> tuple[Offer, ...]:
+    return tuple(
+        Offer(suggestion.uuid, item.rule.id, order)
+        for item in draft.spoken
+        for suggestion, order in zip(item.suggestions, item.orders, strict=True)
+    )

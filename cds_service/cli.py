@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 import typer
@@ -19,11 +21,12 @@ from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explanation import Explanation
 from cds_service.explanation import explain as explained
 from cds_service.hooks import ON_ORDERS, Request, encode, read_request
-from cds_service.knowledge import Knowledge, load_knowledge
+from cds_service.knowledge import Knowledge, Rule, load_knowledge
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings, read_settings
+from cds_service.store import Store
 from cds_service.tally import tally
-from cds_service.terminal import show_cards, show_explanation, show_tally
+from cds_service.terminal import show_cards, show_explanation, show_received, show_tally
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
@@ -109,9 +112,13 @@ def explain(
     draft: Drafts = None,
     everything: Annotated[bool, typer.Option("--all", help="Also each silent rule, with what would make it fire.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The whole explanation as JSON, for other programs.")] = False,
+    overridden: Annotated[
+        list[str] | None,
+        typer.Option("--overridden", help="RULE or RULE@YYYY-MM-DD that was overridden for this patient; may be repeated."),
+    ] = None,
 ) -> None:
     """Print why each card, and what would bring others. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
-    asked = _ask(patient, as_of, jurisdiction, hook, draft)
+    asked = _ask(patient, as_of, jurisdiction, hook, draft, overridden or ())
     told = _explained(asked)
     if as_json:
         typer.echo(msgspec.json.format(encode(told), indent=2).decode())
@@ -129,6 +136,47 @@ def _explained(asked: Asked) -> Explanation:
     return explained(
         asked.answered, conductor.rules[service_id], speaks_when, conductor.knowledge, conductor.settings.jurisdiction
     )
+
+
+@app.command()
+def feedback(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+) -> None:
+    """Print how each rule was received: shown, accepted, overridden, why. Example: cds-service feedback --json"""
+    from cds_service.reception import received
+
+    found = asyncio.run(_with_store(received))
+    if as_json:
+        typer.echo(msgspec.json.format(encode(found), indent=2).decode())
+    else:
+        show_received(found)
+
+
+@app.command()
+def purge() -> None:
+    """Delete what is older than CDS_RETENTION_DAYS; the service does so daily by itself. Example: cds-service purge"""
+    from cds_service.desk import purge_old
+
+    settings = read_settings()
+    gone = asyncio.run(_with_store(lambda store: purge_old(store, settings)))
+    typer.echo(f"Deleted: {gone.answers} answers, {gone.cards} cards, {gone.feedback} feedback. Hashes erased: {gone.hashes}.")
+
+
+T = TypeVar("T")
+
+
+async def _with_store(work: Callable[[Store], Awaitable[T]]) -> T:
+    """The database of the settings, open for one piece of work. Raises SettingsError where it is not to be had."""
+    store = Store(read_settings().database_url)
+    try:
+        await store.ping()
+    except Exception as error:
+        told = f"cannot be reached ({type(error).__name__})"
+        raise SettingsError([Problem("CDS_DATABASE_URL", told, "see the address and whether the database runs")]) from None
+    try:
+        return await work(store)
+    finally:
+        await store.close()
 
 
 @app.command()
@@ -258,7 +306,14 @@ class Asked(NamedTuple):
     answered: Answered
 
 
-def _ask(path: Path, as_of: str | None, jurisdiction: str | None, hook: str | None = None, draft: Path | None = None) -> Asked:
+def _ask(
+    path: Path,
+    as_of: str | None,
+    jurisdiction: str | None,
+    hook: str | None = None,
+    draft: Path | None = None,
+    overridden: Sequence[str] = (),
+) -> Asked:
     settings = read_settings()
     person = _cast_member(path, settings)
     place = jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
@@ -272,7 +327,21 @@ def _ask(path: Path, as_of: str | None, jurisdiction: str | None, hook: str | No
     service_id = knowledge.service_on(hook)
     body = as_request(loaded, dict(knowledge.queries), hook, person, resources_of(draft) if draft else ())
     request = read_request(json.dumps(body).encode(), hook)
-    return Asked(service_id, request, conductor, person, day, conductor.answer(service_id, request, day))
+    silent = _overridden(overridden, conductor.rules[service_id], day)
+    return Asked(service_id, request, conductor, person, day, conductor.answer(service_id, request, day, silent))
+
+
+def _overridden(given: Sequence[str], rules: Sequence[Rule], day: date) -> dict[str, date]:
+    """`RULE@DAY` as a mapping; those that no longer count are left out, as the service does."""
+    known, found = {rule.id for rule in rules}, {}
+    for item in given:
+        name, _, on = item.partition("@")
+        if name not in known:
+            raise SettingsError([Problem("--overridden", f"{name!r} is no rule of this service", "see logic/CATALOGUE.md")])
+        when = _day(on or day.isoformat(), "--overridden")
+        if 0 <= (day - when).days <= read_settings().override_days:
+            found[name] = when
+    return found
 
 
 def _hook(asked: str | None, draft: Path | None, knowledge: Knowledge) -> str:
@@ -294,13 +363,13 @@ def _cast_member(path: Path, settings: Settings) -> Person | None:
     return next((person for person in read_cast(folder) if person.id == path.stem), None)
 
 
-def _day(text: str) -> date:
+def _day(text: str, option: str = "--as-of") -> date:
     if text == "today":
         return date.today()
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise SettingsError([Problem("--as-of", f"{text!r} is no date", "give YYYY-MM-DD, or today")]) from None
+        raise SettingsError([Problem(option, f"{text!r} is no date", "give YYYY-MM-DD, or today")]) from None
 
 
 if __name__ == "__main__":

@@ -72,9 +72,9 @@ def read_instant(text: str | None) -> datetime | None:
         return None
     try:
         instant = datetime.fromisoformat((text or "").strip())
-    except ValueError:
-        instant = datetime.combine(span.first, datetime.min.time(), UTC)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.combine(span.first, datetime.min.time(), UTC)
 
 
 @lru_cache(maxsize=8192)

@@ -156,7 +156,7 @@ class _Writer:
         jurisdiction: str,
         values: Mapping[str, Any],
     ) -> None:
-        self._facts, self._knowledge = answered.facts, knowledge
+        self._facts, self._knowledge, self._silenced = answered.facts, knowledge, answered.silenced
         self._silent_because = deciding(speaks_when, values) if answered.silent_because else ()
         self._jurisdiction, self._values = jurisdiction, values
         self._indicators = {group.id: group.indicator for group in knowledge.groups}
@@ -204,6 +204,8 @@ class _Writer:
 
     def cardless(self, rule: Rule, did_not_fit: bool) -> str:
         """Why a rule fires and no card speaks for it."""
+        if rule.id in self._silenced:
+            return "overridden for this patient, and nothing new since; it will speak again"
         if did_not_fit:
             return "did not fit beside what is more urgent; the last card names it"
         offered = [use.order for use in rule.orders if use.when(self._values).value is True]

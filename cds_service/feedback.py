@@ -1,4 +1,7 @@
-"""What clinicians did with the cards, as CDS Hooks feedback and its dialects bring it. A comment is measured, never kept."""
+"""What clinicians did with the cards, as CDS Hooks feedback and its dialects bring it.
+
+A comment is measured; its words are kept only where a site wants them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from cds_service.errors import Problem, RequestError
 
 _OUTCOMES = ("accepted", "overridden")
 _LONGEST_ID = 200
+_LONGEST_COMMENT = 10_000
 _EPIC = "com.epic.cdshooks.feedback.overrideReason."
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -28,6 +32,7 @@ class Feedback(NamedTuple):
     reason_system: str
     reason_code: str
     comment_length: int
+    comment: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -36,8 +41,11 @@ class Feedback(NamedTuple):
         return hashlib.sha256(told.encode()).hexdigest()
 
 
-def read_feedback(body: bytes) -> tuple[Feedback, ...]:
-    """Parse a feedback call, each outcome once. Raises RequestError (400) naming every member that is wrong."""
+def read_feedback(body: bytes, keep_comments: bool = False) -> tuple[Feedback, ...]:
+    """Parse a feedback call, each outcome once, without the words of comments unless they are kept.
+
+    Raises RequestError (400) naming every member that is wrong.
+    """
     try:
         body.decode("utf-8")
         loaded = msgspec.json.decode(body)
@@ -50,7 +58,8 @@ def read_feedback(body: bytes) -> tuple[Feedback, ...]:
     read = [_read_item(item, f"feedback[{at}]", problems) for at, item in enumerate(items)]
     if problems:
         raise _refused(problems)
-    return tuple({item.fingerprint: item for item in read if item}.values())
+    own = {item.fingerprint: item for item in read if item}.values()
+    return tuple(own) if keep_comments else tuple(item._replace(comment=None) for item in own)
 
 
 def _refused(problems: list[Problem]) -> RequestError:
@@ -71,15 +80,16 @@ def _read_item(item: object, place: str, problems: list[Problem]) -> Feedback | 
             Problem(f"{place}.outcomeTimestamp", "is no date and time", "send RFC 3339, such as 2026-01-31T09:30:00Z")
         )
     accepted = _accepted(item.get("acceptedSuggestions"), f"{place}.acceptedSuggestions", problems)
-    system, code, length = _override(item)
-    return Feedback(card, outcome, when or datetime.min.replace(tzinfo=UTC), accepted, system, code, length)
+    system, code, comment = _override(item)
+    when = when or datetime.min.replace(tzinfo=UTC)
+    return Feedback(card, outcome, when, accepted, system, code, len(comment or ""), comment and comment[:_LONGEST_COMMENT])
 
 
 def _text(item: Mapping[str, Any], name: str, place: str, problems: list[Problem]) -> str:
     value = item.get(name)
-    if isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_ID:
+    if isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_ID and "\0" not in value:
         return value.strip()
-    message = "is missing" if value is None else "is no string of 1 to 200 characters"
+    message = "is missing" if value is None else "is no string of 1 to 200 characters without NUL"
     problems.append(Problem(f"{place}.{name}", message, "send it as CDS Hooks 2.0 describes"))
     return ""
 
@@ -91,19 +101,20 @@ def _accepted(value: object, place: str, problems: list[Problem]) -> tuple[str, 
     if not all(isinstance(name, str) and name for name in ids):
         problems.append(Problem(place, "is no list of objects with an id", 'send [{"id": "<uuid of the suggestion>"}]'))
         return ()
-    return tuple(str(name)[:_LONGEST_ID] for name in ids)
+    return tuple(storable(str(name))[:_LONGEST_ID] for name in ids)
 
 
-def _override(item: Mapping[str, Any]) -> tuple[str, str, int]:
-    """Reason and length of comment, from `overrideReason`, or from Epic's `overrideReasons` and its extension."""
+def _override(item: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """Reason and comment, from `overrideReason`, or from Epic's `overrideReasons` and its extension."""
     given = item.get("overrideReason") or item.get("overrideReasons")
     given = given[0] if isinstance(given, list) and given else given
     if not isinstance(given, dict):
-        return "", "", 0
+        return "", "", None
     reason = given.get("reason")
     reason = reason if isinstance(reason, dict) else _epic_reason(given.get("extension"))
     comment = given.get("userComment")
-    return _short(reason.get("system")), _short(reason.get("code")), len(comment) if isinstance(comment, str) else 0
+    words = storable(comment) if isinstance(comment, str) else None
+    return _short(reason.get("system")), _short(reason.get("code")), words
 
 
 def _epic_reason(extension: object) -> dict[str, Any]:
@@ -113,4 +124,9 @@ def _epic_reason(extension: object) -> dict[str, Any]:
 
 
 def _short(value: object) -> str:
-    return value.strip()[:_LONGEST_ID] if isinstance(value, str) else ""
+    return storable(value).strip()[:_LONGEST_ID] if isinstance(value, str) else ""
+
+
+def storable(text: str) -> str:
+    """A text without the one character that PostgreSQL cannot hold."""
+    return text.replace("\0", "")

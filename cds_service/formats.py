@@ -128,7 +128,7 @@ class Equation(_File):
 class FactDefinition(_File, kw_only=True):
     """A question, the type of its answer, and the picker that finds it with the picker's parameters.
 
-    `after_drug`: the value set of the drug from whose start its `days` are counted. `least`: from which number a count says yes.
+    `after_drug`: the value set of the drug from whose start its `days` are counted. `least`: from which number it says yes.
     `like` names a fact about conditions: what it counts, this one counts as a reason.
     """
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
 
-from cds_service.cards import Approval, Closing, Composed, Manner, Patient, compose, ranked
+from cds_service.cards import Composed, Manner, Patient, Shown, compose, ranked
 from cds_service.chart import Chart
+from cds_service.closings import Approval, Closings
 from cds_service.engine import Settled, find, settle
 from cds_service.facts import ChartFacts, FactValues
 from cds_service.hooks import Card, Request
@@ -16,6 +18,7 @@ from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import Fact, Facts, Finding, Outcome, State
 from cds_service.prefetch import demand, queries_in_use, read_chart, with_codes
 from cds_service.settings import Jurisdiction, Settings
+from cds_service.silence import silenced
 from cds_service.spelling import spelled
 
 _MOST_GROUNDS = 64
@@ -23,9 +26,10 @@ _MOST_GROUNDS = 64
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What one request led to, stage by stage. `cards` go to the EHR; the rest is for explain and for the log.
+    """What one request led to, stage by stage. `cards` go to the EHR; the rest is for explain, log and journal.
 
     `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
+    `silenced` are the rules that fire and are not shown, each with the day on which it was overridden for this patient.
     """
 
     chart: Chart
@@ -33,6 +37,11 @@ class Answered:
     findings: tuple[Finding, ...]
     composed: Composed
     silent_because: tuple[str, ...] = ()
+    silenced: Mapping[str, date] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        return self.composed.shown
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -48,11 +57,12 @@ class Conductor:
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
         self._prepared = {key: ranked(rules, knowledge) for key, rules in self.rules.items()}
+        self._critical = frozenset(group.id for group in knowledge.groups if group.indicator == "critical")
         url = settings.public_url
-        self._leaflet_url = f"{url}/leaflets/{knowledge.wording.leaflet_name}-{settings.jurisdiction}" if url else None
+        leaflet = f"{url}/leaflets/{knowledge.wording.leaflet_name}-{settings.jurisdiction}" if url else None
+        self._closings = Closings(knowledge, settings.jurisdiction, approvals, leaflet)
         self._deciding = {key: _by_fact(rules) for key, rules in self.rules.items()}
         self._findings: dict[tuple[str, str], Mapping[str, Finding]] = {}
-        self._closings: dict[tuple[str, ...], Closing] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
             for key in knowledge.services
@@ -98,8 +108,13 @@ class Conductor:
         facts = ChartFacts(read_chart(request, brought), self.knowledge, as_of, self.settings.jurisdiction)
         return concerned(FactValues(facts)).value is not False
 
-    def answer(self, service_id: str, request: Request, as_of: date) -> Answered:
-        """The cards for one request. Raises RequestError (412) where mandatory data are nowhere."""
+    def answer(
+        self, service_id: str, request: Request, as_of: date, overridden: Mapping[str, date] = MappingProxyType({})
+    ) -> Answered:
+        """The cards for one request. Raises RequestError (412) where mandatory data are nowhere.
+
+        `overridden`: rules that were overridden for this patient, each with its day.
+        """
         knowledge, jurisdiction = self.knowledge, self.settings.jurisdiction
         chart = read_chart(request, self.queries[service_id])
         facts = ChartFacts(chart, knowledge, as_of, jurisdiction)
@@ -112,7 +127,9 @@ class Conductor:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
             return Answered(chart, facts, findings, Composed(), spoken_to.because)
         findings = tuple(find(rules, values, jurisdiction, self._settled(service_id, facts)))
-        return Answered(chart, facts, findings, self._cards(service_id, request, chart, facts, values, findings, as_of))
+        silent = silenced(findings, self._prepared[service_id].rules, self._critical, facts, overridden) if overridden else {}
+        composed = self._cards(service_id, request, chart, facts, values, findings, as_of, silent)
+        return Answered(chart, facts, findings, composed, silenced=silent)
 
     def _settled(self, service_id: str, facts: ChartFacts) -> Settled:
         """What rules find on which nothing in this chart bears, decided once for all charts looked at as far as it was."""
@@ -137,6 +154,7 @@ class Conductor:
         values: FactValues,
         findings: tuple[Finding, ...],
         as_of: date,
+        silent: Mapping[str, date],
     ) -> Composed:
         settings, served = self.settings, self._prepared[service_id]
         # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
@@ -150,15 +168,8 @@ class Conductor:
             self.knowledge,
             Patient(f"Patient/{request.patient_id}", _condition(reason)),
             [name for name, state in chart.looked.items() if state is not State.KNOWN],
-            Manner(
-                as_of,
-                settings.jurisdiction,
-                settings.max_cards,
-                settings.workup_without_reason,
-                self.approvals,
-                self._leaflet_url,
-                self._closings,
-            ),
+            Manner(as_of, settings.jurisdiction, settings.max_cards, settings.workup_without_reason, self._closings),
+            silent,
         )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cds_service.errors import Problem, SettingsError
 
 Jurisdiction = Literal["us", "uk"]
+_SECRETS = {"patient_key"}
 
 
 def shipped_knowledge() -> Path:
@@ -42,13 +44,30 @@ class Settings(BaseSettings):
     workup_without_reason: bool = True
     serve: Literal["drafts", "approved"] = "drafts"
     approvals: Path | None = None
+    patient_key: SecretStr | None = Field(default=None, min_length=32)
+    override_days: int = Field(default=30, ge=0, le=365)
+    keep_comments: bool = False
+    retention_days: int = Field(default=365, ge=1, le=3650)
+    metrics_from: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
     environment: Literal["production", "development"] = "production"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "metrics_from", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("patient_key", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("retention_days")
+    @classmethod
+    def _outlasts_overrides(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("override_days", 0):
+            raise ValueError("an override could not count for as long as CDS_OVERRIDE_DAYS says")
+        return value
 
     @field_validator("public_url")
     @classmethod
@@ -74,7 +93,7 @@ def read_settings() -> Settings:
         raise SettingsError(
             Problem(
                 f"CDS_{str(item['loc'][0]).upper()}" if item["loc"] else "environment",
-                f"{item['msg']} (got {item['input']!r})",
+                item["msg"] if item["loc"] and item["loc"][0] in _SECRETS else f"{item['msg']} (got {item['input']!r})",
                 "see the table of settings in deploy/README.md",
             )
             for item in error.errors()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,8 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cds_service.errors import Problem, RequestError
 from cds_service.hooks import encode
 from cds_service.log import log
+from cds_service.metrics import Served
 
 JSON = "application/json"
+# The caller was gone before there was an answer.
+_GONE = 499
 CODES = "https://leg-cramps.example/error-codes"
 
 
@@ -34,13 +38,28 @@ def outcome(error: RequestError, headers: Mapping[str, str] | None = None) -> Re
 class Shell:
     """Pure ASGI, as a middleware that wraps each request in a task costs more than the answer."""
 
-    def __init__(self, app: ASGIApp, body_limit: int) -> None:
-        self.app, self.body_limit = app, body_limit
+    def __init__(self, app: ASGIApp, body_limit: int, served: Callable[[Served], None]) -> None:
+        self.app, self.body_limit, self.served = app, body_limit, served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        started, status = time.perf_counter(), _GONE
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, noting)
+        finally:
+            service_id = scope.get("path_params", {}).get("service_id", "")
+            self.served(Served(_route(scope), service_id, status, time.perf_counter() - started))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._refuse_declared(scope)
             await self.app(scope, self._limited(receive), send)
@@ -78,9 +97,8 @@ class Shell:
 
 
 def _route(scope: Scope) -> str:
-    """The route without what a caller wrote into it."""
-    route = scope.get("route")
-    return str(getattr(route, "path", "unknown"))
+    """The name of what took the request, without what a caller wrote into the address."""
+    return str(getattr(scope.get("endpoint"), "__name__", "unknown"))
 
 
 def _places(error: RequestError) -> list[str]:

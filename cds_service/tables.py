@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
+# SQLite numbers rows by itself only in a column of type INTEGER, which holds 64 bits there anyway.
+_ID = BigInteger().with_variant(Integer, "sqlite")
 
 feedback = Table(
     "feedback",
@@ -20,7 +22,47 @@ feedback = Table(
     Column("reason_system", String(200), nullable=False),
     Column("reason_code", String(200), nullable=False),
     Column("comment_length", Integer, nullable=False),
+    Column("client", String(200), nullable=False, server_default=""),
+    Column("comment", Text, nullable=True),
     Index("ix_feedback_card", "card"),
+    Index("ix_feedback_received_at", "received_at"),
+)
+
+shown_cards = Table(
+    "shown_cards",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("card", String(36), nullable=False, unique=True),
+    Column("service_id", String(64), nullable=False),
+    Column("client", String(200), nullable=False),
+    Column("card_group", String(64), nullable=False),
+    Column("indicator", String(16), nullable=False),
+    # [[rule, version], …]
+    Column("rules", JSON, nullable=False),
+    # [[uuid of the suggestion, rule, order], …]
+    Column("offers", JSON, nullable=False),
+    # A keyed hash, null without a key; erased when it can silence nothing any more.
+    Column("patient", String(64), nullable=True),
+    Column("shown_at", DateTime(timezone=True), nullable=False),
+    Index("ix_shown_cards_shown_at", "shown_at"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("answered_at", DateTime(timezone=True), nullable=False),
+    Column("client", String(200), nullable=False),
+    Column("service_id", String(64), nullable=False),
+    Column("hook_instance", String(200), nullable=False),
+    Column("knowledge", String(64), nullable=False),
+    # {outcome: [rule, …]}; a rule that is not named was silent.
+    Column("outcomes", JSON, nullable=False),
+    # {query: state}; a query that is not named was known.
+    Column("states", JSON, nullable=False),
+    Column("cards", Integer, nullable=False),
+    Column("milliseconds", Float, nullable=False),
+    Index("ix_answers_answered_at", "answered_at"),
 )
 
 used_tokens = Table(

@@ -14,6 +14,7 @@ from cds_service.dates import say_date
 from cds_service.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
 from cds_service.hooks import Card
 from cds_service.model import Evidence
+from cds_service.reception import Received
 from cds_service.tally import Tally, rows, sum_up
 from cds_service.wording import listed, plain
 
@@ -63,6 +64,20 @@ def show_tally(counted: Tally) -> None:
     for number, cards, suggestions in rows(counted):
         typer.echo(f"{number:>4}  {'#' * cards:<{_BAR + 5}}{'#' * suggestions}".rstrip())
     typer.echo(sum_up(counted))
+
+
+def show_received(found: Sequence[Received]) -> None:
+    """One line a rule and version, its reasons below it."""
+    if not found:
+        typer.echo("No cards shown and no feedback yet.")
+        return
+    width = max(len(f"{one.rule} {one.version}") for one in found)
+    typer.secho(f"{'rule':<{width}}{'shown':>9}{'accepted':>10}{'overridden':>12}", bold=True)
+    for one in found:
+        name = f"{one.rule} {one.version}".strip()
+        typer.echo(f"{name:<{width}}{one.shown:>9}{one.accepted:>10}{one.overridden:>12}")
+        for reason, number in one.reasons.most_common(_FEW):
+            typer.echo(f"{'':<{width}}{number:>31}  {plain(reason)}")
 
 
 def show_explanation(told: Explanation, as_of: date, *, everything: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cds_service.knowledge import Knowledge, load_knowledge
 from cds_service.log import configure
 from cds_service.service import Conductor
 from cds_service.settings import Settings
+from tests.databases import Cluster, cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,3 +34,19 @@ def knowledge() -> Knowledge:
 @pytest.fixture(scope="session")
 def conductor(knowledge: Knowledge) -> Conductor:
     return Conductor(knowledge, Settings(), {})
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests of this process."""
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"
+    running: Cluster = request.getfixturevalue("postgresql")
+    return running.new_database()

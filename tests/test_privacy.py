@@ -81,6 +81,9 @@ def test_the_log_counts_what_was_left_out(conductor: Conductor, tmp_path: Path, 
         ("CDS_SERVE", "all"),
         ("CDS_MAX_CARDS", "0"),
         ("CDS_ALLOW_AS_OF", "perhaps"),
+        ("CDS_PATIENT_KEY", "too short a key"),
+        ("CDS_RETENTION_DAYS", "29"),
+        ("CDS_METRICS_FROM", "everyone"),
     ],
 )
 def test_a_setting_that_cannot_be_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -88,6 +91,14 @@ def test_a_setting_that_cannot_be_is_told_by_its_name(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsError) as caught:
         read_settings()
     assert [problem.place for problem in caught.value.problems] == [name]
+    assert "too short a key" not in str(caught.value)
+
+
+def test_a_key_that_is_empty_is_none_and_one_that_is_set_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_PATIENT_KEY", "")
+    assert read_settings().patient_key is None
+    monkeypatch.setenv("CDS_PATIENT_KEY", "k" * 32)
+    assert "kkk" not in repr(read_settings())
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -201,8 +202,13 @@ def test_an_old_complaint_does_not_hide_a_new_one_under_quinine(
     assert fact.value is expected
 
 
-@pytest.mark.parametrize(("numb", "reassured"), [(True, False), (False, True)])
-def test_nobody_is_reassured_beside_a_warning(knowledge: Knowledge, numb: bool, reassured: bool) -> None:
+NUMB = {"numbness": date(2026, 11, 2)}
+
+
+@pytest.mark.parametrize(("numb", "overridden", "reassured"), [(True, {}, False), (True, NUMB, False), (False, {}, True)])
+def test_nobody_is_reassured_beside_a_warning_nor_where_it_was_overridden(
+    knowledge: Knowledge, numb: bool, overridden: dict[str, date], reassured: bool
+) -> None:
     normal = [
         observation(4.2, id="k"),
         observation(140, code="2951-2", id="na"),
@@ -220,8 +226,9 @@ def test_nobody_is_reassured_beside_a_warning(knowledge: Knowledge, numb: bool, 
     }
     assert "likely-idiopathic" in fired(knowledge, **prefetch)
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
-    told = "".join(card.detail for card in Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards)
-    assert ("Reassure" in told) is reassured
+    answered = Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF, overridden)
+    assert answered.silenced == overridden
+    assert ("Reassure" in "".join(card.detail for card in answered.cards)) is reassured
 
 
 def test_a_dangerous_result_is_told_once_not_as_a_warning_too(knowledge: Knowledge) -> None:
