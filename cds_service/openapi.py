@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from cds_service import __version__
-from cds_service.hooks import SUMMARY_LIMIT, Answer, Discovery, encode
+from cds_service.hooks import ON_ORDERS, SUMMARY_LIMIT, Answer, Discovery, encode
 from cds_service.knowledge import Knowledge
 
 Json = dict[str, Any]
@@ -21,7 +21,7 @@ _NULLABLE_TEXT: Json = {"type": ["string", "null"]}
 _REFUSALS = {
     400: "The body is no well-formed JSON, or a member is missing or wrong; every problem is named",
     401: "The call is not signed by a client of this site",
-    403: "Not for this address",
+    403: "Not for this address, or no client is configured and the call comes from elsewhere",
     404: "There is nothing of this name",
     405: "The path does not take this method",
     412: "Mandatory data were not supplied",
@@ -30,13 +30,15 @@ _REFUSALS = {
     500: "The service failed; its log says where",
     503: "The database is not to be had; send it again later",
 }
-_POSTED = (400, 401, 404, 405, 413, 415, 500)
+_POSTED = (400, 401, 403, 404, 405, 413, 415, 500)
 
 
 def document(knowledge: Knowledge) -> bytes:
     """The document for these services, as JSON."""
     form = str(knowledge.questionnaire["url"]).rpartition("/")[2]
-    return _document(tuple(knowledge.services), tuple({service.hook for service in knowledge.services.values()}), form)
+    return _document(
+        tuple(knowledge.services), tuple(dict.fromkeys(service.hook for service in knowledge.services.values())), form
+    )
 
 
 @lru_cache(maxsize=4)
@@ -69,10 +71,10 @@ def _paths(services: tuple[str, ...], form: str) -> Json:
     named = {"name": "service_id", "in": "path", "required": True, "schema": {"type": "string", "enum": list(services)}}
     leaflet = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
     return {
-        "/cds-services": {"get": _get("discover", "The services", _ref("Discovery"), 401)},
+        "/cds-services": {"get": _get("discover", "The services", _ref("Discovery"), 401, 403, 503)},
         "/cds-services/{service_id}": {
             "parameters": [named],
-            "post": _post("call", "Cards for one patient", "Call", _ref("Answer"), 412),
+            "post": _post("call", "Cards for one patient", "Call", _ref("Answer"), 412, 503),
         },
         "/cds-services/{service_id}/feedback": {
             "parameters": [named],
@@ -166,10 +168,25 @@ def _say_what_is_left_out(schema: Json) -> None:
 
 
 def _call(hooks: tuple[str, ...]) -> Json:
-    context = _taken({"userId": _TEXT, "patientId": _TEXT}, {"encounterId": _NULLABLE_TEXT})
-    optional = {"prefetch": {"type": ["object", "null"]}, "fhirServer": _NULLABLE_TEXT, "extension": {"type": "object"}}
-    members = {"hook": {"enum": list(hooks)}, "hookInstance": _TEXT, "context": context}
-    return _taken(members, optional)
+    """A call by its hook: those on ordering bring the orders that are being written."""
+    return {"oneOf": [_call_of(hook) for hook in hooks]}
+
+
+def _call_of(hook: str) -> Json:
+    members = {"userId": _TEXT, "patientId": _TEXT}
+    if hook in ON_ORDERS:
+        members["draftOrders"] = _taken({}, {"entry": {"type": ["array", "null"]}, "resourceType": {"const": "Bundle"}})
+    if hook == ON_ORDERS[0]:
+        members["selections"] = {"type": "array", "items": _TEXT}
+    context = _taken(members, {"encounterId": _NULLABLE_TEXT})
+    anything = {"type": ["object", "null"]}
+    optional = {
+        "prefetch": anything,
+        "fhirServer": _NULLABLE_TEXT,
+        "fhirAuthorization": anything,
+        "extension": {"type": "object"},
+    }
+    return _taken({"hook": {"const": hook}, "hookInstance": _TEXT, "context": context}, optional)
 
 
 _REASON = _taken({}, {"reason": _taken({}, {"code": {"type": "string"}, "system": {"type": "string"}})})

@@ -31,6 +31,7 @@ APP = build_app(
         database_url=f"sqlite+aiosqlite:///{FOLDER.name}/cds.sqlite",
         cors_origins=(),
         log_level="error",
+        guarded=True,
     ),
     Conductor(load_knowledge(ROOT), Settings(), {}),
 )
