@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Protocol
 
@@ -72,8 +73,13 @@ def is_forwarded(scope: Mapping[str, Any]) -> bool:
 
 
 def address_of(peer: object) -> IPv4Address | IPv6Address | None:
+    return _address(str(peer[0])) if isinstance(peer, (tuple, list)) and peer else None
+
+
+@lru_cache(maxsize=256)
+def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(str(peer[0])) if isinstance(peer, (tuple, list)) else None
+        return ip_address(text)
     except ValueError:
         return None
 

@@ -219,6 +219,8 @@ def _unadjusted(result: Result, results: list[Result], definition: FactDefinitio
         return ""
     title = view.knowledge.labs[adjustment.by].title.lower()
     others = _same_day(results, adjustment.by, view)
+    if any(read_span(when) is None for _, _, when, _ in _placed(adjustment.by, view)):
+        return f"{title} has a date that cannot be placed"
     if any(isinstance(other.amount, Unusable) for other in others):
         return f"{title} of that day could not be read"
     damaged = view.damaged(definition.queries, [f"lab:{adjustment.by}"])

@@ -7,6 +7,7 @@ import gc
 import json
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -89,22 +90,66 @@ def test_what_was_not_sent_or_failed_never_makes_a_rule_fire(person: Person) -> 
         assert fired(answer(person, request | {"prefetch": failed})) <= before | UNSHOWN, f"failed {kind}"
 
 
+Place = tuple[Any, Any, tuple[str, ...]]
+"""What holds a value, under which key or at which index, and the members that lead there."""
+
+
+def places(node: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
+    """Every place in a resource, at any depth."""
+    members: list[tuple[Any, Any, tuple[str, ...]]] = []
+    if isinstance(node, dict):
+        members = [(key, value, (*path, key)) for key, value in node.items() if key not in ("id", "resourceType")]
+    elif isinstance(node, list):
+        members = [(at, value, path) for at, value in enumerate(node)]
+    for key, value, own in members:
+        yield node, key, own
+        yield from places(value, own)
+
+
+def is_allowed(old: Any, new: Any) -> bool:
+    """Whether FHIR could have the new value in place of the old one: then it is another record, not a damaged one."""
+    kinds = [float if isinstance(item, (int, float)) and not isinstance(item, bool) else type(item) for item in (old, new)]
+    return kinds[0] is kinds[1] or new in (None, [], {}, "")
+
+
+@contextmanager
+def replaced(changes: list[tuple[Place, Any]]) -> Iterator[None]:
+    before = [(holder, key, holder[key]) for (holder, key, _), _ in changes]
+    for (holder, key, _), wrong in changes:
+        holder[key] = wrong
+    try:
+        yield
+    finally:
+        for holder, key, value in reversed(before):
+            holder[key] = value
+
+
 @PEOPLE
 def test_a_damaged_resource_never_makes_a_rule_fire(person: Person) -> None:
-    """Each resource in turn loses its type, or has each of its members replaced by what FHIR does not allow there."""
+    """At each place of each resource, at any depth, stands in turn what FHIR does not allow there; then at several at once.
+
+    About 210,000 damaged records over the cast, seeded.
+    """
     request = request_of(person)
     before = fired(answer(person, request))
     rng = random.Random(person.id)
+
+    def try_with(changes: list[tuple[Place, Any]], told: str) -> None:
+        harmless = any(
+            is_allowed(place[0][place[1]], wrong) or SAYS_WHETHER_IT_COUNTS & {*place[2]} for place, wrong in changes
+        )
+        with replaced(changes):
+            new = fired(answer(person, request)) - before
+        assert harmless or not new - offered(new), told
+
     for key, at in entries(request):
-        resource = request["prefetch"][key]["entry"][at].get("resource") or {}
-        for member in [name for name in resource if name not in ("id", "resourceType")]:
-            for wrong in rng.sample(NEVER, 5):
-                broken = copy.deepcopy(request)
-                broken["prefetch"][key]["entry"][at]["resource"][member] = wrong
-                new = fired(answer(person, broken)) - before
-                if member in SAYS_WHETHER_IT_COUNTS or wrong in (None, [], {}, ""):
-                    continue
-                assert not new - offered(new), f"{key}[{at}].{member} = {wrong!r}"
+        found = list(places(request["prefetch"][key]["entry"][at].get("resource") or {}))
+        for place in found:
+            for wrong in NEVER:
+                try_with([(place, wrong)], f"{key}[{at}].{'.'.join(place[2])} = {wrong!r}")
+        for _ in range(len(found) * 10):
+            several = [(place, rng.choice(NEVER)) for place in rng.sample(found, min(3, len(found)))]
+            try_with(several, f"{key}[{at}]: {[('.'.join(place[2]), wrong) for place, wrong in several]!r}")
 
 
 @PEOPLE

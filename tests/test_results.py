@@ -327,6 +327,11 @@ CALCIUM = {"value": 7.9, "unit": "mg/dL"}
             "low",
             "not adjusted",
         ),
+        (
+            [observation(7.9, "mg/dL", "17861-6"), observation(2.4, "g/dL", "1751-7", when="2026-13-45", id="alb")],
+            UNKNOWN,
+            "not adjusted",
+        ),
         ([observation(7.9, "mg/dL", "17861-6")], "low", "not adjusted"),
         ([observation(7.9, "mg/dL", "17861-6"), observation(2.3, "mmol/L", "29265-6", id="adj")], "in-range", "adjusted"),
         (
