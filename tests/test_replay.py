@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import sqlite3
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +16,10 @@ import pytest_asyncio
 from cds_service.replay import Replay, Unavailable
 from cds_service.service import Conductor
 from cds_service.store import Store
+from tests.databases import Cluster
 from tests.people import body
-from tests.signing import DISCOVERY, ISS, Signer, bearer, clients_file, closed_port
+from tests.signing import DISCOVERY, ISS, Signer, bearer, clients_file
 from tests.test_http import CALL, make
-
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
 
 
 class Workers:
@@ -203,41 +199,26 @@ def test_two_workers_and_a_restart_agree_over_http(conductor: Conductor, tmp_pat
         assert statuses(restarted, first, second, third, signer.token()) == [401, 401, 401, 200]
 
 
-@contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of this test alone, on loopback and gone with it."""
-    assert POSTGRES.is_dir(), "this test needs PostgreSQL: apt-get install postgresql-15"
-    port = closed_port()
-    mine = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if mine:
-        shutil.chown(folder, "postgres")
-        for parent in folder.resolve().parents:
-            if str(parent).startswith("/tmp/"):
-                parent.chmod(0o755)
-    data = str(folder / "data")
-
-    def run(*command: str) -> None:
-        subprocess.run([*mine, *command], check=True, capture_output=True, cwd="/")
-
-    run(str(POSTGRES / "initdb"), "-D", data, "-A", "trust", "-U", "cds", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    run(str(POSTGRES / "pg_ctl"), "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
-    try:
-        yield f"postgresql+asyncpg://cds@127.0.0.1:{port}/postgres"
-    finally:
-        run(str(POSTGRES / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+@pytest.mark.asyncio
+async def test_workers_agree_on_postgresql_too(postgresql: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(postgresql.new_database())
+    assert await first_uses([workers.start() for _ in range(3)], 50) == [1] * 50
+    assert not await workers.start().first_use(ISS, "jti-7", soon())
+    monkeypatch.setattr("cds_service.replay._PURGE_SECONDS", 0.0)
+    assert await workers.start().first_use(ISS, "ended", time.time() - 100)
+    await workers.stop()
+    assert await workers.start().first_use(ISS, "ended", soon())
+    await workers.stop()
 
 
 @pytest.mark.asyncio
-async def test_workers_agree_on_postgresql_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "postgres"
-    folder.mkdir()
-    with postgres(folder) as url:
-        workers = Workers(url)
-        assert await first_uses([workers.start() for _ in range(3)], 50) == [1] * 50
-        assert not await workers.start().first_use(ISS, "jti-7", soon())
-        monkeypatch.setattr("cds_service.replay._PURGE_SECONDS", 0.0)
-        assert await workers.start().first_use(ISS, "ended", time.time() - 100)
-        await workers.stop()
-        assert await workers.start().first_use(ISS, "ended", soon())
-        await workers.stop()
+async def test_while_somebody_else_writes_a_call_waits_for_its_turn(workers: Workers, tmp_path: Path) -> None:
+    replay = workers.start()
+    assert await replay.first_use(ISS, "before", soon())
+    with closing(sqlite3.connect(tmp_path / "cds.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = [asyncio.create_task(replay.first_use(ISS, name, soon())) for name in ("during", "during", "before")]
+        await asyncio.sleep(0.2)
+        assert not waiting[0].done()
+        other.execute("COMMIT")
+    assert await asyncio.gather(*waiting) == [True, False, False]
