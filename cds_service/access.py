@@ -7,7 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Protocol
 
-from cds_service.clients import Client, is_local_host
+from cds_service.addresses import is_local_host
+from cds_service.clients import Client
 from cds_service.errors import Problem, RequestError, SettingsError
 from cds_service.log import log
 from cds_service.settings import Settings

@@ -18,7 +18,6 @@ _NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:xn--[a-z0-9-]
 # No percent sign, no backslash, no semicolon: each has led some server to another path than the one that was checked.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~$@:+,=!-]+)*")
 _QUERY = re.compile(r'[^\s"<>\\#\x00-\x20\x7f-\U0010ffff]*')
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _PORTS = {"https": "443", "http": "80"}
 _HIGHEST_PORT = 65535
 _TRANSLATED = IPv6Network("64:ff9b::/96")
@@ -48,7 +47,7 @@ def read_address(text: str, loopback: bool = False) -> Address | None:
         return None
     scheme, host, port, path, query = match[1].lower(), match[2].lower(), match[3], match[4] or "", match[5] or ""
     path = path.removesuffix("/")
-    known = _NAME.fullmatch(host) if scheme == "https" else loopback and host in _LOOPBACK
+    known = _NAME.fullmatch(host) if scheme == "https" else loopback and is_local_host(host.strip("[]"))
     if not known or not _is_port(port) or not _is_plain(path) or not _QUERY.fullmatch(query):
         return None
     shown_port = f":{int(port)}" if port and str(int(port)) != _PORTS[scheme] else ""
@@ -78,6 +77,14 @@ def allowed_base(text: str, bases: Iterable[str], loopback: bool = False) -> Add
         return None
     allowed = (read_address(item, loopback) for item in bases)
     return base if any(item and base.is_within(item) for item in allowed) else None
+
+
+def is_local_host(host: str | None) -> bool:
+    """Whether a host of an address names this machine."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def is_public(text: str) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from cds_service.addresses import is_local_host
 from cds_service.errors import Problem, SettingsError
 
 ALGORITHMS = ("ES384", "RS384", "RS256", "ES256")
@@ -176,14 +176,6 @@ class _Entry:
 
     def _is_base(self, value: Any) -> bool:
         return self._is_address(value) and not urlsplit(value).query
-
-
-def is_local_host(host: str | None) -> bool:
-    """Whether a host of an address names this machine."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _parts(value: object) -> SplitResult | None:
