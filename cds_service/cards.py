@@ -154,8 +154,9 @@ def _grouped(group: Group, spoken: Sequence[_Spoken], manner: Manner) -> list[_D
         own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
     if not own:
         return []
-    # A test that the record gives a reason for stands before one that is merely offered.
-    own.sort(key=lambda item: not any(suggestion.is_recommended for suggestion in item.suggestions))
+    if group.offers:
+        # A test that the record gives a reason for stands before one that is merely offered.
+        own.sort(key=lambda item: not any(suggestion.is_recommended for suggestion in item.suggestions))
     return [_Draft(group, own)] if group.merge else [_Draft(group, [item]) for item in own]
 
 

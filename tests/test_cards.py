@@ -94,6 +94,23 @@ def test_a_recommended_test_stands_before_an_offered_one(knowledge: Knowledge) -
     assert {True, False} == set(flags) or all(flags)
 
 
+def test_a_danger_that_offers_no_test_keeps_its_place(knowledge: Knowledge) -> None:
+    lead = condition(concept("Z77.011", ICD10CM), id="lead", recordedDate="2026-10-10")
+    tetanus = condition(concept("A35", ICD10CM), id="tetanus", recordedDate="2026-11-19")
+    told = [card.summary for card in cards(knowledge, {"conditions": bundle(LEG_CRAMPS, lead, tetanus)})]
+    assert ["tetanus" in told[0], "lead" in told[1]] == [True, True]
+
+
+@pytest.mark.parametrize("smoking", [True, False])
+def test_an_ankle_index_recommended_beyond_65_says_why(knowledge: Knowledge, smoking: bool) -> None:
+    diabetes = [] if smoking else [condition(concept("E11.9", ICD10CM), id="diabetes")]
+    smoker = [condition(concept("F17.210", ICD10CM), id="smoking")] if smoking else []
+    sent = {"patient": patient(birthDate="1950-01-01"), "conditions": bundle(LEG_CRAMPS, *diabetes, *smoker)}
+    detail = by_topic(cards(knowledge, sent), "Workup").detail
+    assert f"age 76 {'and smoking' if smoking else 'with diabetes'}, no ankle-brachial index on record: recommended" in detail
+    assert "the guideline looks from 65" not in detail
+
+
 def test_a_test_on_order_is_not_suggested_again_but_said(knowledge: Knowledge) -> None:
     found = cards(knowledge, {"orders": bundle(service_request(concept("3016-3", LOINC)))})
     assert "Order TSH" not in [item.label for item in by_topic(found, "Workup").suggestions]
