@@ -73,9 +73,12 @@ def _estimated(taken: Taken, source: Fact, definition: FactDefinition, view: Vie
     doubt = source.reason if source.value is UNKNOWN else _doubt(equation, terms, ages)
     if doubt or terms is None or ages is None or not isinstance(source.value, (Decimal, Interval)):
         return unknown(definition.equation, State.UNUSABLE, doubt, source.told)
+    amount: Decimal | Interval | None
     try:
         amount = _bounded(source.value, ages, partial(_compute, equation, terms, view))
     except ArithmeticError:
+        amount = None
+    if amount is None or not _is_plausible(amount, equation):
         return unknown(definition.equation, State.UNUSABLE, "is no plausible amount", source.told)
     # Kept by the view, so what tells it must not hold the view.
     return known(definition.equation, amount, partial(_told, amount, source, equation, view.knowledge.labs[equation.to]))
@@ -113,6 +116,13 @@ def _bounded(source: Decimal | Interval, ages: tuple[int, int], compute: Compute
     low = None if most is None else compute(most, ages[1])
     high = None if least is None or not least else compute(least, ages[0])
     return low if low is not None and low == high else Interval(low, high)
+
+
+def _is_plausible(amount: Decimal | Interval, equation: Equation) -> bool:
+    """Whether some of it is what a person can have. A result under a wrong unit mostly is not, and would read as normal."""
+    least, most = equation.plausible
+    low, high = (amount, amount) if isinstance(amount, Decimal) else (amount.low, amount.high)
+    return (low is None or low <= most) and (high is None or high >= least)
 
 
 def _told(amount: Decimal | Interval, source: Fact, equation: Equation, lab: Analyte) -> list[Evidence]:

@@ -110,7 +110,7 @@ class GenderTerms(_File):
 class Equation(_File):
     """An analyte estimated from another: `scale * yearly^age *` the terms of the gender, rounded to `decimals`.
 
-    `of` is read in `unit`. Nobody below `least_age` is estimated.
+    `of` is read in `unit`. Nobody below `least_age` is estimated, and nothing beyond `plausible`, the least and the most.
     """
 
     title: str
@@ -119,6 +119,7 @@ class Equation(_File):
     to: str
     decimals: int
     least_age: int
+    plausible: tuple[int, int]
     scale: str
     yearly: str
     by_gender: dict[str, GenderTerms]

@@ -113,6 +113,8 @@ def test_another_gender_leaves_it_unknown_and_says_so(knowledge: Knowledge, gend
         (creatinine(0), "no plausible amount"),
         (creatinine(-1), "no plausible amount"),
         (creatinine(1e-300), "no plausible amount"),
+        (creatinine(0.9, unit="umol/L"), "no plausible amount"),
+        (creatinine(80, unit="mg/dL"), "no plausible amount"),
         (creatinine(3.0, when=None), "cannot be placed"),
     ],
 )
