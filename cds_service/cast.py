@@ -122,16 +122,18 @@ def as_request(
     encounter = person.encounter if person else _open_encounter(entries)
     if encounter:
         context["encounterId"] = encounter
-    for key in person.withheld if person else ():
-        prefetch.pop(key, None)
-    prefetch |= dict.fromkeys(person.null_keys if person else ())
-    prefetch |= dict.fromkeys(person.failed_keys if person else (), _FAILED)
     return {
         "hook": hook,
         "hookInstance": "11111111-1111-4111-8111-111111111111",
         "context": context,
-        "prefetch": prefetch,
+        "prefetch": _as_supplied(prefetch, person) if person else prefetch,
     }
+
+
+def _as_supplied(prefetch: dict[str, Any], person: Person) -> dict[str, Any]:
+    """What this person's EHR leaves out, sends as null or could not look up."""
+    supplied = {key: section for key, section in prefetch.items() if key not in person.withheld}
+    return supplied | dict.fromkeys(person.null_keys) | dict.fromkeys(person.failed_keys, _FAILED)
 
 
 def _is_draft(resource: dict[str, Any]) -> bool:

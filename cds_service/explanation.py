@@ -213,4 +213,4 @@ class _Writer:
             return "its tests are on order already"
         if not any(when(self._values).value is True for when, _ in self._knowledge.cards[rule.id].lines):
             return "nothing that its card could say applies here"
-        return "it steps back beside what is more urgent, or this site switched it off"
+        return "it steps back beside another card, or this site switched it off"
