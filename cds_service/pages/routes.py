@@ -1,0 +1,162 @@
+"""The addresses of the pages. Each is let in, answered, and told in one shape when it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from datetime import date
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from cds_service.errors import KnowledgeError, Problem, RequestError
+from cds_service.hooks import encode
+from cds_service.log import log
+from cds_service.pages.guard import Guard
+from cds_service.pages.record import read_record
+from cds_service.pages.trial import Bench, Trial
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+
+Handler = Callable[[Request], Awaitable[Response]]
+Note = Callable[..., None]
+
+
+def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note) -> list[BaseRoute]:
+    """The routes of the pages; `note` keeps what was shown, so that feedback on it counts."""
+    pages = Pages(settings, conductor, mode, note)
+    shown = [
+        ("/", pages.start, "GET"),
+        ("/try", pages.pasted, "POST"),
+        ("/try/{person}", pages.person, "GET"),
+        ("/try/{person}/request.json", pages.request_json, "GET"),
+        ("/pages/{name}", pages.static, "GET"),
+    ]
+    return [Route(path, pages.guarded(handler), methods=[method]) for path, handler, method in shown]
+
+
+class Pages:
+    """The handlers, with what they share."""
+
+    def __init__(self, settings: Settings, conductor: Conductor, mode: str, note: Note) -> None:
+        self._bench, self._mode, self._note = Bench(conductor), mode, note
+        self._settings, self._guard = settings, Guard(settings, mode)
+
+    def guarded(self, handler: Handler) -> Handler:
+        """With whoever may not look refused, and every mistake of a person told on a page."""
+
+        @wraps(handler)
+        async def answered(request: Request) -> Response:
+            try:
+                await self._guard.admit(request.scope)
+                return await handler(request)
+            except RequestError as error:
+                log.info("refused", status=error.status, code=error.slug, path=handler.__name__)
+                return _problem_page(error.status, error.problems)
+            except KnowledgeError as error:
+                log.error("page failed", path=handler.__name__, problems=[item.place for item in error.problems])
+                return _problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
+
+        return answered
+
+    async def static(self, request: Request) -> Response:
+        from cds_service.pages.paper import static
+
+        return static(request)
+
+    async def start(self, request: Request) -> Response:
+        return self._start_page()
+
+    def _start_page(self, problems: tuple[Problem, ...] = (), text: str = "", status: int = 200) -> Response:
+        from cds_service.pages.paper import page
+
+        return page(
+            "start.html",
+            status,
+            cast=self._bench.cast,
+            jurisdiction=self._bench.conductor.settings.jurisdiction,
+            today=date.today().isoformat(),
+            problems=problems,
+            text=text,
+            hooks=list(self._bench.hooks),
+        )
+
+    async def person(self, request: Request) -> Response:
+        started = time.perf_counter()
+        person = self._bench.person(str(request.path_params["person"]))
+        trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
+        if self._takes_feedback:
+            self._note(trial.service_id, trial.request, trial.answered, started, "", None)
+        return self._cards_page(request, trial, person=person)
+
+    async def request_json(self, request: Request) -> Response:
+        """The call as an EHR would send it, to be piped into curl."""
+        from cds_service.pages.paper import HEADERS
+
+        person = self._bench.person(str(request.path_params["person"]))
+        trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
+        return Response(encode(trial.sent), headers=HEADERS, media_type="application/json")
+
+    async def pasted(self, request: Request) -> Response:
+        """What somebody pasted. It comes in the body, is answered and forgotten."""
+        self._guard.count_paste(request.scope)
+        given = await _form(request)
+        text = given.get("text", "")
+        try:
+            trial = await asyncio.to_thread(self._bench.try_pasted, text, self._bench.choice(given, None))
+        except RequestError as error:
+            log.info("refused", status=error.status, code=error.slug, path="pasted")
+            return self._start_page(error.problems, text, error.status)
+        return self._cards_page(request, trial, text=text)
+
+    @property
+    def _takes_feedback(self) -> bool:
+        """Where services ask for a signature a browser has none; the EHR sends its feedback itself."""
+        return self._mode == "demo" and not self._settings.clients
+
+    def _cards_page(self, request: Request, trial: Trial, **given: Any) -> Response:
+        from cds_service.pages.paper import page
+
+        choice = trial.choice
+        query = urlencode({"jurisdiction": choice.jurisdiction, "hook": choice.hook, "date": choice.day, "draft": choice.draft})
+        return page(
+            "cards.html",
+            trial=trial,
+            record=read_record(trial),
+            cards=trial.answered.cards,
+            query=query,
+            base=str(request.base_url).rstrip("/"),
+            sent=_pretty(trial.sent),
+            response=_pretty(trial.response),
+            hooks=list(self._bench.hooks),
+            drafts=list(self._bench.drafts.values()),
+            takes_feedback=self._takes_feedback,
+            **({"person": None, "text": ""} | given),
+        )
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _problem_page(status: int, problems: tuple[Problem, ...] | list[Problem]) -> Response:
+    from cds_service.pages.paper import page
+
+    return page("problem.html", status, title=HTTPStatus(status).phrase, problems=problems)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form, the last of each name. Raises RequestError (415) for what is none."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        problem = Problem("Content-Type", "is that of no form of these pages", "use the form on the first page")
+        raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
+    body = (await request.body()).decode("utf-8", errors="replace")
+    return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True, max_num_fields=20).items()}
