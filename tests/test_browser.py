@@ -33,6 +33,14 @@ FLAGS = [
     "--disable-sync",
 ]
 PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/bert-quietleg", "/try/nobody"]
+PATHS += [
+    "/try/kali-overfull/why",
+    "/try/bert-quietleg/why",
+    "/rules",
+    "/rules/low-potassium",
+    "/rules/electrolytes",
+    "/statements",
+]
 AXE = (ROOT / "tests/axe/axe.min.js").read_text()
 
 
@@ -196,6 +204,16 @@ def test_nothing_of_a_hostile_record_runs(watched: Watched) -> None:
     page.mouse.wheel(0, 5000)
     assert page.evaluate("window.hit") is None
     assert page.locator("article.card").count() > 0
+
+
+def test_a_reason_is_read_from_the_card_to_the_rule_to_the_statement(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf")
+    page.get_by_text("Why these cards, and what would change them").click()
+    page.get_by_role("link", name="low-potassium 0.1.0").click()
+    expect(page.locator("h1")).to_have_text("Potassium below range")
+    page.get_by_role("link", name="US-06").click()
+    expect(page.locator("tr:target")).to_contain_text("Low potassium is a cause")
 
 
 def test_what_is_printed_is_the_cards(watched: Watched) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,21 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from cds_service.access import pages_shown
 from cds_service.app import build_app
+from cds_service.cases import cases_path
 from cds_service.cast import as_request, fixtures_of, patient_file, read_bundle, read_cast
 from cds_service.errors import RequestError
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge import Knowledge, load_knowledge
 from cds_service.pages.guard import PASTES, Guard
 from cds_service.pages.paper import markdown
+from cds_service.pages.trees import Grower
 from cds_service.pages.trial import PASTE_LIMIT
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.conftest import ROOT
-from tests.people import SERVICE, body, bundle, concept, condition, medication, observation, patient
+from tests.people import AS_OF, SERVICE, body, bundle, concept, condition, facts_of, medication, observation, patient
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CAST = read_cast(fixtures_of(ROOT))
@@ -111,6 +115,117 @@ def test_what_is_called_by_the_line_of_curl_is_what_is_shown(client: TestClient)
     assert [card["summary"] for card in cards] == [card.summary for card in CAST[0].cards]
 
 
+def test_every_rule_has_a_page_with_its_cases_and_says_that_nobody_has_checked_it(
+    client: TestClient, knowledge: Knowledge
+) -> None:
+    listed = client.get("/rules").text
+    for rule in knowledge.rules:
+        assert f'href="/rules/{rule.id}"' in listed
+        page = client.get(f"/rules/{rule.id}").text
+        assert "Checked by nobody yet." in page
+        assert page.count("as expected:") == len(json.loads((ROOT / cases_path(rule)).read_text())["cases"])
+        assert all(f'href="/statements#{name}"' in page for name in rule.file.evidence)
+        assert_harmless(page)
+
+
+def test_a_case_that_a_rule_no_longer_answers_is_shown(knowledge: Knowledge, tmp_path: Path) -> None:
+    for name in ("logic", "cards", "fixtures"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    path = tmp_path / "logic/rules/results/low-potassium.cases.json"
+    path.write_text(path.read_text().replace('"expect": "fires"', '"expect": "silent"'))
+    conductor = Conductor(load_knowledge(tmp_path), Settings(knowledge=tmp_path), {})
+    page = make(conductor, tmp_path).get("/rules/low-potassium").text
+    assert "<strong>fires, expected silent</strong>" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("topic=ordering", lambda rule: rule.topic == "ordering"),
+        ("jurisdiction=uk&group=results", lambda rule: "uk" in rule.file.jurisdiction and rule.file.group == "results"),
+        ("evidence=US-06", lambda rule: "US-06" in rule.file.evidence),
+        ("status=retired", lambda rule: False),
+        ("topic=", lambda rule: True),
+    ],
+)
+def test_rules_are_filtered(client: TestClient, knowledge: Knowledge, query: str, found: Any) -> None:
+    shown = re.findall(r'href="/rules/([\w-]+)"', client.get(f"/rules?{query}").text)
+    assert sorted(shown) == sorted(rule.id for rule in knowledge.rules if found(rule))
+
+
+def test_every_statement_is_told_with_where_it_went(client: TestClient, knowledge: Knowledge) -> None:
+    page = client.get("/statements").text
+    assert len(knowledge.evidence) == 79
+    for name in knowledge.evidence:
+        row = re.findall(rf'<tr id="{name}">(.*?)</tr>', page, re.DOTALL)[0]
+        assert "/rules/" in row or "/leaflets/" in row or str(escape(knowledge.uncited[name])) in row
+    for link in set(re.findall(r'href="(/(?:rules|leaflets)/[^"]+)"', page)):
+        assert client.get(link).status_code == 200, link
+
+
+@pytest.mark.parametrize("person", [CAST[0], CAST[1], max(CAST, key=lambda item: len(item.cards))], ids=lambda item: item.id)
+def test_why_tells_every_rule_with_its_state(client: TestClient, conductor: Conductor, person: Any) -> None:
+    page = client.get(f"/try/{person.id}/why").text
+    for rule in conductor.rules[SERVICE]:
+        assert f'href="/rules/{rule.id}"' in page
+    assert len(page) < 150_000
+    assert_harmless(page)
+
+
+def test_a_tree_says_of_each_branch_whether_it_holds_and_what_says_so(knowledge: Knowledge) -> None:
+    facts = facts_of(knowledge, body({"electrolytes": bundle(observation(3.1))}))
+    grow = Grower(knowledge, facts, AS_OF).grow
+    low = {"==": [{"var": "potassium_against_range"}, "low"]}
+    unknown = {"==": [{"var": "magnesium_against_range"}, "low"]}
+    tree = grow({"and": [low, {"!": [{"or": [unknown, {"!": [low]}]}]}]})
+    assert (tree.words, tree.truth) == ("all of", "unknown")
+    first, second = tree.parts
+    assert (first.words, first.truth) == ("the latest potassium is below its range", "true")
+    assert first.datum.startswith("Potassium 3.1 mmol/L (12 Nov)")
+    assert (second.words, second.truth) == ("not", "unknown")
+    either = second.parts[0]
+    assert [part.truth for part in either.parts] == ["unknown", "false"]
+    assert either.parts[0].datum == "magnesium: none in 90 days"
+
+
+@pytest.mark.parametrize(
+    ("logic", "words"),
+    [
+        ({"<": [{"var": "egfr_value"}, 30]}, "below 30"),
+        ({"<=": [{"var": "abi_value"}, 0.9]}, "at most 0.9"),
+        ({">": [{"var": "age_years"}, 65]}, "more than 65"),
+        ({">=": [{"var": "age_years"}, 65]}, "at least 65"),
+        ({"!": [{"var": "deceased"}]}, "no death is on record"),
+        ({"!=": [{"var": "potassium_against_range"}, "low"]}, "in range"),
+        ({"==": [{"var": "potassium_against_range"}, {"var": "sodium_against_range"}]}, "is"),
+        (True, "always"),
+    ],
+)
+def test_a_condition_is_told_in_the_words_of_its_answers(knowledge: Knowledge, logic: Any, words: str) -> None:
+    branch = Grower(knowledge).grow(logic)
+    assert words in branch.words.replace("inside its range", "in range").replace("within", "in")
+    assert branch.truth == branch.datum == ""
+
+
+def test_no_rule_is_told_by_the_names_of_its_facts(client: TestClient, knowledge: Knowledge) -> None:
+    """What a tree says is what `explain` says; a name of a fact in it is a phrase that is missing."""
+    grow = Grower(knowledge).grow
+
+    def leaves(branch: Any) -> Iterator[str]:
+        yield from (word for part in branch.parts for word in leaves(part)) if branch.parts else (branch.words,)
+
+    for rule in knowledge.rules:
+        for words in (*leaves(grow(rule.fires_when.source)), *leaves(grow(rule.applies_when.source))):
+            assert words not in {name.replace("_", " ") for name in knowledge.facts}, (rule.id, words)
+
+
+def test_a_pasted_record_is_explained(client: TestClient) -> None:
+    answer = paste(client, patient_file(fixtures_of(ROOT), CAST[0]).read_text(), ask="why")
+    assert answer.status_code == 200
+    assert "the latest potassium is below its range" in answer.text
+    assert_harmless(paste(client, json.dumps(hostile()), ask="why").text)
+
+
 def test_a_draft_order_can_be_written_for_anybody(client: TestClient) -> None:
     page = client.get("/try/cora-allwell?hook=order-sign&draft=quinine").text
     assert "Quinine sulfate 324 mg capsule" in page
@@ -134,6 +249,8 @@ def test_another_jurisdiction_and_another_day_are_asked_for_by_address(client: T
         ("/try/ada-stiffcalf?hook=other&draft=tea&date=soon", 400, "3 problems"),
         ("/pages/..%2Fpaper.py", 404, ""),
         ("/pages/other.css", 404, ""),
+        ("/rules/nothing", 404, "rule"),
+        ("/try/nobody/why", 404, "is none of the invented people"),
     ],
 )
 def test_what_cannot_be_shown_is_told_plainly(client: TestClient, path: str, status: int, says: str) -> None:

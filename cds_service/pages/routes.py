@@ -19,9 +19,11 @@ from starlette.routing import BaseRoute, Route
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.hooks import encode
 from cds_service.log import log
+from cds_service.pages import library
 from cds_service.pages.guard import Guard
 from cds_service.pages.record import read_record
 from cds_service.pages.trial import Bench, Trial
+from cds_service.pages.why import explained
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 
@@ -37,6 +39,10 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note)
         ("/try", pages.pasted, "POST"),
         ("/try/{person}", pages.person, "GET"),
         ("/try/{person}/request.json", pages.request_json, "GET"),
+        ("/try/{person}/why", pages.why, "GET"),
+        ("/rules", pages.rules, "GET"),
+        ("/rules/{rule}", pages.rule, "GET"),
+        ("/statements", pages.statements, "GET"),
         ("/pages/{name}", pages.static, "GET"),
     ]
     return [Route(path, pages.guarded(handler), methods=[method]) for path, handler, method in shown]
@@ -114,7 +120,45 @@ class Pages:
         except RequestError as error:
             log.info("refused", status=error.status, code=error.slug, path="pasted")
             return self._start_page(error.problems, text, error.status)
+        if given.get("ask") == "why":
+            return await self._why_page(trial, text=text)
         return self._cards_page(request, trial, text=text)
+
+    async def why(self, request: Request) -> Response:
+        person = self._bench.person(str(request.path_params["person"]))
+        trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
+        return await self._why_page(trial, person=person)
+
+    async def _why_page(self, trial: Trial, **given: Any) -> Response:
+        from cds_service.pages.paper import page
+
+        reasons = await asyncio.to_thread(explained, trial)
+        shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
+        return page("why.html", trial=trial, query=_query(trial), told=reasons.told, trees=reasons.trees, **shown)
+
+    async def rules(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        knowledge, given = self._bench.conductor.knowledge, request.query_params
+        return page(
+            "rules.html",
+            rules=library.chosen(knowledge, given),
+            total=len(knowledge.rules),
+            options=library.options(knowledge),
+            indicators=library.indicators(knowledge),
+            given=given,
+        )
+
+    async def rule(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        return page("rule.html", told=library.told(self._bench.conductor.knowledge, str(request.path_params["rule"])))
+
+    async def statements(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        knowledge = self._bench.conductor.knowledge
+        return page("statements.html", placed=library.statements(knowledge), leaflet=knowledge.wording.leaflet_name)
 
     @property
     def _takes_feedback(self) -> bool:
@@ -124,14 +168,12 @@ class Pages:
     def _cards_page(self, request: Request, trial: Trial, **given: Any) -> Response:
         from cds_service.pages.paper import page
 
-        choice = trial.choice
-        query = urlencode({"jurisdiction": choice.jurisdiction, "hook": choice.hook, "date": choice.day, "draft": choice.draft})
         return page(
             "cards.html",
             trial=trial,
             record=read_record(trial),
             cards=trial.answered.cards,
-            query=query,
+            query=_query(trial),
             base=str(request.base_url).rstrip("/"),
             sent=_pretty(trial.sent),
             response=_pretty(trial.response),
@@ -140,6 +182,12 @@ class Pages:
             takes_feedback=self._takes_feedback,
             **({"person": None, "text": ""} | given),
         )
+
+
+def _query(trial: Trial) -> str:
+    """What was chosen, as it may stand in an address that is shared."""
+    choice = trial.choice
+    return urlencode({"jurisdiction": choice.jurisdiction, "hook": choice.hook, "date": choice.day, "draft": choice.draft})
 
 
 def _pretty(value: Any) -> str:
