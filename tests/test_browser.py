@@ -32,7 +32,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/bert-quietleg", "/try/nobody"]
+PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/nobody"]
 PATHS += [
     "/try/kali-overfull/why",
     "/try/bert-quietleg/why",
@@ -98,23 +98,27 @@ def watched(browser: Browser, site: tuple[str, Path]) -> Iterator[Watched]:
     assert all(url.startswith((site[0], "data:")) for url in found.asked)
 
 
-def violations(page: Page) -> list[str]:
+def violations(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
+    """What axe-core finds: by all its rules, or by these."""
     page.evaluate(AXE)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    chosen = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    found = page.evaluate("(chosen) => axe.run(document, chosen)", chosen)["violations"]
     return [f"{item['id']}: {node['html'][:120]} {node['failureSummary']}" for item in found for node in item["nodes"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_shuts_anybody_out(browser: Browser, site: tuple[str, Path], scheme: Any) -> None:
     watched = opened(browser, site[0], color_scheme=scheme, reduced_motion="reduce")
+    # Between light and dark only colours differ.
+    rules = ("color-contrast", "link-in-text-block") if scheme == "dark" else ()
     for path in PATHS:
         watched.page.goto(path)
         watched.page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
-        assert violations(watched.page) == [], path
+        assert violations(watched.page, rules) == [], path
     watched.page.goto("/")
     watched.page.fill("#text", "{")
     watched.page.click("text=Show the cards")
-    assert violations(watched.page) == []
+    assert violations(watched.page, rules) == []
     watched.page.close()
 
 
@@ -214,6 +218,15 @@ def test_a_reason_is_read_from_the_card_to_the_rule_to_the_statement(watched: Wa
     expect(page.locator("h1")).to_have_text("Potassium below range")
     page.get_by_role("link", name="US-06").click()
     expect(page.locator("tr:target")).to_contain_text("Low potassium is a cause")
+
+
+def test_the_form_is_answered_and_the_cards_count_it(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/cora-allwell")
+    page.get_by_role("link", name="answer the form").click()
+    page.get_by_role("group", name="Does your heart race").get_by_label("Yes").check()
+    page.get_by_role("button", name="Show the cards with these answers").click()
+    expect(page.locator("article.card.critical")).to_have_count(1)
 
 
 def test_what_is_printed_is_the_cards(watched: Watched) -> None:

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse
 from markupsafe import escape
 from pydantic import ValidationError
 from starlette.testclient import TestClient
@@ -224,6 +226,47 @@ def test_a_pasted_record_is_explained(client: TestClient) -> None:
     assert answer.status_code == 200
     assert "the latest potassium is below its range" in answer.text
     assert_harmless(paste(client, json.dumps(hostile()), ask="why").text)
+
+
+def test_answers_to_the_form_change_the_cards_as_those_of_a_patient_do(client: TestClient, knowledge: Knowledge) -> None:
+    page = client.get("/try/cora-allwell/history").text
+    for item in knowledge.questionnaire["item"]:
+        assert f'name="{item["linkId"]}"' in page
+    given = {"palpitations": "yes", "when": ["night", "rest"], "stretching-weeks": "3", "numbness": ""}
+    answer = client.post("/try/cora-allwell/history", data=given)
+    assert answer.status_code == 200
+    assert "palpitations-told" in answer.text
+    assert "palpitations-told" not in client.get("/try/cora-allwell").text
+    sent = json.loads(unescape(re.findall(r"<summary>Request</summary><pre[^>]*>(.*?)</pre>", answer.text, re.DOTALL)[0]))
+    response = sent["prefetch"]["crampHistory"]["entry"][0]["resource"]
+    QuestionnaireResponse.model_validate(response)
+    assert [(item["linkId"], len(item["answer"])) for item in response["item"]] == [
+        ("when", 2),
+        ("palpitations", 1),
+        ("stretching-weeks", 1),
+    ]
+    assert "data-feedback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"palpitations": "perhaps"}, "palpitations"),
+        ({"palpitations": ["yes", "no"]}, "palpitations"),
+        ({"how-often": "always"}, "how-often"),
+        ({"stretching-weeks": "-1"}, "stretching-weeks"),
+        ({"stretching-weeks": "<script>"}, "stretching-weeks"),
+    ],
+)
+def test_an_answer_that_was_not_offered_is_told_by_its_question(client: TestClient, given: Any, place: str) -> None:
+    answer = client.post("/try/cora-allwell/history", data=given)
+    assert answer.status_code == 400
+    assert f"<code>{place}</code>" in answer.text
+    assert_harmless(answer.text)
+
+
+def test_a_form_with_too_many_fields_is_refused(client: TestClient) -> None:
+    assert client.post("/try", data={f"f{number}": "x" for number in range(101)}).status_code == 400
 
 
 def test_a_draft_order_can_be_written_for_anybody(client: TestClient) -> None:

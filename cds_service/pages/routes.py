@@ -20,15 +20,17 @@ from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.hooks import encode
 from cds_service.log import log
 from cds_service.pages import library
+from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
 from cds_service.pages.record import read_record
-from cds_service.pages.trial import Bench, Trial
+from cds_service.pages.trial import Bench, Choice, Trial
 from cds_service.pages.why import explained
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 
 Handler = Callable[[Request], Awaitable[Response]]
 Note = Callable[..., None]
+_MOST_FIELDS = 100
 
 
 def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note) -> list[BaseRoute]:
@@ -40,6 +42,8 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note)
         ("/try/{person}", pages.person, "GET"),
         ("/try/{person}/request.json", pages.request_json, "GET"),
         ("/try/{person}/why", pages.why, "GET"),
+        ("/try/{person}/history", pages.history, "GET"),
+        ("/try/{person}/history", pages.history_answered, "POST"),
         ("/rules", pages.rules, "GET"),
         ("/rules/{rule}", pages.rule, "GET"),
         ("/statements", pages.statements, "GET"),
@@ -134,7 +138,31 @@ class Pages:
 
         reasons = await asyncio.to_thread(explained, trial)
         shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
-        return page("why.html", trial=trial, query=_query(trial), told=reasons.told, trees=reasons.trees, **shown)
+        return page("why.html", trial=trial, query=_query(trial.choice), told=reasons.told, trees=reasons.trees, **shown)
+
+    async def history(self, request: Request) -> Response:
+        """The Questionnaire, to be answered for an invented person."""
+        return self._history_page(request, {})
+
+    def _history_page(
+        self, request: Request, given: dict[str, list[str]], problems: tuple[Problem, ...] = (), status: int = 200
+    ) -> Response:
+        from cds_service.pages.paper import page
+
+        person = self._bench.person(str(request.path_params["person"]))
+        asked, query = self._bench.conductor.knowledge.questionnaire, _query(self._bench.choice(request.query_params, person))
+        shown = {"title": asked["title"], "description": asked.get("description", ""), "questions": questions(asked)}
+        return page("history.html", status, person=person, query=query, given=given, problems=problems, **shown)
+
+    async def history_answered(self, request: Request) -> Response:
+        self._guard.count_paste(request.scope)
+        person = self._bench.person(str(request.path_params["person"]))
+        given, choice = await _fields(request), self._bench.choice(request.query_params, person)
+        try:
+            trial = self._bench.try_person(person, choice, given)
+        except RequestError as error:
+            return self._history_page(request, given, error.problems, error.status)
+        return self._cards_page(request, trial, person=person, answered=True)
 
     async def rules(self, request: Request) -> Response:
         from cds_service.pages.paper import page
@@ -173,20 +201,20 @@ class Pages:
             trial=trial,
             record=read_record(trial),
             cards=trial.answered.cards,
-            query=_query(trial),
+            query=_query(trial.choice),
             base=str(request.base_url).rstrip("/"),
             sent=_pretty(trial.sent),
-            response=_pretty(trial.response),
+            response=_pretty(trial.answer),
             hooks=list(self._bench.hooks),
             drafts=list(self._bench.drafts.values()),
             takes_feedback=self._takes_feedback,
-            **({"person": None, "text": ""} | given),
+            history_title=self._bench.conductor.knowledge.questionnaire["title"],
+            **({"person": None, "text": "", "answered": False} | given),
         )
 
 
-def _query(trial: Trial) -> str:
+def _query(choice: Choice) -> str:
     """What was chosen, as it may stand in an address that is shared."""
-    choice = trial.choice
     return urlencode({"jurisdiction": choice.jurisdiction, "hook": choice.hook, "date": choice.day, "draft": choice.draft})
 
 
@@ -201,10 +229,19 @@ def _problem_page(status: int, problems: tuple[Problem, ...] | list[Problem]) ->
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, the last of each name. Raises RequestError (415) for what is none."""
+    """The fields of a form, the last of each name."""
+    return {name: values[-1] for name, values in (await _fields(request)).items()}
+
+
+async def _fields(request: Request) -> dict[str, list[str]]:
+    """The fields of a form. Raises RequestError (415) for what is none, (400) for more than a form of ours has."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         problem = Problem("Content-Type", "is that of no form of these pages", "use the form on the first page")
         raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
     body = (await request.body()).decode("utf-8", errors="replace")
-    return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True, max_num_fields=20).items()}
+    try:
+        return parse_qs(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        problem = Problem("form", f"has more than {_MOST_FIELDS} fields", "use a form of these pages")
+        raise RequestError(400, "invalid-request", "invalid", [problem]) from None

@@ -13,6 +13,7 @@ from cds_service.cast import Person, as_request, fixtures_of, patient_file, read
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.hooks import ON_ORDERS, Answer, Request, encode, read_request
 from cds_service.model import Finding
+from cds_service.pages.form import response
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Jurisdiction
 
@@ -48,7 +49,7 @@ class Trial(NamedTuple):
     answered: Answered
 
     @property
-    def response(self) -> dict[str, Any]:
+    def answer(self) -> dict[str, Any]:
         loaded: dict[str, Any] = json.loads(encode(Answer(self.answered.cards)))
         return loaded
 
@@ -106,8 +107,9 @@ class Bench:
             raise RequestError(400, "invalid-request", "value", problems)
         return Choice(place, hook, draft if hook in ON_ORDERS else "", day)  # type: ignore[arg-type]  # demanded above
 
-    def try_person(self, person: Person, choice: Choice) -> Trial:
-        return self._try(read_bundle(patient_file(self._folder, person)), person, choice)
+    def try_person(self, person: Person, choice: Choice, given: Mapping[str, Sequence[str]] | None = None) -> Trial:
+        """`given`: answers to the Questionnaire, in place of any that the record holds."""
+        return self._try(read_bundle(patient_file(self._folder, person)), person, choice, given)
 
     def try_pasted(self, text: str, choice: Choice) -> Trial:
         """Raises RequestError with every problem by its place, as the service itself would, and for what is no record."""
@@ -118,15 +120,30 @@ class Bench:
             choice = choice._replace(hook=str(hook), draft="")
         return self._try(loaded, None, choice)
 
-    def _try(self, loaded: dict[str, Any], person: Person | None, choice: Choice) -> Trial:
+    def _try(
+        self,
+        loaded: dict[str, Any],
+        person: Person | None,
+        choice: Choice,
+        given_answers: Mapping[str, Sequence[str]] | None = None,
+    ) -> Trial:
         conductor, drafts = self.there(choice.jurisdiction), self.drafts
         orders = [drafts[choice.draft].resource] if choice.draft else []
         sent = as_request(loaded, dict(conductor.knowledge.queries), choice.hook, person, orders)
+        if given_answers is not None:
+            self._answer(sent, given_answers, choice.day)
         given = sent.get("extension")
         sent = {**sent, "extension": {**(given if isinstance(given, dict) else {}), AS_OF: choice.day.isoformat()}}
         request = read_request(json.dumps(sent, ensure_ascii=False).encode(errors="replace"), choice.hook)
         service_id = self.hooks[choice.hook]
         return Trial(service_id, choice, sent, request, conductor, conductor.answer(service_id, request, choice.day))
+
+    def _answer(self, sent: dict[str, Any], given: Mapping[str, Sequence[str]], day: date) -> None:
+        """Put the answers where an EHR would: under the query that asks for them."""
+        knowledge = self.conductor.knowledge
+        key = next(name for name, query in knowledge.queries.items() if query.resource_type == "QuestionnaireResponse")
+        answered = response(knowledge.questionnaire, given, sent["context"]["patientId"], day)
+        sent["prefetch"][key] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": answered}]}
 
 
 def read_pasted(text: str) -> dict[str, Any]:
