@@ -292,6 +292,8 @@ def test_another_jurisdiction_and_another_day_are_asked_for_by_address(client: T
         ("/try/ada-stiffcalf?hook=other&draft=tea&date=soon", 400, "3 problems"),
         ("/pages/..%2Fpaper.py", 404, ""),
         ("/pages/other.css", 404, ""),
+        ("/try/ada-stiffcalf?date=0001-01-01", 400, "give one from 1900-01-01"),
+        ("/try/ada-stiffcalf/why?date=9999-12-31", 400, "give one from 1900-01-01"),
         ("/rules/nothing", 404, "rule"),
         ("/try/nobody/why", 404, "is none of the invented people"),
     ],
@@ -327,6 +329,7 @@ def test_a_call_that_is_pasted_is_taken_for_the_hook_that_it_names(client: TestC
         ("[1]", "text", 400),
         ("[" * 100_000, "text", 400),
         ("", "line 1, column 1", 400),
+        ('{"a": ' + "9" * 5000 + "}", "text", 400),
         ('{"resourceType": "Patient"}', "resourceType", 400),
         ('{"resourceType": "Bundle", "entry": {}}', "entry", 400),
         ('{"resourceType": "Bundle", "entry": [{"resource": 1}, 2]}', "entry[1].resource", 400),
@@ -355,6 +358,23 @@ def test_a_resource_that_cannot_be_read_is_named_beside_the_cards(client: TestCl
     assert answer.status_code == 200
     assert "Could not be read" in answer.text
     assert "Observation/o9" in answer.text
+
+
+@pytest.mark.parametrize("ask", ["cards", "why"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        bundle(patient(name=[{"text": "\ud800"}]), condition(concept(text="leg cramps \ud800"))),
+        bundle(patient(extension=json.loads("[" * 300 + "]" * 300))),
+        bundle(patient(), {"resourceType": ["x"], "id": {}}, condition(7), medication(concept(text="x"), status=[1])),  # type: ignore[arg-type]
+        bundle(patient(), observation("x"), observation(3.1, when="0001"), observation(3.1, when="9999-12-31")),
+        bundle(
+            patient(), condition(concept(text="leg cramps"), onsetDateTime="0001"), medication(concept(), authoredOn="9999")
+        ),
+    ],
+)
+def test_no_record_however_odd_breaks_a_page(client: TestClient, record: Any, ask: str) -> None:
+    assert paste(client, json.dumps(record), ask=ask).status_code == 200
 
 
 def test_what_is_pasted_is_not_kept_and_not_logged(client: TestClient, capfd: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,9 @@ def _environment() -> Environment:
 
 
 def page(template: str, status: int = 200, **given: Any) -> Response:
-    return Response(_environment().get_template(template).render(given), status, HEADERS, "text/html")
+    # Half a surrogate pair can be written in JSON and in no page.
+    content = _environment().get_template(template).render(given).encode(errors="replace")
+    return Response(content, status, HEADERS, "text/html")
 
 
 def markdown(text: str) -> Any:

@@ -19,6 +19,8 @@ from cds_service.settings import Jurisdiction
 
 AS_OF = "example.leg-cramps.as-of"
 PASTE_LIMIT = 2_000_000
+# Look-back windows begin long before.
+_FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
 
 
 class Choice(NamedTuple):
@@ -156,6 +158,8 @@ def read_pasted(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise _refused([Problem(place, error.msg, "mend the JSON there, or just before")]) from None
+    except ValueError:
+        raise _refused([Problem("text", "holds a number of thousands of digits", "paste FHIR resources as they are")]) from None
     except RecursionError:
         raise _refused([Problem("text", "is nested too deeply", "paste FHIR resources as they are")]) from None
     if not isinstance(loaded, dict):
@@ -202,10 +206,13 @@ def _demand_hook(hook: object, known: Mapping[str, str]) -> None:
 
 def _day(text: str, person: Person | None, problems: list[Problem]) -> date:
     try:
-        return date.fromisoformat(text) if text else person.day if person else date.today()
+        day = date.fromisoformat(text) if text else person.day if person else date.today()
     except ValueError:
         problems.append(Problem("date", f"{text[:60]!r} is no date", "give YYYY-MM-DD"))
-        return date.min
+        return _FIRST
+    if not _FIRST <= day <= _LAST:
+        problems.append(Problem("date", f"{day} is no day on which anybody is judged", f"give one from {_FIRST} to {_LAST}"))
+    return day
 
 
 def _title(path: Path, order: dict[str, Any]) -> str:
