@@ -26,6 +26,7 @@ demo: $(RUNTIME)
 
 test: $(DEV)
 	@sh deploy/need-postgresql.sh
+	@sh deploy/need-chromium.sh
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
 check: $(DEV)

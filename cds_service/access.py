@@ -47,6 +47,12 @@ def demand_guard(settings: Settings) -> None:
         )
 
 
+def pages_shown(settings: Settings) -> str:
+    """`off`, `demo` or `signed-in`: as set; unset, `demo` where this machine alone may call, as there nobody else sees them."""
+    alone = not (settings.clients or settings.guarded) and is_local_host(settings.host)
+    return settings.pages or ("demo" if alone else "off")
+
+
 class Unsigned:
     """No client configured: open to calls from this machine, or to all that a guard in front of it lets through."""
 

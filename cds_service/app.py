@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cds_service import __version__, leaflets, openapi
-from cds_service.access import access_of, address_of, is_forwarded, is_nearby
+from cds_service.access import access_of, address_of, is_forwarded, is_nearby, pages_shown
 from cds_service.approvals import read_approvals
 from cds_service.checks import load_checked
 from cds_service.clients import Client, Known, read_clients
@@ -82,6 +82,10 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     app.add_route("/readyz", door.ready, methods=["GET"])
     app.add_route("/metrics", door.metrics, methods=["GET"])
     app.add_route("/openapi.json", door.openapi, methods=["GET"])
+    if pages_shown(settings) != "off":
+        from cds_service.pages import page_routes
+
+        app.router.routes += page_routes(settings, conductor, pages_shown(settings), door.desk.note)
     app.add_middleware(Shell, body_limit=settings.body_limit, served=door.desk.metrics.served)
     origins = {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)}
     if origins:

@@ -15,7 +15,7 @@ import msgspec
 import typer
 import uvicorn
 
-from cds_service.access import demand_guard
+from cds_service.access import demand_guard, pages_shown
 from cds_service.cast import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
 from cds_service.errors import Problem, SettingsError
 from cds_service.hooks import Card
@@ -44,6 +44,8 @@ def serve(settings: Settings, knowledge: Knowledge | None = None, *, stop: bool 
             host=settings.host,
             port=settings.port,
             access_log=False,
+            # Who calls is judged by the address that really called.
+            proxy_headers=False,
             log_level="warning",
             timeout_graceful_shutdown=3,
         )
@@ -91,7 +93,8 @@ def demonstrate(settings: Settings, knowledge: Knowledge) -> None:
     base = f"http://{settings.host}:{settings.port}"
     cards = _call(f"{base}/cds-services/{service_id}", person, knowledge, settings)
     show_cards(f"{person.id}, judged on {person.as_of}: {person.story}", cards)
-    typer.echo(f"Serving on {base}; discovery is at {base}/cds-services")
+    where = f"; to look at in a browser: {base}/" if pages_shown(settings) != "off" else ""
+    typer.echo(f"Serving on {base}; discovery is at {base}/cds-services{where}")
 
 
 def _call(url: str, person: Person, knowledge: Knowledge, settings: Settings) -> tuple[Card, ...]:

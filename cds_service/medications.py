@@ -178,6 +178,12 @@ def _later(start: str, as_of: date) -> bool:
     return span is not None and span.first > as_of
 
 
+def course(source: MedicationRequest | MedicationStatement) -> tuple[str, str]:
+    """From when to when an entry of a list says that a drug is taken, as written; empty where it does not say."""
+    periods = _periods(source)
+    return _earliest(source, periods), max((period.end for period in periods if period.end), default="")
+
+
 def _tell(taken: Iterable[Taken]) -> list[Evidence]:
     return [_evidence(drug, start) for drug, start in taken]
 

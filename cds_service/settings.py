@@ -49,15 +49,25 @@ class Settings(BaseSettings):
     keep_comments: bool = False
     retention_days: int = Field(default=365, ge=1, le=3650)
     metrics_from: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
+    pages: Literal["off", "demo", "signed-in"] | None = None
+    pages_from: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, Field(validate_default=True)] = ()
+    pages_header: str = Field(default="X-Forwarded-User", pattern=r"^[A-Za-z0-9-]+$")
     environment: Literal["production", "development"] = "production"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("cors_origins", "metrics_from", mode="before")
+    @field_validator("cors_origins", "metrics_from", "pages_from", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("patient_key", mode="before")
+    @field_validator("pages_from")
+    @classmethod
+    def _names_the_proxy(cls, value: tuple[object, ...], info: ValidationInfo) -> tuple[object, ...]:
+        if info.data.get("pages") == "signed-in" and not value:
+            raise ValueError("CDS_PAGES=signed-in needs the address of the proxy that signs people in")
+        return value
+
+    @field_validator("patient_key", "pages", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None

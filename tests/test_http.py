@@ -24,7 +24,7 @@ ORIGIN = "https://ehr.example"
 
 
 def make(conductor: Conductor, tmp_path: Path, client: tuple[str, int] = ("127.0.0.1", 50000), **settings: Any) -> TestClient:
-    chosen = {"database_url": f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"} | settings
+    chosen = {"database_url": f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite", "pages": "off"} | settings
     return TestClient(
         build_app(Settings(**chosen), conductor), base_url="http://127.0.0.1:8000", client=client, raise_server_exceptions=False
     )

@@ -1,0 +1,10 @@
+"""Pages for people who judge the service in a browser: invented patients, their cards and why, the rules in plain words.
+
+Imported only where `CDS_PAGES` asks for them; templates and the reader of Markdown only when a page is first asked for.
+"""
+
+from __future__ import annotations
+
+from cds_service.pages.routes import page_routes
+
+__all__ = ["page_routes"]

@@ -1,0 +1,54 @@
+"""Who may see the pages, and how often somebody may paste."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cds_service.access import Unsigned, address_of
+from cds_service.errors import Problem, RequestError
+from cds_service.settings import Settings
+
+PASTES = 30
+_WINDOW = 60.0
+_MOST_ADDRESSES = 1000
+
+
+class Guard:
+    """`demo`: whoever may call the service here, where no client is named; `signed-in`: whom the site's proxy let in."""
+
+    def __init__(self, settings: Settings, mode: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._signed_in, self._clock = settings, mode == "signed-in", clock
+        self._unsigned = None if settings.clients else Unsigned(settings.guarded)
+        self._pasted: OrderedDict[str, deque[float]] = OrderedDict()
+
+    async def admit(self, scope: Mapping[str, Any]) -> None:
+        """Raises RequestError (403)."""
+        if self._signed_in:
+            self._demand_sign_in(scope)
+        elif self._unsigned:
+            await self._unsigned.admit(scope, "")
+
+    def _demand_sign_in(self, scope: Mapping[str, Any]) -> None:
+        address, header = address_of(scope.get("client")), self._settings.pages_header.lower().encode()
+        told = [value.strip() for name, value in scope["headers"] if name == header]
+        from_proxy = address is not None and any(address in network for network in self._settings.pages_from)
+        if not from_proxy or len(told) != 1 or not told[0]:
+            problem = Problem("sign-in", "is needed to see this page", "come through the proxy of your site, and sign in there")
+            raise RequestError(403, "not-signed-in", "forbidden", [problem])
+
+    def count_paste(self, scope: Mapping[str, Any]) -> None:
+        """Raises RequestError (429) where one address pastes more than reading takes."""
+        now, address = self._clock(), str(address_of(scope.get("client")))
+        pasted = self._pasted.setdefault(address, deque())
+        self._pasted.move_to_end(address)
+        while pasted and now - pasted[0] > _WINDOW:
+            pasted.popleft()
+        if len(pasted) >= PASTES:
+            problem = Problem("request", f"is one of more than {PASTES} in a minute", "wait a minute")
+            raise RequestError(429, "too-many-requests", "throttled", [problem])
+        pasted.append(now)
+        while len(self._pasted) > _MOST_ADDRESSES:
+            self._pasted.popitem(last=False)

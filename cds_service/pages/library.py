@@ -1,0 +1,170 @@
+"""The rules to be read: each with its logic, cases, evidence, sources and codes; and each statement with where it went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from cds_service import leaflets
+from cds_service.cases import cases_path, observe, read_cases, values_of
+from cds_service.errors import Problem, RequestError
+from cds_service.formats import Order, Source, Statement
+from cds_service.knowledge import Knowledge, Reader, Rule
+from cds_service.pages.trees import Branch, Grower
+
+FILTERS = ("topic", "status", "group", "jurisdiction", "evidence")
+
+
+class Case(NamedTuple):
+    """One row of the cases of a rule, with what the rule answers to it now."""
+
+    says: str
+    given: str
+    expected: str
+    answer: str
+
+
+class Codes(NamedTuple):
+    """Codes that a fact of a rule looks for, by system, with where they were read."""
+
+    title: str
+    purpose: str
+    origin: str
+    rows: tuple[tuple[str, str, str], ...]
+
+
+class Cited(NamedTuple):
+    id: str
+    article: str
+    statement: Statement
+
+
+class Told(NamedTuple):
+    """A rule with everything that is known of it."""
+
+    rule: Rule
+    indicator: str
+    hooks: tuple[str, ...]
+    applies: Branch
+    fires: Branch
+    orders: tuple[tuple[Order, Branch, Branch], ...]
+    cases: tuple[Case, ...]
+    evidence: tuple[Cited, ...]
+    sources: tuple[Source, ...]
+    codes: tuple[Codes, ...]
+
+
+class Placed(NamedTuple):
+    """A statement of an article, with the rules and leaflets that tell it, or why nothing does."""
+
+    cited: Cited
+    rules: tuple[Rule, ...]
+    printed: tuple[str, ...]
+    otherwise: str
+
+
+def chosen(knowledge: Knowledge, given: Mapping[str, str]) -> list[Rule]:
+    """The rules that every filter lets through, in the order of the cards."""
+    order = [group.id for group in knowledge.groups]
+    wanted = {name: given[name] for name in FILTERS if given.get(name)}
+    found = [rule for rule in knowledge.rules if all(value in _told_of(rule)[name] for name, value in wanted.items())]
+    return sorted(found, key=lambda rule: (order.index(rule.file.group), rule.file.title))
+
+
+def _told_of(rule: Rule) -> Mapping[str, tuple[str, ...]]:
+    file = rule.file
+    return {
+        "topic": (rule.topic,),
+        "status": (file.status,),
+        "group": (file.group,),
+        "jurisdiction": file.jurisdiction,
+        "evidence": file.evidence,
+    }
+
+
+def options(knowledge: Knowledge) -> Mapping[str, list[str]]:
+    """What each filter may ask for."""
+    told = [_told_of(rule) for rule in knowledge.rules]
+    return {name: sorted({value for item in told for value in item[name]}) for name in FILTERS}
+
+
+def indicators(knowledge: Knowledge) -> Mapping[str, str]:
+    return {group.id: group.indicator for group in knowledge.groups}
+
+
+def told(knowledge: Knowledge, name: str) -> Told:
+    """Raises RequestError (404)."""
+    rule = next((rule for rule in knowledge.rules if rule.id == name), None)
+    if rule is None:
+        raise RequestError(404, "unknown-rule", "not-found", [Problem("rule", "is unknown", "choose one of the list")])
+    grow, file = Grower(knowledge).grow, rule.file
+    orders = [(knowledge.orders[use.order], grow(use.when.source), grow(use.recommended_when.source)) for use in rule.orders]
+    return Told(
+        rule=rule,
+        indicator=indicators(knowledge)[file.group],
+        hooks=file.hooks,
+        applies=grow(rule.applies_when.source),
+        fires=grow(rule.fires_when.source),
+        orders=tuple(orders),
+        cases=tuple(_cases(knowledge, rule)),
+        evidence=tuple(cited(knowledge, file.evidence)),
+        sources=tuple(knowledge.sources[source] for source in file.sources),
+        codes=tuple(_codes(knowledge, rule)),
+    )
+
+
+def _cases(knowledge: Knowledge, rule: Rule) -> Iterator[Case]:
+    if not (knowledge.root / cases_path(rule)).is_file():
+        return
+    file = read_cases(Reader(knowledge.root), rule)
+    for row in file.cases if file else ():
+        assert file is not None
+        given = ", ".join(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in row.given.items())
+        yield Case(row.says, given or "nothing", row.expect, observe(rule, values_of(file, row)).outcome)
+
+
+def _plain(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def cited(knowledge: Knowledge, names: Iterable[str]) -> Iterator[Cited]:
+    for name in names:
+        article = next((item.title for item in knowledge.articles if name.startswith(item.cites)), "")
+        yield Cited(name, article, knowledge.evidence[name])
+
+
+def _codes(knowledge: Knowledge, rule: Rule) -> Iterator[Codes]:
+    """What the facts of a rule look for, those included that are made of others; each set once."""
+    names = list(dict.fromkeys(part for fact in sorted(rule.facts) for part in _parts(knowledge, fact)))
+    definitions = [knowledge.facts[name] for name in names]
+    for key in dict.fromkeys(key for item in definitions for key in item.value_sets):
+        for part in knowledge.value_sets.get(key, ()):
+            rows = [(system, row[0], row[1]) for system, listed in part.codes.items() for row in listed]
+            yield Codes(part.title, part.purpose, part.origin, tuple(rows))
+    for key in dict.fromkeys(key for item in definitions for key in item.analytes):
+        analyte = knowledge.labs[key]
+        listed = [("loinc", *row) for row in analyte.loinc.items()] + [("snomed", *row) for row in analyte.snomed.items()]
+        ranges = "; ".join(
+            f"{place.upper()} {item.low} to {item.high} {analyte.unit}" for place, item in analyte.ranges.items()
+        )
+        yield Codes(analyte.title, f"Default range: {ranges}." if ranges else "", analyte.note, tuple(listed))
+
+
+def _parts(knowledge: Knowledge, name: str) -> Iterator[str]:
+    yield name
+    for part in knowledge.facts[name].facts:
+        yield from _parts(knowledge, part)
+
+
+def statements(knowledge: Knowledge) -> list[Placed]:
+    """Each statement of the articles, in their order, and where it went."""
+    printed = {key: leaflets.statements(leaflets.source(knowledge, key)) for key in leaflets.LANGUAGES}
+    return [
+        Placed(
+            item,
+            tuple(rule for rule in knowledge.rules if item.id in rule.file.evidence),
+            tuple(key for key, names in printed.items() if item.id in names),
+            knowledge.uncited.get(item.id, ""),
+        )
+        for item in cited(knowledge, knowledge.evidence)
+    ]

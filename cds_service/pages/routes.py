@@ -1,0 +1,247 @@
+"""The addresses of the pages. Each is let in, answered, and told in one shape when it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from datetime import date
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from cds_service.errors import KnowledgeError, Problem, RequestError
+from cds_service.hooks import encode
+from cds_service.log import log
+from cds_service.pages import library
+from cds_service.pages.form import questions
+from cds_service.pages.guard import Guard
+from cds_service.pages.record import read_record
+from cds_service.pages.trial import Bench, Choice, Trial
+from cds_service.pages.why import explained
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+
+Handler = Callable[[Request], Awaitable[Response]]
+Note = Callable[..., None]
+_MOST_FIELDS = 100
+
+
+def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note) -> list[BaseRoute]:
+    """The routes of the pages; `note` keeps what was shown, so that feedback on it counts."""
+    pages = Pages(settings, conductor, mode, note)
+    shown = [
+        ("/", pages.start, "GET"),
+        ("/try", pages.pasted, "POST"),
+        ("/try/{person}", pages.person, "GET"),
+        ("/try/{person}/request.json", pages.request_json, "GET"),
+        ("/try/{person}/why", pages.why, "GET"),
+        ("/try/{person}/history", pages.history, "GET"),
+        ("/try/{person}/history", pages.history_answered, "POST"),
+        ("/rules", pages.rules, "GET"),
+        ("/rules/{rule}", pages.rule, "GET"),
+        ("/statements", pages.statements, "GET"),
+        ("/pages/{name}", pages.static, "GET"),
+    ]
+    return [Route(path, pages.guarded(handler), methods=[method]) for path, handler, method in shown]
+
+
+class Pages:
+    """The handlers, with what they share."""
+
+    def __init__(self, settings: Settings, conductor: Conductor, mode: str, note: Note) -> None:
+        self._bench, self._mode, self._note = Bench(conductor), mode, note
+        self._settings, self._guard = settings, Guard(settings, mode)
+
+    def guarded(self, handler: Handler) -> Handler:
+        """With whoever may not look refused, and every mistake of a person told on a page."""
+
+        @wraps(handler)
+        async def answered(request: Request) -> Response:
+            try:
+                await self._guard.admit(request.scope)
+                return await handler(request)
+            except RequestError as error:
+                log.info("refused", status=error.status, code=error.slug, path=handler.__name__)
+                return _problem_page(error.status, error.problems)
+            except KnowledgeError as error:
+                log.error("page failed", path=handler.__name__, problems=[item.place for item in error.problems])
+                return _problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
+
+        return answered
+
+    async def static(self, request: Request) -> Response:
+        from cds_service.pages.paper import static
+
+        return static(request)
+
+    async def start(self, request: Request) -> Response:
+        return self._start_page()
+
+    def _start_page(self, problems: tuple[Problem, ...] = (), text: str = "", status: int = 200) -> Response:
+        from cds_service.pages.paper import page
+
+        return page(
+            "start.html",
+            status,
+            cast=self._bench.cast,
+            jurisdiction=self._bench.conductor.settings.jurisdiction,
+            today=date.today().isoformat(),
+            problems=problems,
+            text=text,
+            hooks=list(self._bench.hooks),
+        )
+
+    async def person(self, request: Request) -> Response:
+        started = time.perf_counter()
+        person = self._bench.person(str(request.path_params["person"]))
+        trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
+        if self._takes_feedback:
+            self._note(trial.service_id, trial.request, trial.answered, started, "", None)
+        return self._cards_page(request, trial, person=person)
+
+    async def request_json(self, request: Request) -> Response:
+        """The call as an EHR would send it, to be piped into curl."""
+        from cds_service.pages.paper import HEADERS
+
+        person = self._bench.person(str(request.path_params["person"]))
+        trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
+        return Response(encode(trial.sent), headers=HEADERS, media_type="application/json")
+
+    async def pasted(self, request: Request) -> Response:
+        """What somebody pasted. It comes in the body, is answered and forgotten."""
+        self._guard.count_paste(request.scope)
+        given = await _form(request)
+        text = given.get("text", "")
+        try:
+            trial = await asyncio.to_thread(self._bench.try_pasted, text, self._bench.choice(given, None))
+        except RequestError as error:
+            log.info("refused", status=error.status, code=error.slug, path="pasted")
+            return self._start_page(error.problems, text, error.status)
+        if given.get("ask") == "why":
+            return await self._why_page(trial, text=text)
+        return self._cards_page(request, trial, text=text)
+
+    async def why(self, request: Request) -> Response:
+        person = self._bench.person(str(request.path_params["person"]))
+        trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
+        return await self._why_page(trial, person=person)
+
+    async def _why_page(self, trial: Trial, **given: Any) -> Response:
+        from cds_service.pages.paper import page
+
+        reasons = await asyncio.to_thread(explained, trial)
+        shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
+        return page("why.html", trial=trial, query=_query(trial.choice), told=reasons.told, trees=reasons.trees, **shown)
+
+    async def history(self, request: Request) -> Response:
+        """The Questionnaire, to be answered for an invented person."""
+        return self._history_page(request, {})
+
+    def _history_page(
+        self, request: Request, given: dict[str, list[str]], problems: tuple[Problem, ...] = (), status: int = 200
+    ) -> Response:
+        from cds_service.pages.paper import page
+
+        person = self._bench.person(str(request.path_params["person"]))
+        asked, query = self._bench.conductor.knowledge.questionnaire, _query(self._bench.choice(request.query_params, person))
+        shown = {"title": asked["title"], "description": asked.get("description", ""), "questions": questions(asked)}
+        return page("history.html", status, person=person, query=query, given=given, problems=problems, **shown)
+
+    async def history_answered(self, request: Request) -> Response:
+        self._guard.count_paste(request.scope)
+        person = self._bench.person(str(request.path_params["person"]))
+        given, choice = await _fields(request), self._bench.choice(request.query_params, person)
+        try:
+            trial = self._bench.try_person(person, choice, given)
+        except RequestError as error:
+            return self._history_page(request, given, error.problems, error.status)
+        return self._cards_page(request, trial, person=person, answered=True)
+
+    async def rules(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        knowledge, given = self._bench.conductor.knowledge, request.query_params
+        return page(
+            "rules.html",
+            rules=library.chosen(knowledge, given),
+            total=len(knowledge.rules),
+            options=library.options(knowledge),
+            indicators=library.indicators(knowledge),
+            given=given,
+        )
+
+    async def rule(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        return page("rule.html", told=library.told(self._bench.conductor.knowledge, str(request.path_params["rule"])))
+
+    async def statements(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        knowledge = self._bench.conductor.knowledge
+        return page("statements.html", placed=library.statements(knowledge), leaflet=knowledge.wording.leaflet_name)
+
+    @property
+    def _takes_feedback(self) -> bool:
+        """Where services ask for a signature a browser has none; the EHR sends its feedback itself."""
+        return self._mode == "demo" and not self._settings.clients
+
+    def _cards_page(self, request: Request, trial: Trial, **given: Any) -> Response:
+        from cds_service.pages.paper import page
+
+        return page(
+            "cards.html",
+            trial=trial,
+            record=read_record(trial),
+            cards=trial.answered.cards,
+            query=_query(trial.choice),
+            base=str(request.base_url).rstrip("/"),
+            sent=_pretty(trial.sent),
+            response=_pretty(trial.answer),
+            hooks=list(self._bench.hooks),
+            drafts=list(self._bench.drafts.values()),
+            takes_feedback=self._takes_feedback,
+            history_title=self._bench.conductor.knowledge.questionnaire["title"],
+            **({"person": None, "text": "", "answered": False} | given),
+        )
+
+
+def _query(choice: Choice) -> str:
+    """What was chosen, as it may stand in an address that is shared."""
+    return urlencode({"jurisdiction": choice.jurisdiction, "hook": choice.hook, "date": choice.day, "draft": choice.draft})
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _problem_page(status: int, problems: tuple[Problem, ...] | list[Problem]) -> Response:
+    from cds_service.pages.paper import page
+
+    return page("problem.html", status, title=HTTPStatus(status).phrase, problems=problems)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form, the last of each name."""
+    return {name: values[-1] for name, values in (await _fields(request)).items()}
+
+
+async def _fields(request: Request) -> dict[str, list[str]]:
+    """The fields of a form. Raises RequestError (415) for what is none, (400) for more than a form of ours has."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        problem = Problem("Content-Type", "is that of no form of these pages", "use the form on the first page")
+        raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
+    body = (await request.body()).decode("utf-8", errors="replace")
+    try:
+        return parse_qs(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        problem = Problem("form", f"has more than {_MOST_FIELDS} fields", "use a form of these pages")
+        raise RequestError(400, "invalid-request", "invalid", [problem]) from None

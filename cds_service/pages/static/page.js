@@ -1,0 +1,86 @@
+// What makes the pages handier. All of them can be read without it; only overriding a card and dropping a file need it.
+"use strict";
+
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+// Hovering or focusing a card lights what it rests on, and the other way round.
+const light = (numbers, on) => {
+  all("[data-card]").forEach((card) => card.classList.toggle("lit", on && numbers.includes(card.dataset.card)));
+  all("li[data-uses]").forEach((row) =>
+    row.classList.toggle("lit", on && row.dataset.uses.split(" ").some((number) => numbers.includes(number))));
+};
+const numbersOf = (item) => (item.dataset.card || item.dataset.uses || "").split(" ").filter(Boolean);
+all("[data-card], li[data-uses]").forEach((item) => {
+  for (const [event, on] of [["mouseenter", true], ["mouseleave", false], ["focusin", true], ["focusout", false]]) {
+    item.addEventListener(event, () => light(numbersOf(item), on));
+  }
+});
+
+// A search over what a list says.
+all("[data-search]").forEach((field) => {
+  const input = field.querySelector("input"), status = field.querySelector("[role=status]");
+  const items = all("[data-found]");
+  field.hidden = false;
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    items.forEach((item) => { item.hidden = !words.every((word) => item.dataset.found.toLowerCase().includes(word)); });
+    const found = items.filter((item) => !item.hidden).length;
+    status.textContent = words.length ? `${found} found` : "";
+  });
+});
+
+// A file dropped on the text is read here and stands in it; nothing is sent before somebody asks.
+all("[data-drop]").forEach((text) => {
+  all("[data-drop-hint]").forEach((hint) => { hint.hidden = false; });
+  text.addEventListener("dragover", (event) => { event.preventDefault(); text.classList.add("over"); });
+  text.addEventListener("dragleave", () => text.classList.remove("over"));
+  text.addEventListener("drop", async (event) => {
+    const [file] = event.dataTransfer.files;
+    text.classList.remove("over");
+    if (!file) return;
+    event.preventDefault();
+    text.value = await file.text();
+  });
+});
+
+// Feedback as CDS Hooks has it.
+all("form[data-feedback]").forEach((form) => {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const reason = form.querySelector("input:checked"), button = form.querySelector("button");
+    const status = form.querySelector("[role=status]");
+    const item = {
+      card: form.dataset.uuid,
+      outcome: "overridden",
+      overrideReason: { reason: { code: reason.value, system: reason.dataset.system } },
+      outcomeTimestamp: new Date().toISOString(),
+    };
+    button.disabled = true;
+    try {
+      const answer = await fetch(form.dataset.feedback, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ feedback: [item] }),
+      });
+      if (!answer.ok) throw new Error(String(answer.status));
+      status.textContent = "Written down.";
+    } catch (error) {
+      button.disabled = false;
+      status.textContent = `Not written down (${error.message}). Try again.`;
+    }
+  });
+});
+
+// What stands in a box of code can be copied.
+all("[data-copy]").forEach((box) => {
+  if (!navigator.clipboard) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "plain";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(box.textContent);
+    button.textContent = "Copied";
+  });
+  box.before(button);
+});

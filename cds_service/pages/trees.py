@@ -1,0 +1,120 @@
+"""The logic of a rule as a tree that can be read; with the facts of a person each branch says whether it holds, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cds_service.catalogue import say
+from cds_service.dates import say_date
+from cds_service.facts import FactValues
+from cds_service.jsonlogic import compile_untyped
+from cds_service.knowledge import Knowledge
+from cds_service.logictypes import operands
+from cds_service.model import UNKNOWN, Evidence, Fact, Interval
+from cds_service.statements import NUMBER, lacking, say_answers, statement_of
+
+_JUNCTIONS = {"and": "all of", "or": "any of", "!": "not"}
+_CELLS: Mapping[str, Callable[[Decimal], Interval]] = {
+    "<": lambda number: Interval(None, number, high_open=True),
+    "<=": lambda number: Interval(None, number),
+    ">": lambda number: Interval(number, None, low_open=True),
+    ">=": lambda number: Interval(number, None),
+}
+
+
+class Branch(NamedTuple):
+    """One condition in words, with what it is made of. `truth` is true, false or unknown, or empty where nobody is asked;
+    `datum` is what on record says so.
+    """
+
+    words: str
+    truth: str
+    parts: tuple[Branch, ...] = ()
+    datum: str = ""
+
+
+class Grower:
+    """Makes trees of one knowledge, and where facts are given, of one person."""
+
+    def __init__(self, knowledge: Knowledge, facts: Mapping[str, Fact] | None = None, as_of: date = date.max) -> None:
+        self._knowledge, self._facts, self._as_of = knowledge, facts, as_of
+        self._values = FactValues(facts) if facts is not None else None
+
+    def grow(self, logic: Any) -> Branch:
+        if isinstance(logic, dict):
+            ((operator, argument),) = logic.items()
+            given = operands(argument)
+            if operator in _JUNCTIONS and not (operator == "!" and _is_fact(given[0])):
+                return Branch(_JUNCTIONS[operator], self._truth(logic), tuple(map(self.grow, given)))
+        truth = self._truth(logic)
+        return Branch(self._words(logic), truth, datum=self._datum(logic, truth))
+
+    def _truth(self, logic: Any) -> str:
+        if self._values is None:
+            return ""
+        value = compile_untyped(logic)(self._values).value
+        return "unknown" if value is UNKNOWN else "true" if value else "false"
+
+    def _words(self, logic: Any) -> str:
+        """As the phrases tell it where they can, else as the catalogue does."""
+        if not isinstance(logic, dict):
+            return "always" if logic is True else say(logic)
+        ((operator, argument),) = logic.items()
+        name, *others = operands(argument)
+        if operator == "var":
+            return self._answers(str(name), [True])
+        if operator == "!":
+            return self._answers(_fact_of(name), [False])
+        if _is_fact(name) and len(others) == 1 and not isinstance(others[0], dict):
+            return self._compared(operator, _fact_of(name), others[0]) or say(logic)
+        return say(logic)
+
+    def _compared(self, operator: str, name: str, other: Any) -> str:
+        definition = self._knowledge.facts.get(name)
+        if definition is None:
+            return ""
+        if definition.type == "number":
+            return self._answers(name, [_CELLS[operator](Decimal(str(other)))]) if operator in _CELLS else ""
+        if operator == "==":
+            return self._answers(name, [other])
+        if operator == "!=" and definition.values:
+            return self._answers(name, [value for value in definition.values if value != other])
+        return ""
+
+    def _answers(self, name: str, answers: list[Any]) -> str:
+        if name not in self._knowledge.facts:
+            return name
+        says = statement_of(name, self._knowledge).says
+        told = NUMBER in says or all(str(item).lower() in says or item in says for item in answers)
+        return say_answers(name, answers, self._knowledge) if told else say({"var": name})
+
+    def _datum(self, logic: Any, truth: str) -> str:
+        """Of what is not known why; of the rest what on record says so."""
+        if self._facts is None or not isinstance(logic, dict):
+            return ""
+        told = [self._told(self._facts[name], truth) for name in compile_untyped(logic).facts]
+        return "; ".join(filter(None, told))
+
+    def _told(self, fact: Fact, truth: str) -> str:
+        if fact.value is UNKNOWN:
+            return ": ".join(filter(None, lacking(fact, self._knowledge)))
+        found = [_say(item, self._as_of) for item in fact.evidence]
+        if found:
+            return ", ".join(found)
+        return "none on record" if truth == "false" and fact.value is False else ""
+
+
+def _is_fact(logic: Any) -> bool:
+    return isinstance(logic, dict) and next(iter(logic)) == "var"
+
+
+def _fact_of(logic: Any) -> str:
+    return str(operands(logic["var"])[0])
+
+
+def _say(item: Evidence, as_of: date) -> str:
+    when = f"({say_date(item.date, as_of)})" if item.date else ""
+    return " ".join(filter(None, (item.name, item.value, when, item.note)))

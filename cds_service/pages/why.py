@@ -1,0 +1,32 @@
+"""Why a person gets these cards and no others: every rule with its state, its tree, and what would make it fire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cds_service.explanation import Explanation, explain
+from cds_service.pages.trees import Branch, Grower
+from cds_service.pages.trial import Trial
+
+
+class Trees(NamedTuple):
+    applies: Branch
+    fires: Branch
+    evidence: tuple[str, ...]
+
+
+class Reasons(NamedTuple):
+    told: Explanation
+    trees: Mapping[str, Trees]
+
+
+def explained(trial: Trial) -> Reasons:
+    """The explanation of one answer, with the trees of all rules of its service."""
+    conductor = trial.conductor
+    knowledge, rules = conductor.knowledge, conductor.rules[trial.service_id]
+    speaks_when = knowledge.speaks_when[trial.service_id]
+    told = explain(trial.answered, rules, speaks_when, knowledge, trial.choice.jurisdiction)
+    grow = Grower(knowledge, trial.answered.facts, trial.choice.day).grow
+    trees = {rule.id: Trees(grow(rule.applies_when.source), grow(rule.fires_when.source), rule.file.evidence) for rule in rules}
+    return Reasons(told, trees)

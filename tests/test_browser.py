@@ -1,0 +1,246 @@
+"""The pages in a real browser: what people do with them, that nobody is shut out, and that nothing leaves or runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+
+from cds_service.app import build_app
+from cds_service.knowledge import load_knowledge
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+from tests.conftest import ROOT
+from tests.test_pages import hostile
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/nobody"]
+PATHS += [
+    "/try/kali-overfull/why",
+    "/try/bert-quietleg/why",
+    "/rules",
+    "/rules/low-potassium",
+    "/rules/electrolytes",
+    "/statements",
+]
+AXE = (ROOT / "tests/axe/axe.min.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The service on a port of its own, with its database."""
+    database = tmp_path_factory.mktemp("pages") / "cds.sqlite"
+    settings = Settings(database_url=f"sqlite+aiosqlite:///{database}", log_level="error")
+    app = build_app(settings, Conductor(load_knowledge(ROOT), settings, {}))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", database
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+class Watched:
+    """A page with everything that it asked for, complained of or popped up."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", self._pop_up)
+
+    def _pop_up(self, dialog: Dialog) -> None:
+        self.complaints.append("dialog")
+        dialog.dismiss()
+
+
+def opened(browser: Browser, site: str, **options: Any) -> Watched:
+    return Watched(browser.new_page(base_url=site, **options))
+
+
+@pytest.fixture
+def watched(browser: Browser, site: tuple[str, Path]) -> Iterator[Watched]:
+    found = opened(browser, site[0])
+    yield found
+    found.page.close()
+    assert found.complaints == []
+    assert all(url.startswith((site[0], "data:")) for url in found.asked)
+
+
+def violations(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
+    """What axe-core finds: by all its rules, or by these."""
+    page.evaluate(AXE)
+    chosen = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    found = page.evaluate("(chosen) => axe.run(document, chosen)", chosen)["violations"]
+    return [f"{item['id']}: {node['html'][:120]} {node['failureSummary']}" for item in found for node in item["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_shuts_anybody_out(browser: Browser, site: tuple[str, Path], scheme: Any) -> None:
+    watched = opened(browser, site[0], color_scheme=scheme, reduced_motion="reduce")
+    # Between light and dark only colours differ.
+    rules = ("color-contrast", "link-in-text-block") if scheme == "dark" else ()
+    for path in PATHS:
+        watched.page.goto(path)
+        watched.page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+        assert violations(watched.page, rules) == [], path
+    watched.page.goto("/")
+    watched.page.fill("#text", "{")
+    watched.page.click("text=Show the cards")
+    assert violations(watched.page, rules) == []
+    watched.page.close()
+
+
+def test_every_page_fits_a_narrow_screen(browser: Browser, site: tuple[str, Path]) -> None:
+    page = opened(browser, site[0], viewport={"width": 320, "height": 640}).page
+    for path in PATHS:
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
+    page.close()
+
+
+def test_dark_is_dark_and_light_is_light(browser: Browser, site: tuple[str, Path]) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        page = opened(browser, site[0], color_scheme=scheme).page
+        page.goto("/")
+        shades[scheme] = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        page.close()
+    assert shades == {"light": "rgb(247, 246, 242)", "dark": "rgb(20, 25, 26)"}
+
+
+def test_somebody_is_found_by_a_word_and_their_cards_are_read_by_keyboard_alone(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/")
+    page.focus("#search")
+    page.keyboard.type("loop diuretic magnesium never")
+    expect(page.locator(".cast li:visible")).to_have_count(1)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Ada Stiffcalf")
+    first = page.locator("article.card").first
+    expect(first.locator(".badge")).to_contain_text("Warning")
+    expect(first.locator("h3")).to_have_text("Potassium 3.1 mmol/L (12 Nov) may contribute to leg cramps")
+    first.hover()
+    expect(page.locator("li.lit").first).to_contain_text("3.1 mmol/L")
+
+
+def test_a_broken_paste_is_told_by_its_place_and_mended(watched: Watched) -> None:
+    page = watched.page
+    text = (ROOT / "fixtures/patients/ada-stiffcalf.json").read_text()
+    page.goto("/")
+    page.fill("#text", text.rstrip()[:-1])
+    page.click("text=Show the cards")
+    expect(page.get_by_role("alert")).to_contain_text("line ")
+    watched.complaints.clear()  # a browser notes the status 400 of the page
+    page.fill("#text", text)
+    page.fill("#paste-date", "2026-11-20")
+    page.click("text=Show the cards")
+    expect(page.locator("article.card")).to_have_count(5)
+    assert "stiffcalf" not in page.url.lower()
+    assert page.url.endswith("/try")
+
+
+def test_a_card_that_is_overridden_is_kept_as_feedback(watched: Watched, site: tuple[str, Path]) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf")
+    card = page.locator("article.card").first
+    card.get_by_text("Override", exact=True).click()
+    card.get_by_label("PC CDS does not apply to patient").check()
+    card.get_by_role("button", name="Override this card").click()
+    expect(card.get_by_role("status")).to_have_text("Written down.")
+    uuid = card.locator("form").get_attribute("data-uuid")
+    assert kept(site[1], f"select outcome from feedback where card = '{uuid}'") == [("overridden",)]
+    assert len(kept(site[1], f"select 1 from shown_cards where card = '{uuid}'", 1)) == 1
+
+
+def kept(database: Path, query: str, least: int = 0) -> list[Any]:
+    """What the database says, once it says at least so much: cards are written a moment after they are shown."""
+    for _ in range(100):
+        connection = sqlite3.connect(database)
+        rows = connection.execute(query).fetchall()
+        connection.close()
+        if len(rows) >= least:
+            break
+        time.sleep(0.1)
+    return rows
+
+
+def test_nothing_of_a_hostile_record_runs(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/")
+    page.fill("#text", json.dumps(hostile()))
+    page.fill("#paste-date", "2026-11-20")
+    page.click("text=Show the cards")
+    expect(page.locator("#wire-title")).to_be_visible()
+    page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+    page.mouse.wheel(0, 5000)
+    assert page.evaluate("window.hit") is None
+    assert page.locator("article.card").count() > 0
+
+
+def test_a_reason_is_read_from_the_card_to_the_rule_to_the_statement(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf")
+    page.get_by_text("Why these cards, and what would change them").click()
+    page.get_by_role("link", name="low-potassium 0.1.0").click()
+    expect(page.locator("h1")).to_have_text("Potassium below range")
+    page.get_by_role("link", name="US-06").click()
+    expect(page.locator("tr:target")).to_contain_text("Low potassium is a cause")
+
+
+def test_the_form_is_answered_and_the_cards_count_it(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/cora-allwell")
+    page.get_by_role("link", name="answer the form").click()
+    page.get_by_role("group", name="Does your heart race").get_by_label("Yes").check()
+    page.get_by_role("button", name="Show the cards with these answers").click()
+    expect(page.locator("article.card.critical")).to_have_count(1)
+
+
+def test_what_is_printed_is_the_cards(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf")
+    page.emulate_media(media="print")
+    expect(page.locator("article.card").first).to_be_visible()
+    expect(page.locator("nav")).to_be_hidden()
+    expect(page.locator(".wire")).to_be_hidden()
+
+
+def test_a_page_weighs_little(watched: Watched) -> None:
+    weights: list[int] = []
+    watched.page.on("response", lambda answer: weights.append(len(answer.body())))
+    watched.page.goto("/try/kali-overfull", wait_until="networkidle")
+    assert len(weights) >= 4
+    assert sum(weights) < 150_000
