@@ -41,6 +41,9 @@ PATHS += [
     "/rules/electrolytes",
     "/statements",
 ]
+# A busy machine is waited for.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
 AXE = (ROOT / "tests/axe/axe.min.js").read_text()
 
 
@@ -63,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS, timeout=PATIENCE * 2)
         yield opened
         opened.close()
 
@@ -73,6 +76,7 @@ class Watched:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        page.set_default_timeout(PATIENCE)
         self.asked: list[str] = []
         self.complaints: list[str] = []
         page.on("request", lambda request: self.asked.append(request.url))
@@ -187,7 +191,7 @@ def test_a_card_that_is_overridden_is_kept_as_feedback(watched: Watched, site: t
 
 def kept(database: Path, query: str, least: int = 0) -> list[Any]:
     """What the database says, once it says at least so much: cards are written a moment after they are shown."""
-    for _ in range(100):
+    for _ in range(600):
         connection = sqlite3.connect(database)
         rows = connection.execute(query).fetchall()
         connection.close()

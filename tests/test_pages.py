@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fhir.resources.R4B.questionnaireresponse import QuestionnaireResponse
+from hatchling.builders.wheel import WheelBuilder
 from markupsafe import escape
 from pydantic import ValidationError
 from starlette.testclient import TestClient
@@ -515,6 +516,13 @@ def test_nothing_of_the_pages_is_loaded_before_it_is_needed(pages: str, loaded: 
     env = {"CDS_PAGES": pages, "CDS_DATABASE_URL": "sqlite+aiosqlite:///:memory:"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(loaded)
+
+
+def test_templates_style_and_script_are_in_the_wheel() -> None:
+    shipped = {item.distribution_path for item in WheelBuilder(str(ROOT)).recurse_included_files()}
+    needed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cds_service/pages").rglob("*.*") if path.suffix != ".pyc"}
+    assert "cds_service/pages/templates/base.html" in needed
+    assert needed <= shipped
 
 
 def test_a_site_without_invented_people_says_so(knowledge: Knowledge, tmp_path: Path) -> None:
