@@ -55,6 +55,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     app = build_app(settings, Conductor(load_knowledge(ROOT), settings, {}))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        # From now on who comes waits, though the server may take its time to start.
+        listening.listen()
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
