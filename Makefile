@@ -27,7 +27,7 @@ demo: $(RUNTIME)
 test: $(DEV)
 	@sh deploy/need-postgresql.sh
 	@sh deploy/need-chromium.sh
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: $(DEV)
 	$(BIN)/ruff check .
