@@ -63,7 +63,7 @@ class AdultRange(_File):
 class Analyte(_File):
     """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction, as is
     `shown`: the unit that its clinicians read, where that is not `unit`. `decimals`: how laboratories report it in `unit`,
-    to which what is converted is rounded.
+    to which what is converted is rounded. `slide`: by unit the least, the most and the step over which a value is tried out.
     """
 
     title: str
@@ -77,6 +77,7 @@ class Analyte(_File):
     note: str
     shown: dict[str, str] = {}
     decimals: int | None = None
+    slide: dict[str, tuple[str, str, str]] = {}
 
 
 class Site(_File):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
+from typing import NamedTuple
 
 from cds_service.cards import Composed, Manner, Patient, Shown, compose, ranked
 from cds_service.chart import Chart
@@ -46,6 +47,16 @@ class Answered:
     @property
     def cards(self) -> tuple[Card, ...]:
         return self.composed.cards
+
+
+class _Judged(NamedTuple):
+    """One request, as far as its rules are decided and nothing is put into words yet."""
+
+    chart: Chart
+    facts: ChartFacts
+    values: FactValues
+    findings: tuple[Finding, ...]
+    silent_because: tuple[str, ...] = ()
 
 
 class Conductor:
@@ -115,6 +126,19 @@ class Conductor:
 
         `overridden`: rules that were overridden for this patient, each with its day.
         """
+        judged = self._judge(service_id, request, as_of)
+        chart, facts, _, findings, silent_because = judged
+        if silent_because:
+            return Answered(chart, facts, findings, Composed(), silent_because)
+        silent = silenced(findings, self._prepared[service_id].rules, self._critical, facts, overridden) if overridden else {}
+        composed = self._cards(service_id, request, judged, as_of, silent)
+        return Answered(chart, facts, findings, composed, silenced=silent)
+
+    def find(self, service_id: str, request: Request, as_of: date) -> tuple[Finding, ...]:
+        """What the rules find for one request, without a word about it. Raises as `answer` does."""
+        return self._judge(service_id, request, as_of).findings
+
+    def _judge(self, service_id: str, request: Request, as_of: date) -> _Judged:
         knowledge, jurisdiction = self.knowledge, self.settings.jurisdiction
         chart = read_chart(request, self.queries[service_id])
         facts = ChartFacts(chart, knowledge, as_of, jurisdiction)
@@ -125,11 +149,8 @@ class Conductor:
         spoken_to = knowledge.speaks_when[service_id](values)
         if spoken_to.value is not True:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
-            return Answered(chart, facts, findings, Composed(), spoken_to.because)
-        findings = tuple(find(rules, values, jurisdiction, self._settled(service_id, facts)))
-        silent = silenced(findings, self._prepared[service_id].rules, self._critical, facts, overridden) if overridden else {}
-        composed = self._cards(service_id, request, chart, facts, values, findings, as_of, silent)
-        return Answered(chart, facts, findings, composed, silenced=silent)
+            return _Judged(chart, facts, values, findings, spoken_to.because)
+        return _Judged(chart, facts, values, tuple(find(rules, values, jurisdiction, self._settled(service_id, facts))))
 
     def _settled(self, service_id: str, facts: ChartFacts) -> Settled:
         """What rules find on which nothing in this chart bears, decided once for all charts looked at as far as it was."""
@@ -145,17 +166,8 @@ class Conductor:
         deciding = self._deciding[service_id]
         return Settled(found, frozenset().union(*(deciding[name] for name in facts.touched if name in deciding)))
 
-    def _cards(
-        self,
-        service_id: str,
-        request: Request,
-        chart: Chart,
-        facts: ChartFacts,
-        values: FactValues,
-        findings: tuple[Finding, ...],
-        as_of: date,
-        silent: Mapping[str, date],
-    ) -> Composed:
+    def _cards(self, service_id: str, request: Request, judged: _Judged, as_of: date, silent: Mapping[str, date]) -> Composed:
+        chart, facts, values, findings, _ = judged
         settings, served = self.settings, self._prepared[service_id]
         # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
         served = served._replace(asked=[name for name in served.asked if name in facts.touched])

@@ -36,6 +36,7 @@ PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/nobody"]
 PATHS += [
     "/try/kali-overfull/why",
     "/try/bert-quietleg/why",
+    "/try/ada-stiffcalf/what-if?measured=value&value=2.4&drug=quinine&condition=cancer",
     "/rules",
     "/rules/low-potassium",
     "/rules/electrolytes",
@@ -233,6 +234,53 @@ def test_the_form_is_answered_and_the_cards_count_it(watched: Watched) -> None:
     page.get_by_role("group", name="Does your heart race").get_by_label("Yes").check()
     page.get_by_role("button", name="Show the cards with these answers").click()
     expect(page.locator("article.card.critical")).to_have_count(1)
+
+
+def test_what_if_a_result_is_slid_across_a_boundary_by_keyboard(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf")
+    page.get_by_text("What if something on record were otherwise?").click()
+    expect(page.get_by_role("status").first).to_have_text("As on record: nothing changes.")
+    page.focus("#value")
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#slid")).to_have_text("2.5")
+    expect(page.locator("article.card.critical h3")).to_contain_text("potassium 2.5 mmol/L")
+    expect(page.locator("tr.here")).to_contain_text("Potassium at a dangerous level")
+    expect(page.locator("#value")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("article.card.critical")).to_have_count(0)
+    expect(page.locator("tr.here th")).to_contain_text("2.6 to 3.4")
+
+
+def test_what_if_a_condition_is_unticked_and_a_drug_is_added_on_a_day(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf/what-if")
+    page.get_by_role("checkbox", name="Hypothyroidism").uncheck()
+    expect(page.locator(".gone")).to_contain_text("Hypothyroidism")
+    page.select_option("#add-drug", "quinine")
+    expect(page.locator("article.card").get_by_text("Quinine on the list")).to_be_visible()
+    page.fill("#since-quinine", "2026-11-02")
+    expect(page.locator("article.card").get_by_text("Quinine (since 2 Nov)")).to_be_visible()
+    page.select_option("#add-condition", "peripheral-artery-disease")
+    expect(page.locator("article.card").get_by_text("Peripheral artery disease of the leg").first).to_be_visible()
+    expect(page.locator("#add-drug")).to_have_value("")
+    shared = page.url
+    summaries = page.locator("article.card h3").all_inner_texts()
+    page.goto("/")
+    page.goto(shared)
+    assert page.locator("article.card h3").all_inner_texts() == summaries
+    page.get_by_role("checkbox", name="Quinine").uncheck()
+    expect(page.locator("article.card").get_by_text("Quinine on the list")).to_have_count(0)
+
+
+def test_what_if_needs_no_script(browser: Browser, site: tuple[str, Path]) -> None:
+    page = opened(browser, site[0], java_script_enabled=False).page
+    page.goto("/try/ada-stiffcalf/what-if")
+    page.get_by_label("never measured").check()
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".gone")).to_contain_text("Potassium 3.1 mmol/L")
+    page.close()
 
 
 def test_what_is_printed_is_the_cards(watched: Watched) -> None:

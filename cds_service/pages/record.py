@@ -42,6 +42,7 @@ class Plot(NamedTuple):
 class Row(NamedTuple):
     """One thing on record. `used` numbers the cards that rest on it, from 1."""
 
+    reference: str
     name: str
     value: str
     date: str
@@ -145,7 +146,7 @@ def _when(observation: Observation) -> str:
 
 def _row(told: Evidence, as_of: date, verdict: str, used: Mapping[str, tuple[int, ...]]) -> Row:
     cards = used.get(told.reference, ())
-    return Row(told.name, told.value, say_date(told.date, as_of), told.range, told.note, verdict, cards)
+    return Row(told.reference, told.name, told.value, say_date(told.date, as_of), told.range, told.note, verdict, cards)
 
 
 def _plot(rows: Sequence[tuple[str, Row]], as_of: date) -> Plot | None:

@@ -20,10 +20,12 @@ from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.hooks import encode
 from cds_service.log import log
 from cds_service.pages import library
+from cds_service.pages.changes import offered, slides
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
 from cds_service.pages.record import read_record
 from cds_service.pages.trial import Bench, Choice, Trial
+from cds_service.pages.whatif import Slides
 from cds_service.pages.why import explained
 from cds_service.service import Conductor
 from cds_service.settings import Settings
@@ -42,6 +44,7 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note)
         ("/try/{person}", pages.person, "GET"),
         ("/try/{person}/request.json", pages.request_json, "GET"),
         ("/try/{person}/why", pages.why, "GET"),
+        ("/try/{person}/what-if", pages.what_if, "GET"),
         ("/try/{person}/history", pages.history, "GET"),
         ("/try/{person}/history", pages.history_answered, "POST"),
         ("/rules", pages.rules, "GET"),
@@ -58,6 +61,7 @@ class Pages:
     def __init__(self, settings: Settings, conductor: Conductor, mode: str, note: Note) -> None:
         self._bench, self._mode, self._note = Bench(conductor), mode, note
         self._settings, self._guard = settings, Guard(settings, mode)
+        self._slides = Slides(self._bench)
 
     def guarded(self, handler: Handler) -> Handler:
         """With whoever may not look refused, and every mistake of a person told on a page."""
@@ -139,6 +143,25 @@ class Pages:
         reasons = await asyncio.to_thread(explained, trial)
         shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
         return page("why.html", trial=trial, query=_query(trial.choice), told=reasons.told, trees=reasons.trees, **shown)
+
+    async def what_if(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        person, given = self._bench.person(str(request.path_params["person"])), request.query_params
+        choice = self._bench.choice(given, person)
+        fields = {name: given.getlist(name) for name in given}
+        found = await asyncio.to_thread(self._slides.what_if, person, choice, fields)
+        knowledge = found.trial.conductor.knowledge
+        return page(
+            "what_if.html",
+            person=person,
+            choice=choice,
+            query=_query(choice),
+            found=found,
+            slides=slides(knowledge, choice.jurisdiction),
+            conditions=offered(knowledge, "condition"),
+            drugs=offered(knowledge, "medication"),
+        )
 
     async def history(self, request: Request) -> Response:
         """The Questionnaire, to be answered for an invented person."""

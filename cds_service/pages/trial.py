@@ -109,9 +109,15 @@ class Bench:
             raise RequestError(400, "invalid-request", "value", problems)
         return Choice(place, hook, draft if hook in ON_ORDERS else "", day)  # type: ignore[arg-type]  # demanded above
 
+    def record(self, person: Person) -> dict[str, Any]:
+        return read_bundle(patient_file(self._folder, person))
+
     def try_person(self, person: Person, choice: Choice, given: Mapping[str, Sequence[str]] | None = None) -> Trial:
         """`given`: answers to the Questionnaire, in place of any that the record holds."""
-        return self._try(read_bundle(patient_file(self._folder, person)), person, choice, given)
+        sent = self.call(self.record(person), person, choice)
+        if given is not None:
+            self._answer(sent, given, choice.day)
+        return self.ask(sent, choice)
 
     def try_pasted(self, text: str, choice: Choice) -> Trial:
         """Raises RequestError with every problem by its place, as the service itself would, and for what is no record."""
@@ -120,24 +126,18 @@ class Bench:
         if hook is not None:
             _demand_hook(hook, self.hooks)
             choice = choice._replace(hook=str(hook), draft="")
-        return self._try(loaded, None, choice)
+        return self.ask(self.call(loaded, None, choice), choice)
 
-    def _try(
-        self,
-        loaded: dict[str, Any],
-        person: Person | None,
-        choice: Choice,
-        given_answers: Mapping[str, Sequence[str]] | None = None,
-    ) -> Trial:
-        conductor, drafts = self.there(choice.jurisdiction), self.drafts
-        orders = [drafts[choice.draft].resource] if choice.draft else []
-        sent = as_request(loaded, dict(conductor.knowledge.queries), choice.hook, person, orders)
-        if given_answers is not None:
-            self._answer(sent, given_answers, choice.day)
+    def call(self, loaded: dict[str, Any], person: Person | None, choice: Choice) -> dict[str, Any]:
+        """A record as the EHR of this person would send it; what is a call already remains one."""
+        orders = [self.drafts[choice.draft].resource] if choice.draft else []
+        sent = as_request(loaded, dict(self.conductor.knowledge.queries), choice.hook, person, orders)
         given = sent.get("extension")
-        sent = {**sent, "extension": {**(given if isinstance(given, dict) else {}), AS_OF: choice.day.isoformat()}}
+        return {**sent, "extension": {**(given if isinstance(given, dict) else {}), AS_OF: choice.day.isoformat()}}
+
+    def ask(self, sent: dict[str, Any], choice: Choice) -> Trial:
+        conductor, service_id = self.there(choice.jurisdiction), self.hooks[choice.hook]
         request = read_request(json.dumps(sent, ensure_ascii=False).encode(errors="replace"), choice.hook)
-        service_id = self.hooks[choice.hook]
         return Trial(service_id, choice, sent, request, conductor, conductor.answer(service_id, request, choice.day))
 
     def _answer(self, sent: dict[str, Any], given: Mapping[str, Sequence[str]], day: date) -> None:

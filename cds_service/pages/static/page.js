@@ -71,6 +71,13 @@ all("form[data-feedback]").forEach((form) => {
   });
 });
 
+// Who slides a value wants it to count.
+document.addEventListener("input", (event) => {
+  if (!event.target.matches("[data-slides]")) return;
+  document.getElementById("measured-value").checked = true;
+  document.getElementById("slid").textContent = event.target.value;
+});
+
 // What stands in a box of code can be copied.
 all("[data-copy]").forEach((box) => {
   if (!navigator.clipboard) return;

@@ -1,0 +1,155 @@
+"""What would be shown if something on record were otherwise: the cards and rules that change, and at which values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from cds_service.cards import Shown
+from cds_service.cast import Person
+from cds_service.hooks import Card, read_request
+from cds_service.knowledge import Knowledge, Rule
+from cds_service.model import Finding, Outcome
+from cds_service.pages.changes import Changes, Slide, changed, numbered, read_changes
+from cds_service.pages.record import Record, read_record
+from cds_service.pages.trial import Bench, Choice, Trial
+from cds_service.view import View
+
+_TOLD = (Outcome.FIRES, Outcome.UNKNOWN)
+_MOST_KEPT = 64
+# A number that stands nowhere else in a call, to be put in the place of each value.
+_ANY = Decimal("987654321.625")
+
+
+class Turn(NamedTuple):
+    """A rule that answers otherwise."""
+
+    rule: Rule
+    was: str
+    now: str
+
+
+class Stretch(NamedTuple):
+    """Values at which the same rules fire and the same cannot be decided; told of the rules that differ along the slider.
+
+    `at` is the place of the first on the slider, `steps` how many values there are.
+    """
+
+    first: Decimal
+    last: Decimal
+    fires: tuple[Rule, ...]
+    unknown: tuple[Rule, ...]
+    at: int
+    steps: int
+
+
+class Seen(NamedTuple):
+    """A card as it would be; `news` is new, changed or nothing."""
+
+    card: Card
+    news: str
+
+
+class WhatIf(NamedTuple):
+    record: Record
+    changes: Changes
+    trial: Trial
+    cards: tuple[Seen, ...]
+    gone: tuple[Card, ...]
+    turns: tuple[Turn, ...]
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def news(self) -> str:
+        """`1 new, 2 changed, 1 gone`; nothing where all cards stay as they are."""
+        counts = {news: sum(item.news == news for item in self.cards) for news in ("new", "changed")} | {"gone": len(self.gone)}
+        return ", ".join(f"{number} {news}" for news, number in counts.items() if number)
+
+
+class Slides:
+    """Where things are tried out. Along a slider every value is asked for once, and what came of it is kept."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._kept: dict[tuple[str, Choice, Changes], tuple[Stretch, ...]] = {}
+
+    def what_if(self, person: Person, choice: Choice, fields: Mapping[str, Sequence[str]]) -> WhatIf:
+        """Raises RequestError (400) naming every field that cannot be."""
+        bench = self._bench
+        own = numbered(bench.record(person))
+        before = bench.ask(bench.call(own, person, choice), choice)
+        view = View(before.answered.chart, before.conductor.knowledge, choice.day, choice.jurisdiction)
+        record = read_record(before)
+        listed = [row.reference for row in (*record.conditions, *(bar.row for bar in record.courses.bars))]
+        changes = read_changes(fields, view, listed)
+        after = bench.ask(self._call(own, person, choice, changes, view), choice)
+        return WhatIf(
+            record,
+            changes,
+            after,
+            tuple(_cards(before, after)),
+            tuple(_gone(before, after)),
+            tuple(_turns(before, after)),
+            self._along(own, person, choice, changes, view),
+        )
+
+    def _call(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> dict[str, Any]:
+        """Whoever adds something has asked for it: nothing of its type is withheld then."""
+        touched = {key for key, query in view.knowledge.queries.items() if query.resource_type in changes.touched}
+        left = {name: tuple(set(getattr(person, name)) - touched) for name in ("withheld", "null_keys", "failed_keys")}
+        return self._bench.call(changed(own, changes, view), replace(person, **left), choice)
+
+    def _along(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> tuple[Stretch, ...]:
+        key = (person.id, choice, changes._replace(measuring="value", value=_ANY))
+        if key not in self._kept:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            conductor, text = self._bench.there(choice.jurisdiction), json.dumps(self._call(own, person, choice, key[2], view))
+            asked = {value: text.replace(str(_ANY), str(value)).encode() for value in changes.slide.values}
+            service = self._bench.hooks[choice.hook]
+            found = {
+                value: conductor.find(service, read_request(body, choice.hook), choice.day) for value, body in asked.items()
+            }
+            self._kept[key] = tuple(_stretches(found, changes.slide, view.knowledge))
+        return self._kept[key]
+
+
+def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowledge: Knowledge) -> Iterator[Stretch]:
+    told = {value: {item.rule_id: item.outcome for item in findings} for value, findings in found.items()}
+    moving = [rule for rule in knowledge.rules if len({outcomes.get(rule.id) for outcomes in told.values()}) > 1]
+    place = {value: at for at, value in enumerate(slide.values)}
+    for answers, group in groupby(slide.values, lambda value: tuple(told[value][rule.id] for rule in moving)):
+        values = list(group)
+        fires, unknown = (
+            tuple(rule for rule, answer in zip(moving, answers, strict=True) if answer is outcome) for outcome in _TOLD
+        )
+        yield Stretch(values[0], values[-1], fires, unknown, place[values[0]], len(values))
+
+
+def _turns(before: Trial, after: Trial) -> Iterator[Turn]:
+    for rule in before.conductor.rules[before.service_id]:
+        was, now = before.findings[rule.id].outcome, after.findings[rule.id].outcome
+        if was is not now:
+            yield Turn(rule, was, now)
+
+
+def _cards(before: Trial, after: Trial) -> Iterator[Seen]:
+    for item in after.answered.shown:
+        old, card = _same(item, before), item.card
+        as_before = old is not None and (old.summary, old.detail) == (card.summary, card.detail)
+        yield Seen(card, "new" if old is None else "" if as_before else "changed")
+
+
+def _gone(before: Trial, after: Trial) -> Iterator[Card]:
+    return (item.card for item in before.answered.shown if _same(item, after) is None)
+
+
+def _same(shown: Shown, other: Trial) -> Card | None:
+    """The card that speaks for one of the same rules: of a group there may be several."""
+    rules = {rule.id for rule in shown.rules}
+    return next((item.card for item in other.answered.shown if rules & {rule.id for rule in item.rules}), None)
