@@ -187,9 +187,21 @@ def test_a_card_that_is_overridden_is_kept_as_feedback(watched: Watched, site: t
     card.get_by_label("PC CDS does not apply to patient").check()
     card.get_by_role("button", name="Override this card").click()
     expect(card.get_by_role("status")).to_have_text("Written down.")
-    uuid = card.locator("form").get_attribute("data-uuid")
+    uuid = card.get_attribute("data-uuid")
     assert kept(site[1], f"select outcome from feedback where card = '{uuid}'") == [("overridden",)]
     assert len(kept(site[1], f"select 1 from shown_cards where card = '{uuid}'", 1)) == 1
+
+
+def test_a_suggestion_that_is_taken_is_kept_as_accepted(watched: Watched, site: tuple[str, Path]) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf")
+    card = page.locator("article.card").filter(has_text="tests not done recently")
+    card.get_by_role("button", name="Order magnesium").click()
+    expect(card.get_by_role("status").first).to_have_text("Written down as accepted; nothing is ordered here.")
+    uuid = card.get_attribute("data-uuid")
+    suggestion = card.locator("[data-accept]").filter(has_text="Order magnesium").get_attribute("data-accept")
+    rows = kept(site[1], f"select outcome, accepted from feedback where card = '{uuid}'")
+    assert [(outcome, json.loads(accepted)) for outcome, accepted in rows] == [("accepted", [suggestion])]
 
 
 def kept(database: Path, query: str, least: int = 0) -> list[Any]:

@@ -43,31 +43,45 @@ all("[data-drop]").forEach((text) => {
   });
 });
 
-// Feedback as CDS Hooks has it.
-all("form[data-feedback]").forEach((form) => {
-  form.addEventListener("submit", async (event) => {
+// Feedback as CDS Hooks has it: what becomes of a card is told to the service, and the person is told whether it was heard.
+const report = async (within, status, buttons, outcome, done) => {
+  const card = within.closest("[data-feedback]");
+  const item = { card: card.dataset.uuid, outcomeTimestamp: new Date().toISOString(), ...outcome };
+  buttons.forEach((button) => { button.disabled = true; });
+  try {
+    const answer = await fetch(card.dataset.feedback, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ feedback: [item] }),
+    });
+    if (!answer.ok) throw new Error(String(answer.status));
+    status.textContent = done;
+  } catch (error) {
+    buttons.forEach((button) => { button.disabled = false; });
+    status.textContent = `Not written down (${error.message}). Try again.`;
+  }
+};
+
+all("form[data-override]").forEach((form) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const reason = form.querySelector("input:checked"), button = form.querySelector("button");
-    const status = form.querySelector("[role=status]");
-    const item = {
-      card: form.dataset.uuid,
-      outcome: "overridden",
-      overrideReason: { reason: { code: reason.value, system: reason.dataset.system } },
-      outcomeTimestamp: new Date().toISOString(),
-    };
-    button.disabled = true;
-    try {
-      const answer = await fetch(form.dataset.feedback, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ feedback: [item] }),
-      });
-      if (!answer.ok) throw new Error(String(answer.status));
-      status.textContent = "Written down.";
-    } catch (error) {
-      button.disabled = false;
-      status.textContent = `Not written down (${error.message}). Try again.`;
-    }
+    const reason = form.querySelector("input:checked");
+    const overrideReason = { reason: { code: reason.value, system: reason.dataset.system } };
+    report(form, form.querySelector("[role=status]"), all("button", form), { outcome: "overridden", overrideReason }, "Written down.");
+  });
+});
+
+// A suggestion is taken as in an EHR, but for the order, which nobody here could place.
+all("[data-accept]").forEach((label) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "accept";
+  button.textContent = label.textContent;
+  label.replaceChildren(button);
+  button.addEventListener("click", () => {
+    const acceptedSuggestions = [{ id: label.dataset.accept }];
+    const status = label.closest("ul").nextElementSibling;
+    report(label, status, [button], { outcome: "accepted", acceptedSuggestions }, "Written down as accepted; nothing is ordered here.");
   });
 });
 
