@@ -25,8 +25,8 @@ demo: $(RUNTIME)
 	CDS_PORT=$(PORT) $(BIN)/cds-service demo
 
 test: $(DEV)
-	@sh deploy/need-postgresql.sh
-	@sh deploy/need-chromium.sh
+	@sh deploy/need.sh '/usr/lib/postgresql/*/bin/postgres' postgresql
+	@sh deploy/need.sh /usr/bin/chromium chromium
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: $(DEV)

@@ -36,14 +36,18 @@ def show_cards(title: str, cards: Sequence[Card]) -> None:
     typer.echo()
 
 
-def _show_card(card: Card) -> None:
+def _show_summary(indicator: str, summary: str) -> None:
     typer.echo()
-    mark = f"{_MARKS[card.indicator]} {card.indicator.upper():<8} "
-    typer.secho(mark, fg=_COLOURS[card.indicator], bold=True, nl=False)
-    first, *rest = wrap(card.summary, _WIDTH - len(mark))
+    mark = f"{_MARKS[indicator]} {indicator.upper():<8} "
+    typer.secho(mark, fg=_COLOURS[indicator], bold=True, nl=False)
+    first, *rest = wrap(summary, _WIDTH - len(mark))
     typer.secho(first, bold=True)
     for line in rest:
         typer.secho(" " * len(mark) + line, bold=True)
+
+
+def _show_card(card: Card) -> None:
+    _show_summary(card.indicator, card.summary)
     for block in card.detail.split("\n"):
         _show_line(block)
     for suggestion in card.suggestions:
@@ -116,13 +120,7 @@ def _show_scope(told: Explanation, as_of: date) -> None:
 
 
 def _show_reasons(card: ExplainedCard, as_of: date) -> None:
-    typer.echo()
-    mark = f"{_MARKS[card.indicator]} {card.indicator.upper():<8} "
-    typer.secho(mark, fg=_COLOURS[card.indicator], bold=True, nl=False)
-    first, *rest = wrap(card.summary, _WIDTH - len(mark))
-    typer.secho(first, bold=True)
-    for line in rest:
-        typer.secho(" " * len(mark) + line, bold=True)
+    _show_summary(card.indicator, card.summary)
     for rule in card.rules:
         _show_rule(rule, as_of)
 
