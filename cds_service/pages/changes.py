@@ -23,6 +23,7 @@ from cds_service.view import Measured, View
 Measuring = Literal["record", "value", "missing"]
 _A_MONTH = timedelta(days=30)
 _EVER = 36_500
+_NAN = Decimal("NaN")
 _CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
 Resource = dict[str, Any]
 
@@ -107,8 +108,8 @@ class Given:
         try:
             value = Decimal(text) if text else otherwise
         except InvalidOperation:
-            value = Decimal("NaN")
-        if slide.least <= value <= slide.most if value.is_finite() else False:
+            value = _NAN
+        if value.is_finite() and slide.least <= value <= slide.most:
             return value
         self.problems.append(Problem(name, f"{text[:60]!r} is no value to try", f"give one from {slide.least} to {slide.most}"))
         return otherwise
