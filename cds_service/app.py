@@ -85,7 +85,7 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     if pages_shown(settings) != "off":
         from cds_service.pages import page_routes
 
-        app.router.routes += page_routes(settings, conductor, pages_shown(settings), door.desk.note)
+        app.router.routes += page_routes(settings, conductor, pages_shown(settings), door.store, door.desk.note)
     app.add_middleware(Shell, body_limit=settings.body_limit, served=door.desk.metrics.served)
     origins = {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)}
     if origins:

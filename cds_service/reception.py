@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from cds_service.records import Reaction, count_shown, read_reactions
 from cds_service.store import Store
@@ -26,9 +27,9 @@ class Received:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-async def received(store: Store) -> list[Received]:
+async def received(store: Store, since: datetime | None = None) -> list[Received]:
     """By rule and version, the most overridden first."""
-    return add_up(await count_shown(store), await read_reactions(store))
+    return add_up(await count_shown(store, since), await read_reactions(store, since=since))
 
 
 def add_up(shown: Iterable[tuple[Sequence[tuple[str, str]], int]], reactions: Iterable[Reaction]) -> list[Received]:

@@ -34,6 +34,8 @@ class Reaction(NamedTuple):
     reason: str
     rules: Sequence[tuple[str, str]]
     offers: Sequence[tuple[str, str, str]]
+    client: str = ""
+    received_at: datetime = datetime.min.replace(tzinfo=UTC)
 
     def about(self) -> list[tuple[str, str]]:
         """The rules that it is about: those whose suggestions were accepted, else all of the card."""
@@ -82,34 +84,56 @@ async def read_overrides(store: Store, since: datetime) -> list[Override]:
     return [Override(row.patient, min(_utc(row.outcome_at), _utc(row.received_at)), row.rules) for row in found]
 
 
-async def read_reactions(store: Store, fingerprints: Sequence[str] | None = None) -> list[Reaction]:
-    """Feedback joined to its cards: all of it, or what is named by fingerprint."""
+async def read_reactions(
+    store: Store, fingerprints: Sequence[str] | None = None, since: datetime | None = None
+) -> list[Reaction]:
+    """Feedback joined to its cards: all of it, what is named by fingerprint, or what was received since then."""
     from sqlalchemy import select
 
     from cds_service.tables import feedback, shown_cards
 
     same = (shown_cards.c.card == feedback.c.card) & (shown_cards.c.client == feedback.c.client)
     wanted = (feedback.c.card, feedback.c.outcome, feedback.c.accepted, feedback.c.reason_code)
-    statement = select(*wanted, shown_cards.c.rules, shown_cards.c.offers).outerjoin(shown_cards, same)
+    told = (feedback.c.client, feedback.c.received_at)
+    statement = select(*wanted, *told, shown_cards.c.rules, shown_cards.c.offers).outerjoin(shown_cards, same)
+    # The first word on a card is the one that counts.
+    statement = statement.order_by(feedback.c.id)
     if fingerprints is not None:
         statement = statement.where(feedback.c.fingerprint.in_(fingerprints))
+    if since is not None:
+        statement = statement.where(feedback.c.received_at >= since)
     engine = await store.open()
     async with engine.connect() as connection:
         found = (await connection.execute(statement)).all()
-    return [Reaction(row.card, row.outcome, row.accepted, row.reason_code, row.rules or (), row.offers or ()) for row in found]
+    return [
+        Reaction(
+            row.card,
+            row.outcome,
+            row.accepted,
+            row.reason_code,
+            row.rules or (),
+            row.offers or (),
+            row.client,
+            _utc(row.received_at),
+        )
+        for row in found
+    ]
 
 
-async def count_shown(store: Store) -> list[tuple[Sequence[tuple[str, str]], int]]:
-    """How many cards were shown for each combination of rules."""
+async def count_shown(store: Store, since: datetime | None = None) -> list[tuple[Sequence[tuple[str, str]], int]]:
+    """How many cards were shown for each combination of rules: ever, or since then."""
     from sqlalchemy import Text, cast, func, select
 
     from cds_service.tables import shown_cards
 
     # As text, for PostgreSQL cannot group by JSON.
     rules = cast(shown_cards.c.rules, Text)
+    statement = select(rules.label("rules"), func.count().label("n")).group_by(rules)
+    if since is not None:
+        statement = statement.where(shown_cards.c.shown_at >= since)
     engine = await store.open()
     async with engine.connect() as connection:
-        found = (await connection.execute(select(rules.label("rules"), func.count().label("n")).group_by(rules))).all()
+        found = (await connection.execute(statement)).all()
     return [(msgspec.json.decode(row.rules), row.n) for row in found]
 
 

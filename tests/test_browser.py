@@ -41,6 +41,8 @@ PATHS += [
     "/rules/low-potassium",
     "/rules/electrolytes",
     "/statements",
+    "/dashboard",
+    "/dashboard?days=365",
 ]
 # A busy machine is waited for.
 PATIENCE = 60_000
@@ -190,6 +192,29 @@ def test_a_card_that_is_overridden_is_kept_as_feedback(watched: Watched, site: t
     uuid = card.get_attribute("data-uuid")
     assert kept(site[1], f"select outcome from feedback where card = '{uuid}'") == [("overridden",)]
     assert len(kept(site[1], f"select 1 from shown_cards where card = '{uuid}'", 1)) == 1
+
+
+def test_a_card_that_is_overridden_is_seen_on_the_dashboard(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/hedda-ninecauses")
+    card = page.locator("article.card.warning").first
+    card.get_by_text("Override", exact=True).click()
+    card.get_by_label("Recommended action was already completed").check()
+    card.get_by_role("button", name="Override this card").click()
+    expect(card.get_by_role("status").last).to_have_text("Written down.")
+    page.get_by_role("link", name="Dashboard").click()
+    reasons = page.locator("section", has=page.get_by_role("heading", name="Why cards are overridden"))
+    # Both the card and the feedback are there within a moment.
+    for _ in range(PATIENCE // 1000):
+        if reasons.get_by_text("Recommended action was already completed").count():
+            break
+        page.wait_for_timeout(1000)
+        page.reload()
+    expect(reasons.get_by_text("Recommended action was already completed")).to_be_visible()
+    low = page.get_by_role("row").filter(has=page.get_by_role("link", name="eGFR below 60"))
+    expect(low.first).to_contain_text("Recommended action was already completed 1")
+    low.first.get_by_role("link").click()
+    expect(page.locator("section", has=page.locator("#here"))).to_contain_text("overridden 1")
 
 
 def test_a_suggestion_that_is_taken_is_kept_as_accepted(watched: Watched, site: tuple[str, Path]) -> None:

@@ -137,7 +137,8 @@ def test_a_case_that_a_rule_no_longer_answers_is_shown(knowledge: Knowledge, tmp
     path = tmp_path / "logic/rules/results/low-potassium.cases.json"
     path.write_text(path.read_text().replace('"expect": "fires"', '"expect": "silent"'))
     conductor = Conductor(load_knowledge(tmp_path), Settings(knowledge=tmp_path), {})
-    page = make(conductor, tmp_path).get("/rules/low-potassium").text
+    with make(conductor, tmp_path) as client:
+        page = client.get("/rules/low-potassium").text
     assert "<strong>fires, expected silent</strong>" in page
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import wraps
 from http import HTTPStatus
 from typing import Any
@@ -17,27 +18,32 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from cds_service.errors import KnowledgeError, Problem, RequestError
+from cds_service.figures import Figures, read_figures
 from cds_service.hooks import encode
 from cds_service.log import log
 from cds_service.pages import library
 from cds_service.pages.changes import offered, slides
+from cds_service.pages.dashboard import PERIODS, as_csv, board, read_days, say_reason, since
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
 from cds_service.pages.record import read_record
 from cds_service.pages.trial import Bench, Choice, Trial
 from cds_service.pages.whatif import Slides
 from cds_service.pages.why import explained
+from cds_service.reception import received
 from cds_service.service import Conductor
 from cds_service.settings import Settings
+from cds_service.store import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
 Note = Callable[..., None]
 _MOST_FIELDS = 100
+_DAYS, _RULE_DAYS = 30, 90
 
 
-def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note) -> list[BaseRoute]:
-    """The routes of the pages; `note` keeps what was shown, so that feedback on it counts."""
-    pages = Pages(settings, conductor, mode, note)
+def page_routes(settings: Settings, conductor: Conductor, mode: str, store: Store, note: Note) -> list[BaseRoute]:
+    """The routes of the pages; `note` keeps what was shown, so that feedback on it counts; `store` tells what came of it."""
+    pages = Pages(settings, conductor, mode, store, note)
     shown = [
         ("/", pages.start, "GET"),
         ("/try", pages.pasted, "POST"),
@@ -50,6 +56,8 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note)
         ("/rules", pages.rules, "GET"),
         ("/rules/{rule}", pages.rule, "GET"),
         ("/statements", pages.statements, "GET"),
+        ("/dashboard", pages.dashboard, "GET"),
+        ("/dashboard.csv", pages.dashboard_csv, "GET"),
         ("/pages/{name}", pages.static, "GET"),
     ]
     return [Route(path, pages.guarded(handler), methods=[method]) for path, handler, method in shown]
@@ -58,8 +66,8 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note)
 class Pages:
     """The handlers, with what they share."""
 
-    def __init__(self, settings: Settings, conductor: Conductor, mode: str, note: Note) -> None:
-        self._bench, self._mode, self._note = Bench(conductor), mode, note
+    def __init__(self, settings: Settings, conductor: Conductor, mode: str, store: Store, note: Note) -> None:
+        self._bench, self._mode, self._store, self._note = Bench(conductor), mode, store, note
         self._settings, self._guard = settings, Guard(settings, mode)
         self._slides = Slides(self._bench)
 
@@ -203,7 +211,56 @@ class Pages:
     async def rule(self, request: Request) -> Response:
         from cds_service.pages.paper import page
 
-        return page("rule.html", told=library.told(self._bench.conductor.knowledge, str(request.path_params["rule"])))
+        told, here = library.told(self._bench.conductor.knowledge, str(request.path_params["rule"])), None
+        if self._may_count:
+            with contextlib.suppress(Exception):
+                found = await received(self._store, since(_RULE_DAYS, datetime.now(UTC)))
+                here = [item for item in found if item.rule == told.rule.id]
+        return page(
+            "rule.html",
+            told=told,
+            received=here,
+            here_days=_RULE_DAYS,
+            say_reason=self._say_reason,
+            may_count=self._may_count,
+        )
+
+    async def dashboard(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
+        counted = board(await self._figures(days, now), self._bench.conductor.knowledge, days, now)
+        return page("dashboard.html", board=counted, periods=PERIODS, say_reason=self._say_reason)
+
+    async def dashboard_csv(self, request: Request) -> Response:
+        """The same in rows, for a spreadsheet."""
+        from cds_service.pages.paper import HEADERS
+
+        days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
+        written = as_csv(await self._figures(days, now), self._bench.conductor.knowledge)
+        name = f"leg-cramps-cards-{now.date()}-{days}-days.csv"
+        headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(written, headers=headers, media_type="text/csv")
+
+    async def _figures(self, days: int, now: datetime) -> Figures:
+        """Raises RequestError: 403 where real patients are counted and nobody signs in, 503 where the store cannot be read."""
+        if not self._may_count:
+            problem = Problem("dashboard", "is for who has signed in", "set CDS_PAGES=signed-in, with the proxy of your site")
+            raise RequestError(403, "not-signed-in", "forbidden", [problem])
+        try:
+            return await read_figures(self._store, since(days, now))
+        except Exception as error:
+            log.error("figures not read", error=type(error).__name__)
+            problem = Problem("store", "cannot be read at present", "try again later; see the log of the service")
+            raise RequestError(503, "store-unavailable", "transient", [problem]) from error
+
+    @property
+    def _may_count(self) -> bool:
+        """With clients the figures are of real patients: then nobody sees them without having signed in."""
+        return self._mode == "signed-in" or not self._settings.clients
+
+    def _say_reason(self, code: str) -> str:
+        return say_reason(code, self._bench.conductor.knowledge)
 
     async def statements(self, request: Request) -> Response:
         from cds_service.pages.paper import page

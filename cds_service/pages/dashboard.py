@@ -1,0 +1,276 @@
+"""The dashboard: figures of a period as plots and tables, and the same as rows of a CSV file. Nothing of a patient."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+from cds_service.errors import Problem, RequestError
+from cds_service.figures import Figures, day_of
+from cds_service.knowledge import Knowledge
+from cds_service.reception import NO_REASON, Received, add_up
+
+PERIODS = (7, 30, 90, 365)
+COLUMNS = ("day", "client", "rule", "version", "outcome", "reason", "cards")
+UNSIGNED = "unsigned"
+WIDTH, HEIGHT = 240.0, 64.0
+_MOST_DAYS = 92
+_WEEK = timedelta(days=7)
+_MOST_CARDS = 8
+_STEPS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 1000.0)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Bar(NamedTuple):
+    """In units of the drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Plot(NamedTuple):
+    """Numbers over days or weeks, or over steps: `labels` beside `numbers`, and the bars that draw them."""
+
+    title: str
+    total: int
+    labels: tuple[str, ...]
+    numbers: tuple[int, ...]
+    bars: tuple[Bar, ...]
+
+    @property
+    def most(self) -> int:
+        return max(self.numbers, default=0)
+
+
+class Reason(NamedTuple):
+    display: str
+    number: int
+    share: float
+
+
+class Supplied(NamedTuple):
+    """Of all answers how many had a query answered in full, and how often it was not, by state."""
+
+    title: str
+    full: int
+    states: tuple[tuple[str, int], ...]
+    share: float
+
+
+class OfClient(NamedTuple):
+    name: str
+    answers: int
+    cards: int
+    accepted: int
+    overridden: int
+
+
+class Undecided(NamedTuple):
+    rule: str
+    title: str
+    number: int
+
+
+class Board(NamedTuple):
+    """Everything that the page shows. `times`: the milliseconds within which half, 95 and 99 of a hundred answers came."""
+
+    days: int
+    answers: int
+    over_time: tuple[Plot, ...]
+    cards: Plot
+    took: Plot
+    times: tuple[tuple[str, float], ...]
+    rules: tuple[Received, ...]
+    titles: Mapping[str, str]
+    reasons: tuple[Reason, ...]
+    supplied: tuple[Supplied, ...]
+    clients: tuple[OfClient, ...]
+    undecided: tuple[Undecided, ...]
+    silenced: int
+    sample: int
+
+
+def read_days(text: str) -> int:
+    """Raises RequestError (400)."""
+    if text in map(str, PERIODS):
+        return int(text)
+    problem = Problem("days", f"{text[:60]!r} is no period", f"use one of {', '.join(map(str, PERIODS))}")
+    raise RequestError(400, "invalid-request", "value", [problem])
+
+
+def since(days: int, now: datetime) -> datetime:
+    """The start of the first day: today counts as one."""
+    first = now.astimezone(UTC).date() - timedelta(days=days - 1)
+    return datetime(first.year, first.month, first.day, tzinfo=UTC)
+
+
+def board(figures: Figures, knowledge: Knowledge, days: int, now: datetime) -> Board:
+    received = tuple(add_up(((item.rules, item.number) for item in figures.shown), figures.reactions))
+    answers = sum(item.number for item in figures.answers)
+    sample = [Counter({outcome: len(rules) for outcome, rules in item.items()}) for item in figures.sample]
+    return Board(
+        days=days,
+        answers=answers,
+        over_time=tuple(_over_time(figures, days, now)),
+        cards=_cards_an_answer(figures),
+        took=_took(figures),
+        times=tuple((f"{share:.0%}", within(figures.times, share)) for share in (0.5, 0.95, 0.99)) if answers else (),
+        rules=received,
+        titles={rule.id: rule.file.title for rule in knowledge.rules},
+        reasons=tuple(_reasons(received, knowledge)),
+        supplied=tuple(_supplied(figures, knowledge, answers)),
+        clients=tuple(_clients(figures)),
+        undecided=tuple(_undecided(figures, knowledge)),
+        silenced=sum(item["silenced"] for item in sample),
+        sample=len(sample),
+    )
+
+
+def _over_time(figures: Figures, days: int, now: datetime) -> Iterator[Plot]:
+    shown: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
+    for cards in figures.shown:
+        shown[cards.day] += cards.number
+    for answered in figures.answers:
+        answers[answered.day] += answered.number
+    first = since(days, now).date()
+    told = [("Answers", answers), ("Cards shown", shown)]
+    told += [(title, _reacted(figures, outcome)) for title, outcome in (("Accepted", "accepted"), ("Overridden", "overridden"))]
+    for title, by_day in told:
+        yield _plot(title, *_spread(by_day, first, days))
+
+
+def _reacted(figures: Figures, outcome: str) -> Counter[str]:
+    """Cards, each counted once, on the day of the first feedback on it."""
+    days: dict[tuple[str, str], str] = {}
+    for item in sorted(figures.reactions, key=lambda item: item.received_at):
+        if item.outcome == outcome:
+            days.setdefault((item.client, item.card), day_of(item.received_at))
+    return Counter(days.values())
+
+
+def _spread(by_day: Mapping[str, int], first: date, days: int) -> tuple[list[str], list[int]]:
+    """By day, or by week where days would be too many to see."""
+    step = 1 if days <= _MOST_DAYS else _WEEK.days
+    starts = [first + timedelta(days=at) for at in range(0, days, step)]
+    labels = [start.isoformat() for start in starts]
+    numbers = [sum(by_day.get((start + timedelta(days=at)).isoformat(), 0) for at in range(step)) for start in starts]
+    return labels, numbers
+
+
+def _plot(title: str, labels: Sequence[str], numbers: Sequence[int]) -> Plot:
+    most, wide = max(numbers, default=0) or 1, WIDTH / max(len(numbers), 1)
+    heights = [round(number / most * HEIGHT, 1) for number in numbers]
+    gap = min(2.0, wide * 0.2)
+    bars = [Bar(round(at * wide, 2), HEIGHT - high, round(wide - gap, 2), high) for at, high in enumerate(heights) if high]
+    return Plot(title, sum(numbers), tuple(labels), tuple(numbers), tuple(bars))
+
+
+def _cards_an_answer(figures: Figures) -> Plot:
+    counts: Counter[int] = Counter()
+    for item in figures.answers:
+        counts[min(item.cards, _MOST_CARDS)] += item.number
+    labels = [str(number) for number in range(_MOST_CARDS)] + [f"{_MOST_CARDS} or more"]
+    return _plot("Cards an answer", labels, [counts[number] for number in range(_MOST_CARDS + 1)])
+
+
+def _took(figures: Figures) -> Plot:
+    bounds = [0.0, *_STEPS, float("inf")]
+    numbers = [
+        sum(count for took, count in figures.times if low < took <= high or (took == low == 0))
+        for low, high in itertools.pairwise(bounds)
+    ]
+    return _plot("Time of an answer", [*(f"up to {step:g} ms" for step in _STEPS), "longer"], numbers)
+
+
+def within(times: Sequence[tuple[float, int]], share: float) -> float:
+    """The time within which this share of answers came; `times` rise."""
+    wanted, seen = share * sum(count for _, count in times), 0
+    for took, count in times:
+        seen += count
+        if seen >= wanted:
+            return took
+    return 0.0
+
+
+def _reasons(received: Iterable[Received], knowledge: Knowledge) -> Iterator[Reason]:
+    """Of overridden cards, counted for each rule that they were about."""
+    counts: Counter[str] = Counter()
+    for item in received:
+        counts.update(item.reasons)
+    for code, count in counts.most_common():
+        yield Reason(say_reason(code, knowledge), count, count / counts.total())
+
+
+def say_reason(code: str, knowledge: Knowledge) -> str:
+    """As it is offered on a card; a client may send a reason of its own."""
+    return knowledge.override_reasons.displays.get(code, code)
+
+
+def _supplied(figures: Figures, knowledge: Knowledge, answers: int) -> Iterator[Supplied]:
+    counts: dict[str, Counter[str]] = {key: Counter() for key, query in knowledge.queries.items() if not query.from_context}
+    for states, count in figures.states:
+        for query, state in states.items():
+            if query in counts:
+                counts[query][state] += count
+    for query, states_of in counts.items():
+        full = answers - states_of.total()
+        share = full / answers if answers else 0.0
+        yield Supplied(knowledge.queries[query].title, full, tuple(states_of.most_common()), share)
+
+
+def _clients(figures: Figures) -> Iterator[OfClient]:
+    answers: Counter[str] = Counter()
+    cards: Counter[str] = Counter()
+    for item in figures.answers:
+        answers[item.client] += item.number
+        cards[item.client] += item.number * item.cards
+    reacted = Counter((client, outcome) for client, outcome, _ in {(r.client, r.outcome, r.card) for r in figures.reactions})
+    for client in sorted({*answers, *(client for client, _ in reacted)}, key=lambda name: (-answers[name], name)):
+        told = (reacted[client, "accepted"], reacted[client, "overridden"])
+        yield OfClient(client or UNSIGNED, answers[client], cards[client], *told)
+
+
+def _undecided(figures: Figures, knowledge: Knowledge) -> Iterator[Undecided]:
+    titles = {rule.id: rule.file.title for rule in knowledge.rules}
+    counts = Counter(rule for outcomes in figures.sample for rule in outcomes.get("unknown", ()))
+    for rule, count in counts.most_common(10):
+        yield Undecided(rule, titles.get(rule, rule), count)
+
+
+def rows(figures: Figures, knowledge: Knowledge) -> Iterator[tuple[str, str, str, str, str, str, int]]:
+    """As `COLUMNS`: of a day, a client and a version of a rule how many cards were shown, accepted, or overridden and why."""
+    counts: Counter[tuple[str, str, str, str, str, str]] = Counter()
+    for cards in figures.shown:
+        for rule, version in cards.rules:
+            counts[cards.day, cards.client, rule, version, "shown", ""] += cards.number
+    counted: set[tuple[str, str, str, str, str]] = set()
+    for item in sorted(figures.reactions, key=lambda item: item.received_at):
+        for rule, version in item.about():
+            once = (item.client, item.card, item.outcome, rule, version)
+            if once not in counted:
+                counted.add(once)
+                reason = say_reason(item.reason, knowledge) or NO_REASON if item.outcome == "overridden" else ""
+                counts[day_of(item.received_at), item.client, rule, version, item.outcome, reason] += 1
+    for (day, client, *rest), count in sorted(counts.items()):
+        yield day, client or UNSIGNED, *rest, count  # type: ignore[misc]  # four are left
+
+
+def as_csv(figures: Figures, knowledge: Knowledge) -> str:
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(COLUMNS)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows(figures, knowledge))
+    return written.getvalue()
+
+
+def _harmless(cell: str | int) -> str | int:
+    """A spreadsheet takes what begins so for a formula, and clients name themselves and their reasons."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
