@@ -238,7 +238,7 @@ class Pages:
 
         days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
         written = as_csv(await self._figures(days, now), self._bench.conductor.knowledge)
-        name = f"leg-cramps-cards-{now.date()}-{days}-days.csv"
+        name = f"cards-{now.date()}-{days}-days.csv"
         headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
         return Response(written, headers=headers, media_type="text/csv")
 
