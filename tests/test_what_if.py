@@ -107,6 +107,18 @@ def test_nothing_is_changed_before_something_is_asked(bench: Bench) -> None:
         assert [item.card.summary for item in found.cards] == [card.summary for card in cards]
 
 
+@pytest.mark.parametrize("jurisdiction", ["us", "uk"])
+def test_whatever_has_a_slider_can_be_slid_and_left_out(bench: Bench, jurisdiction: str) -> None:
+    for analyte in slides(bench.conductor.knowledge, jurisdiction):
+        for measured in ("value", "missing"):
+            person = bench.person("basil-manyunits")
+            choice = bench.choice({"jurisdiction": jurisdiction}, person)
+            found = Slides(bench).what_if(person, choice, {"analyte": [analyte], "measured": [measured]})
+            view = View(found.trial.answered.chart, bench.conductor.knowledge, choice.day, jurisdiction)
+            assert bool(view.measured.get(f"lab:{analyte}")) is (measured == "value"), analyte
+            assert found.stretches[0].first == found.changes.slide.least
+
+
 def test_what_is_not_ticked_any_more_is_gone(bench: Bench) -> None:
     on_record = what_if(bench, "ada-stiffcalf").record
     conditions = [row.reference for row in on_record.conditions]

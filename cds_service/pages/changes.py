@@ -166,8 +166,7 @@ def on_record(slide: Slide, view: View) -> Decimal:
 
 
 def _ever(slide: Slide, view: View) -> FactDefinition:
-    asked = next(fact for fact in view.knowledge.facts.values() if slide.analyte in fact.analytes)
-    return msgspec.structs.replace(asked, analytes=(slide.analyte,), days=_EVER, lowest=False, highest=False)
+    return FactDefinition(question=slide.title, type="number", picker="latest_value", analytes=(slide.analyte,), days=_EVER)
 
 
 def numbered(bundle: dict[str, Any]) -> dict[str, Any]:
