@@ -305,6 +305,49 @@ def test_what_cannot_be_shown_is_told_plainly(client: TestClient, path: str, sta
     assert says.lower() in answer.text.lower()
 
 
+AS_A_BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_who_asks_for_the_address_of_a_paste_is_led_to_the_first_page(client: TestClient) -> None:
+    answer = client.get("/try", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert "invented people" in client.get("/try").text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/try/ada-stiffcalf/", 404),
+        ("GET", "/cds-services-and-more", 404),
+        ("GET", "/<script>window.hit=1</script>", 404),
+        ("POST", "/rules", 405),
+        ("PUT", "/", 405),
+    ],
+)
+def test_a_browser_that_went_wrong_gets_a_page_and_a_program_an_outcome(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    shown, told = client.request(method, path, headers=AS_A_BROWSER), client.request(method, path)
+    assert shown.status_code == told.status_code == status
+    assert shown.headers["content-type"].startswith("text/html")
+    assert shown.headers["content-security-policy"] == client.get("/").headers["content-security-policy"]
+    assert shown.headers.get("allow") == told.headers.get("allow")
+    assert '<a href="/">Back to the first page</a>' in shown.text
+    assert_harmless(shown.text)
+    assert told.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize("path", ["/cds-services/nothing", "/cds-services/nothing/feedback", "/cds-services/a/b/c"])
+def test_what_programs_ask_for_is_told_in_one_shape_whoever_asks(client: TestClient, path: str) -> None:
+    assert client.get(path, headers=AS_A_BROWSER).json()["resourceType"] == "OperationOutcome"
+
+
+def test_without_pages_a_browser_gets_an_outcome_too(conductor: Conductor, tmp_path: Path) -> None:
+    answer = make(conductor, tmp_path, pages="off").get("/nowhere", headers=AS_A_BROWSER)
+    assert answer.json()["resourceType"] == "OperationOutcome"
+
+
 def test_a_record_that_is_pasted_is_answered_as_the_service_answers(client: TestClient) -> None:
     text = patient_file(fixtures_of(ROOT), CAST[0]).read_text()
     answer = paste(client, text)

@@ -8,12 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import date
 from functools import wraps
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from cds_service.errors import KnowledgeError, Problem, RequestError
@@ -23,6 +22,7 @@ from cds_service.pages import library
 from cds_service.pages.changes import offered, slides
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
+from cds_service.pages.nowhere import problem_page
 from cds_service.pages.record import read_record
 from cds_service.pages.trial import Bench, Choice, Trial
 from cds_service.pages.whatif import Slides
@@ -41,6 +41,7 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note)
     shown = [
         ("/", pages.start, "GET"),
         ("/try", pages.pasted, "POST"),
+        ("/try", pages.back, "GET"),
         ("/try/{person}", pages.person, "GET"),
         ("/try/{person}/request.json", pages.request_json, "GET"),
         ("/try/{person}/why", pages.why, "GET"),
@@ -73,10 +74,10 @@ class Pages:
                 return await handler(request)
             except RequestError as error:
                 log.info("refused", status=error.status, code=error.slug, path=handler.__name__)
-                return _problem_page(error.status, error.problems)
+                return problem_page(error.status, error.problems)
             except KnowledgeError as error:
                 log.error("page failed", path=handler.__name__, problems=[item.place for item in error.problems])
-                return _problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
+                return problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
 
         return answered
 
@@ -101,6 +102,12 @@ class Pages:
             text=text,
             hooks=list(self._bench.hooks),
         )
+
+    async def back(self, request: Request) -> Response:
+        """Nothing that was pasted can be asked for again: who reloads its address pastes anew."""
+        from cds_service.pages.paper import HEADERS
+
+        return RedirectResponse("/", 303, HEADERS)
 
     async def person(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -243,12 +250,6 @@ def _query(choice: Choice) -> str:
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _problem_page(status: int, problems: tuple[Problem, ...] | list[Problem]) -> Response:
-    from cds_service.pages.paper import page
-
-    return page("problem.html", status, title=HTTPStatus(status).phrase, problems=problems)
 
 
 async def _form(request: Request) -> dict[str, str]:
