@@ -50,6 +50,7 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, note: Note)
         ("/try/{person}/history", pages.history_answered, "POST"),
         ("/rules", pages.rules, "GET"),
         ("/rules/{rule}", pages.rule, "GET"),
+        ("/codes/{key}", pages.codes, "GET"),
         ("/statements", pages.statements, "GET"),
         ("/pages/{name}", pages.static, "GET"),
     ]
@@ -211,6 +212,12 @@ class Pages:
         from cds_service.pages.paper import page
 
         return page("rule.html", told=library.told(self._bench.conductor.knowledge, str(request.path_params["rule"])))
+
+    async def codes(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        parts, rules = library.codes(self._bench.conductor.knowledge, str(request.path_params["key"]))
+        return page("codes.html", parts=parts, rules=rules)
 
     async def statements(self, request: Request) -> Response:
         from cds_service.pages.paper import page
