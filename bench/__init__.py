@@ -1,1 +1,4 @@
-"""How fast, beside two floors in the same run. `python -m bench` prints a table; nothing is asserted."""
+"""How fast, beside two floors in the same run. `python -m bench` prints a table; nothing is asserted.
+
+`python -m bench.pages` prints the slowest and heaviest pages of a browser.
+"""

@@ -83,8 +83,9 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     app.add_route("/metrics", door.metrics, methods=["GET"])
     app.add_route("/openapi.json", door.openapi, methods=["GET"])
     if pages_shown(settings) != "off":
-        from cds_service.pages import page_routes
+        from cds_service.pages import page_routes, pages_for_browsers
 
+        app.add_exception_handler(HTTPException, pages_for_browsers(_http_error))
         app.router.routes += page_routes(settings, conductor, pages_shown(settings), door.store, door.desk.note)
     app.add_middleware(Shell, body_limit=settings.body_limit, served=door.desk.metrics.served)
     origins = {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)}

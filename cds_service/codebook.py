@@ -157,6 +157,8 @@ def _all_codes(knowledge: Knowledge) -> Iterator[tuple[str, str, str, str]]:
         for system, listed in (("loinc", analyte.loinc), ("snomed", analyte.snomed)):
             for code, display in listed.items():
                 yield f"logic/labs.json {name}", system, code, display
+    for code, panel in knowledge.panels.items():
+        yield f"logic/panels.json {code}", "loinc", code, panel.display
 
 
 def a_code_has_one_display(knowledge: Knowledge) -> Problems:
@@ -167,6 +169,12 @@ def a_code_has_one_display(knowledge: Knowledge) -> Problems:
             yield Problem(place, f"{code} has no display", "give the display of its source")
         elif first[0] != display:
             yield Problem(place, f"{code} is {display!r} here and {first[0]!r} in {first[1]}", "choose one display")
+
+
+def panels_hold_what_exists(knowledge: Knowledge) -> Problems:
+    for code, panel in knowledge.panels.items():
+        for missing in sorted(set(panel.holds) - set(knowledge.labs)):
+            yield Problem(f"logic/panels.json {code}", f"analyte {missing!r} does not exist", "mend the name, or write it")
 
 
 def a_set_holds_a_code_once(knowledge: Knowledge) -> Problems:
@@ -304,6 +312,7 @@ CODEBOOK = (
     nothing_is_orphaned,
     codes_have_their_systems_shape,
     a_code_has_one_display,
+    panels_hold_what_exists,
     a_set_holds_a_code_once,
     value_sets_match_their_lock,
     units_convert_exactly,

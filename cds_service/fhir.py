@@ -247,8 +247,18 @@ def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Damaged:
     loose = loose if isinstance(loose, dict) else {}
     name = loose.get("id")
     reference = f"{kind}/{name}" if kind and isinstance(name, str) else ""
-    concepts = tuple(concept for member in _CONCEPT_MEMBERS if (concept := _loose_concept(loose.get(member))))
-    return Damaged(kind, reference, concepts, place, problem)
+    return Damaged(kind, reference, _loose_concepts(loose), place, problem)
+
+
+def _loose_concepts(loose: dict[str, Any]) -> tuple[CodeableConcept, ...]:
+    """What a resource and its components may have been about; nothing where a component does not say, as it may be all."""
+    parts = loose.get("component") or []
+    listed = parts if isinstance(parts, list) else [parts]
+    inside = [_loose_concept(part.get("code")) if isinstance(part, dict) else None for part in listed]
+    if None in inside:
+        return ()
+    own = [_loose_concept(loose.get(member)) for member in _CONCEPT_MEMBERS]
+    return tuple(concept for concept in (*own, *inside) if concept)
 
 
 def _loose_concept(value: object) -> CodeableConcept | None:

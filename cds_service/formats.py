@@ -80,6 +80,14 @@ class Analyte(_File):
     slide: dict[str, tuple[str, str, str]] = {}
 
 
+class Panel(_File):
+    """An Observation, by its LOINC code, whose components are results. `holds` names their analytes."""
+
+    display: str
+    holds: tuple[str, ...]
+    origin: str
+
+
 class Site(_File):
     """How a cramp code without a site is placed: by these words, or assumed where a jurisdiction has no better code."""
 

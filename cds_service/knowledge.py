@@ -28,6 +28,7 @@ from cds_service.formats import (
     Order,
     OrderUse,
     OverrideReasons,
+    Panel,
     Phrase,
     Query,
     RuleFile,
@@ -94,6 +95,7 @@ class Knowledge:
     facts: Mapping[str, FactDefinition]
     queries: Mapping[str, Query]
     labs: Mapping[str, Analyte]
+    panels: Mapping[str, Panel]
     equations: Mapping[str, Equation]
     orders: Mapping[str, Order]
     services: Mapping[str, Service]
@@ -141,12 +143,18 @@ class Knowledge:
 
     @cached_property
     def searchable(self) -> dict[str, tuple[str, ...]]:
-        """The codes that a search of results or procedures names, by value set and by `lab:<analyte>`."""
-        found = {f"lab:{name}": (*item.loinc, *item.snomed) for name, item in self.labs.items()}
+        """The codes that a search of results or procedures names, by value set and by `lab:<analyte>`.
+
+        Of an analyte also its panels: a search by code does not look at the components, where the result may stand.
+        """
+        found = {f"lab:{name}": (*item.loinc, *item.snomed, *self._panels_with(name)) for name, item in self.labs.items()}
         for key, parts in self.value_sets.items():
             if parts[0].kind in ("observation", "procedure"):
                 found[key] = tuple(row[0] for part in parts for rows in part.codes.values() for row in rows)
         return found
+
+    def _panels_with(self, analyte: str) -> tuple[str, ...]:
+        return tuple(code for code, panel in self.panels.items() if analyte in panel.holds)
 
     @cached_property
     def articles(self) -> tuple[Source, ...]:
@@ -271,6 +279,7 @@ def load_knowledge(root: Path) -> Knowledge:
     types = fact_types(facts)
     queries = reader.read("logic/queries.json", dict[str, Query]) or {}
     labs = reader.read("logic/labs.json", dict[str, Analyte]) or {}
+    panels = reader.read("logic/panels.json", dict[str, Panel]) or {}
     equations = reader.read("logic/equations.json", dict[str, Equation]) or {}
     orders = reader.read("logic/orders.json", dict[str, Order]) or {}
     sources = reader.read("logic/sources.json", dict[str, Source]) or {}
@@ -295,6 +304,7 @@ def load_knowledge(root: Path) -> Knowledge:
         facts=facts,
         queries=queries,
         labs=labs,
+        panels=panels,
         equations=equations,
         orders=orders,
         services=services,

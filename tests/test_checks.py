@@ -215,6 +215,16 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "logic/labs.json potassium",
         "loinc 2823-3 is sodium too",
     ),
+    "a panel of an analyte that is not there": (
+        item("logic/panels.json", "24326-1", holds=["potassium", "salt"]),
+        "logic/panels.json 24326-1",
+        "analyte 'salt' does not exist",
+    ),
+    "a panel by another name": (
+        item("logic/panels.json", "24326-1", display="Electrolytes"),
+        "logic/panels.json 24326-1",
+        "Electrolytes 1998 panel",
+    ),
     "a description in place of a concept": (
         edit(SET, lambda loaded: loaded["codes"]["snomed"].append(["2534409018", "Hypothyroidism"])),
         "logic/value_sets hypothyroidism",

@@ -27,6 +27,8 @@ CONTAINERFILE = (ROOT / "deploy/Containerfile").read_text()
 COMMAND: list[str] = json.loads(re.findall(r"^CMD (\[.*\])$", CONTAINERFILE, re.MULTILINE)[-1])
 NOBODY = int(re.findall(r"^USER (\d+)$", CONTAINERFILE, re.MULTILINE)[-1])
 
+SHIPPED = re.findall(r"^COPY (\w+)/ /srv/knowledge/\1/$", CONTAINERFILE, re.MULTILINE)
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -59,7 +61,7 @@ def restrictions(writable: Path) -> tuple[list[str], bool]:
 def container(tmp_path: Path) -> Iterator[tuple[str, Path, Path]]:
     """The service in its restrictions, over a copy of what the image holds."""
     image, state = tmp_path / "image", tmp_path / "state"
-    for name in ("cds_service", "logic", "cards"):
+    for name in ("cds_service", *SHIPPED):
         shutil.copytree(ROOT / name, image / name, ignore=shutil.ignore_patterns("__pycache__"))
     state.mkdir()
     for folder in (*tmp_path.resolve().parents, tmp_path):
@@ -80,6 +82,7 @@ def container(tmp_path: Path) -> Iterator[tuple[str, Path, Path]]:
         "CDS_DATABASE_URL": f"sqlite+aiosqlite:///{state}/cds.sqlite",
         "CDS_HOST": "0.0.0.0",
         "CDS_GUARDED": "true",
+        "CDS_PAGES": "demo",
     }
     process = subprocess.Popen([*prefix, *command], env=env, cwd="/", stderr=subprocess.PIPE)
     try:
@@ -118,10 +121,27 @@ def test_the_containers_command_serves_under_its_restrictions(container: tuple[s
     assert (state / "cds.sqlite").stat().st_uid == state.stat().st_uid
 
 
+def test_the_demonstration_in_the_container_has_its_invented_people(container: tuple[str, Path, Path]) -> None:
+    base, _, _ = container
+    for path, says in (("/", "Ada Stiffcalf"), ("/try/ada-stiffcalf", "Potassium 3.1 mmol/L (12 Nov)")):
+        with urlopen(f"{base}{path}", timeout=10) as answer:
+            assert says in answer.read().decode()
+
+
+def test_what_the_image_is_made_of_is_not_kept_from_its_builder() -> None:
+    needed = set(re.findall(r"^COPY (?!--from)(.+) \S+$", CONTAINERFILE, re.MULTILINE))
+    needed = {name.rstrip("/") for line in needed for name in line.split()}
+    assert {"cds_service", "logic", "cards", "fixtures", "pyproject.toml", "deploy/runtime.lock"} <= needed
+    for name in needed:
+        assert (ROOT / name).exists(), name
+    for ignored in (".containerignore", ".dockerignore"):
+        assert not needed & set((ROOT / ignored).read_text().split())
+
+
 def test_the_image_runs_as_nobody_with_the_knowledge_as_its_own_layer() -> None:
     assert NOBODY >= 10_000
     last = CONTAINERFILE[CONTAINERFILE.rindex("FROM ") :]
-    assert "COPY logic/ /srv/knowledge/logic/" in last
+    assert re.findall(r"^COPY (\w+)/ /srv/knowledge/", last, re.MULTILINE) == ["fixtures", "logic", "cards"]
     assert "CDS_KNOWLEDGE=/srv/knowledge" in last
     assert ("CDS_HOST=0.0.0.0" in last, "CDS_GUARDED" in last.partition("ENV ")[2]) == (True, False)
     assert "--require-hashes" in CONTAINERFILE

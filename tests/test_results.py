@@ -14,8 +14,9 @@ from cds_service.facts import FactValues
 from cds_service.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Interval, Outcome, State
 from cds_service.r4 import Quantity
+from cds_service.service import Conductor
 from cds_service.units import Unusable, convert
-from tests.people import LOINC, SNOMED, UCUM, body, bundle, concept, fact_of, facts_of, observation
+from tests.people import LOINC, SERVICE, SNOMED, UCUM, body, bundle, concept, fact_of, facts_of, observation
 
 NAMES = {
     "potassium": "potassium_against_range",
@@ -311,6 +312,64 @@ def test_a_result_inside_a_panel_is_read_from_its_component(knowledge: Knowledge
     del panel["valueQuantity"]
     assert of(knowledge, panel).value == "low"
     assert of(knowledge, panel, name="sodium_against_range").value == "in-range"
+
+
+def without_value(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != "valueQuantity"}
+
+
+@pytest.mark.parametrize("code", ["24326-1", "24323-8"])
+@pytest.mark.parametrize("members", [[], [{"reference": "Observation/o1"}, {"reference": "Observation/elsewhere"}]])
+@pytest.mark.parametrize(("results", "expected"), [([observation(3.1)], "low"), ([], UNKNOWN)])
+def test_a_panel_that_only_names_its_members_adds_nothing(
+    knowledge: Knowledge, code: str, members: list[Any], results: list[Any], expected: Any
+) -> None:
+    panel = without_value(observation(0, code=code, when="2026-11-13", id="panel", hasMember=members))
+    found = of(knowledge, *results, panel)
+    assert found.value == expected
+    assert found.evidence == of(knowledge, *results).evidence
+    assert of(knowledge, panel, name="potassium_measured").value is False
+
+
+def component(code: str | None) -> dict[str, Any]:
+    return {"valueQuantity": {"value": 4, "unit": "mmol/L"}} | ({"code": concept(code, LOINC)} if code else {})
+
+
+@pytest.mark.parametrize(
+    ("components", "measured"),
+    [
+        ([component("2823-3"), component("2951-2")], UNKNOWN),
+        ([component("2951-2")], False),
+        ([component("2951-2"), component(None)], UNKNOWN),
+        ([component("2951-2"), None], UNKNOWN),
+        ({"code": concept("2823-3", LOINC)}, UNKNOWN),
+        (7, UNKNOWN),
+        ([], False),
+    ],
+)
+def test_a_damaged_panel_leaves_open_what_its_components_are_about(
+    knowledge: Knowledge, components: Any, measured: Any
+) -> None:
+    panel = without_value(observation(0, code="24326-1", id="panel")) | {"status": 7, "component": components}
+    assert of(knowledge, panel, name="potassium_measured").value is measured
+
+
+QUERIES_OF_PANELS = {
+    "electrolytes": {"24321-2", "51990-0", "24323-8", "24362-6", "24326-1", "24325-3"},
+    "kidneyFunction": {"24321-2", "51990-0", "24323-8", "24362-6"},
+    "bloodTests": {"24321-2", "51990-0", "24323-8", "24362-6", "24325-3", "58410-2", "57021-8"},
+    "otherResults": set(),
+}
+
+
+@pytest.mark.parametrize("query", QUERIES_OF_PANELS)
+def test_a_search_for_results_asks_for_the_panels_that_hold_them(
+    knowledge: Knowledge, conductor: Conductor, query: str
+) -> None:
+    template = conductor.templates(SERVICE)[query]
+    asked = template.partition("code=")[2].partition("&")[0].split(",")
+    assert set(asked) & set(knowledge.panels) == QUERIES_OF_PANELS[query]
+    assert len(asked) == len(set(asked))
 
 
 CALCIUM = {"value": 7.9, "unit": "mg/dL"}

@@ -5,6 +5,7 @@ Imported only where `CDS_PAGES` asks for them; templates and the reader of Markd
 
 from __future__ import annotations
 
+from cds_service.pages.nowhere import pages_for_browsers
 from cds_service.pages.routes import page_routes
 
-__all__ = ["page_routes"]
+__all__ = ["page_routes", "pages_for_browsers"]

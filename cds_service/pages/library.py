@@ -25,12 +25,17 @@ class Case(NamedTuple):
 
 
 class Codes(NamedTuple):
-    """Codes that a fact of a rule looks for, by system, with where they were read."""
+    """Codes that a fact of a rule looks for, by system, with where they were read. `key`: of their value set or analyte."""
 
+    key: str
     title: str
     purpose: str
     origin: str
     rows: tuple[tuple[str, str, str], ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
 
 
 class Cited(NamedTuple):
@@ -109,7 +114,7 @@ def told(knowledge: Knowledge, name: str) -> Told:
         cases=tuple(_cases(knowledge, rule)),
         evidence=tuple(cited(knowledge, file.evidence)),
         sources=tuple(knowledge.sources[source] for source in file.sources),
-        codes=tuple(_codes(knowledge, rule)),
+        codes=tuple(part for key in _keys(knowledge, rule) for part in _listed(knowledge, key)),
     )
 
 
@@ -133,21 +138,33 @@ def cited(knowledge: Knowledge, names: Iterable[str]) -> Iterator[Cited]:
         yield Cited(name, article, knowledge.evidence[name])
 
 
-def _codes(knowledge: Knowledge, rule: Rule) -> Iterator[Codes]:
-    """What the facts of a rule look for, those included that are made of others; each set once."""
-    names = list(dict.fromkeys(part for fact in sorted(rule.facts) for part in _parts(knowledge, fact)))
+def codes(knowledge: Knowledge, key: str) -> tuple[list[Codes], list[Rule]]:
+    """The codes of a value set or analyte, and the rules that ask for them. Raises RequestError (404)."""
+    if key not in knowledge.value_sets and key not in knowledge.labs:
+        raise RequestError(404, "unknown-codes", "not-found", [Problem("codes", "are unknown", "choose some of a rule")])
+    return list(_listed(knowledge, key)), [rule for rule in knowledge.rules if key in _keys(knowledge, rule)]
+
+
+def _keys(knowledge: Knowledge, rule: Rule) -> list[str]:
+    """What the facts of a rule, its card and its orders look for, those included that are made of others; each set once."""
+    pending = [knowledge.orders[use.order].pending_fact for use in rule.orders]
+    asked = dict.fromkeys((*sorted(rule.facts), *sorted(knowledge.cards[rule.id].facts), *pending))
+    names = dict.fromkeys(part for fact in asked for part in _parts(knowledge, fact))
     definitions = [knowledge.facts[name] for name in names]
-    for key in dict.fromkeys(key for item in definitions for key in item.value_sets):
-        for part in knowledge.value_sets.get(key, ()):
-            rows = [(system, row[0], row[1]) for system, listed in part.codes.items() for row in listed]
-            yield Codes(part.title, part.purpose, part.origin, tuple(rows))
-    for key in dict.fromkeys(key for item in definitions for key in item.analytes):
-        analyte = knowledge.labs[key]
-        listed = [("loinc", *row) for row in analyte.loinc.items()] + [("snomed", *row) for row in analyte.snomed.items()]
+    sets = dict.fromkeys(key for item in definitions for key in item.value_sets)
+    return [*sets, *dict.fromkeys(key for item in definitions for key in item.analytes)]
+
+
+def _listed(knowledge: Knowledge, key: str) -> Iterator[Codes]:
+    for part in knowledge.value_sets.get(key, ()):
+        rows = [(system, row[0], row[1]) for system, listed in part.codes.items() for row in listed]
+        yield Codes(key, part.title, part.purpose, part.origin, tuple(rows))
+    if analyte := knowledge.labs.get(key):
+        found = [("loinc", *row) for row in analyte.loinc.items()] + [("snomed", *row) for row in analyte.snomed.items()]
         ranges = "; ".join(
             f"{place.upper()} {item.low} to {item.high} {analyte.unit}" for place, item in analyte.ranges.items()
         )
-        yield Codes(analyte.title, f"Default range: {ranges}." if ranges else "", analyte.note, tuple(listed))
+        yield Codes(key, analyte.title, f"Default range: {ranges}." if ranges else "", analyte.note, tuple(found))
 
 
 def _parts(knowledge: Knowledge, name: str) -> Iterator[str]:

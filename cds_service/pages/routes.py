@@ -9,12 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 from functools import wraps
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from cds_service.errors import KnowledgeError, Problem, RequestError
@@ -26,6 +25,7 @@ from cds_service.pages.changes import offered, slides
 from cds_service.pages.dashboard import PERIODS, as_csv, board, read_days, say_reason, since
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
+from cds_service.pages.nowhere import problem_page
 from cds_service.pages.record import read_record
 from cds_service.pages.trial import Bench, Choice, Trial
 from cds_service.pages.whatif import Slides
@@ -47,6 +47,7 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, store: Stor
     shown = [
         ("/", pages.start, "GET"),
         ("/try", pages.pasted, "POST"),
+        ("/try", pages.back, "GET"),
         ("/try/{person}", pages.person, "GET"),
         ("/try/{person}/request.json", pages.request_json, "GET"),
         ("/try/{person}/why", pages.why, "GET"),
@@ -55,6 +56,7 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, store: Stor
         ("/try/{person}/history", pages.history_answered, "POST"),
         ("/rules", pages.rules, "GET"),
         ("/rules/{rule}", pages.rule, "GET"),
+        ("/codes/{key}", pages.codes, "GET"),
         ("/statements", pages.statements, "GET"),
         ("/dashboard", pages.dashboard, "GET"),
         ("/dashboard.csv", pages.dashboard_csv, "GET"),
@@ -81,10 +83,10 @@ class Pages:
                 return await handler(request)
             except RequestError as error:
                 log.info("refused", status=error.status, code=error.slug, path=handler.__name__)
-                return _problem_page(error.status, error.problems)
+                return problem_page(error.status, error.problems)
             except KnowledgeError as error:
                 log.error("page failed", path=handler.__name__, problems=[item.place for item in error.problems])
-                return _problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
+                return problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
 
         return answered
 
@@ -109,6 +111,12 @@ class Pages:
             text=text,
             hooks=list(self._bench.hooks),
         )
+
+    async def back(self, request: Request) -> Response:
+        """Nothing that was pasted can be asked for again: who reloads its address pastes anew."""
+        from cds_service.pages.paper import HEADERS
+
+        return RedirectResponse("/", 303, HEADERS)
 
     async def person(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -262,6 +270,12 @@ class Pages:
     def _say_reason(self, code: str) -> str:
         return say_reason(code, self._bench.conductor.knowledge)
 
+    async def codes(self, request: Request) -> Response:
+        from cds_service.pages.paper import page
+
+        parts, rules = library.codes(self._bench.conductor.knowledge, str(request.path_params["key"]))
+        return page("codes.html", parts=parts, rules=rules)
+
     async def statements(self, request: Request) -> Response:
         from cds_service.pages.paper import page
 
@@ -300,12 +314,6 @@ def _query(choice: Choice) -> str:
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _problem_page(status: int, problems: tuple[Problem, ...] | list[Problem]) -> Response:
-    from cds_service.pages.paper import page
-
-    return page("problem.html", status, title=HTTPStatus(status).phrase, problems=problems)
 
 
 async def _form(request: Request) -> dict[str, str]:

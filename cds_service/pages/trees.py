@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from cds_service.catalogue import say
 from cds_service.dates import say_date
 from cds_service.facts import FactValues
-from cds_service.jsonlogic import compile_untyped
+from cds_service.jsonlogic import Expression, compile_untyped
 from cds_service.knowledge import Knowledge
 from cds_service.logictypes import operands
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval
@@ -36,26 +37,46 @@ class Branch(NamedTuple):
     datum: str = ""
 
 
+class Condition(NamedTuple):
+    """A part of a rule made ready: the same for everybody."""
+
+    logic: Any
+    expression: Expression
+    words: str
+    parts: tuple[Any, ...]
+
+
+_CONDITIONS: WeakKeyDictionary[Knowledge, dict[int, Condition]] = WeakKeyDictionary()
+
+
 class Grower:
     """Makes trees of one knowledge, and where facts are given, of one person."""
 
     def __init__(self, knowledge: Knowledge, facts: Mapping[str, Fact] | None = None, as_of: date = date.max) -> None:
         self._knowledge, self._facts, self._as_of = knowledge, facts, as_of
         self._values = FactValues(facts) if facts is not None else None
+        self._conditions = _CONDITIONS.setdefault(knowledge, {})
 
     def grow(self, logic: Any) -> Branch:
-        if isinstance(logic, dict):
-            ((operator, argument),) = logic.items()
-            given = operands(argument)
-            if operator in _JUNCTIONS and not (operator == "!" and _is_fact(given[0])):
-                return Branch(_JUNCTIONS[operator], self._truth(logic), tuple(map(self.grow, given)))
-        truth = self._truth(logic)
-        return Branch(self._words(logic), truth, datum=self._datum(logic, truth))
+        condition = self._read(logic)
+        truth = self._truth(condition)
+        if condition.parts:
+            return Branch(condition.words, truth, tuple(map(self.grow, condition.parts)))
+        return Branch(condition.words, truth, datum=self._datum(condition, truth))
 
-    def _truth(self, logic: Any) -> str:
+    def _read(self, logic: Any) -> Condition:
+        """By identity, as logic of a rule stays; it is held here, so that no other can take its place."""
+        found = self._conditions.get(id(logic))
+        if found is None:
+            parts = _parts(logic)
+            words = _JUNCTIONS[next(iter(logic))] if parts else self._words(logic)
+            found = self._conditions[id(logic)] = Condition(logic, compile_untyped(logic), words, parts)
+        return found
+
+    def _truth(self, condition: Condition) -> str:
         if self._values is None:
             return ""
-        value = compile_untyped(logic)(self._values).value
+        value = condition.expression(self._values).value
         return "unknown" if value is UNKNOWN else "true" if value else "false"
 
     def _words(self, logic: Any) -> str:
@@ -91,11 +112,11 @@ class Grower:
         told = NUMBER in says or all(str(item).lower() in says or item in says for item in answers)
         return say_answers(name, answers, self._knowledge) if told else say({"var": name})
 
-    def _datum(self, logic: Any, truth: str) -> str:
+    def _datum(self, condition: Condition, truth: str) -> str:
         """Of what is not known why; of the rest what on record says so."""
-        if self._facts is None or not isinstance(logic, dict):
+        if self._facts is None:
             return ""
-        told = [self._told(self._facts[name], truth) for name in compile_untyped(logic).facts]
+        told = [self._told(self._facts[name], truth) for name in condition.expression.facts]
         return "; ".join(filter(None, told))
 
     def _told(self, fact: Fact, truth: str) -> str:
@@ -105,6 +126,15 @@ class Grower:
         if found:
             return ", ".join(found)
         return "none on record" if truth == "false" and fact.value is False else ""
+
+
+def _parts(logic: Any) -> tuple[Any, ...]:
+    """What a junction joins. That a fact is not so is one condition."""
+    if not isinstance(logic, dict):
+        return ()
+    ((operator, argument),) = logic.items()
+    given = tuple(operands(argument))
+    return given if operator in _JUNCTIONS and not (operator == "!" and _is_fact(given[0])) else ()
 
 
 def _is_fact(logic: Any) -> bool:
