@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from cds_service.records import Reaction, read_reactions
+from cds_service.journal import ALL
+from cds_service.model import Outcome
+from cds_service.records import Reaction, day_of, fetched, read_reactions
 from cds_service.store import Store
 
 SAMPLE = 1000
 """So many of the last answers are read one by one, for what they say of each rule is as varied as people are."""
+_NOT_CONCERNED = msgspec.json.encode({Outcome.OUT_OF_SCOPE: ALL}).decode()
 
 
 class Answers(NamedTuple):
-    """`number` answers of a day to a client that gave so many cards each."""
+    """`number` answers of a day to a client that gave so many cards each. `concerned`: about somebody the service speaks to."""
 
     day: str
     client: str
     cards: int
+    concerned: bool
     number: int
 
 
@@ -33,57 +37,71 @@ class ShownCards(NamedTuple):
     number: int
 
 
+class Short(NamedTuple):
+    """Of `number` answers of a service about people it speaks to the queries not answered in full, each with its state."""
+
+    service_id: str
+    states: Mapping[str, str]
+    number: int
+
+
 class Figures(NamedTuple):
-    """`times`: milliseconds, to a tenth, with how many answers took so long. `states`: the queries that were not answered in
-    full, each with its state, and of how many answers that is so. `sample`: of the last answers the rules by outcome.
+    """`times`: milliseconds, to a tenth, with how many answers took so long, the quickest first. `sample`: of the last answers
+    about people the service speaks to, the rules by outcome.
     """
 
     answers: Sequence[Answers] = ()
     shown: Sequence[ShownCards] = ()
     reactions: Sequence[Reaction] = ()
     times: Sequence[tuple[float, int]] = ()
-    states: Sequence[tuple[Mapping[str, str], int]] = ()
+    short: Sequence[Short] = ()
     sample: Sequence[Mapping[str, Sequence[str]]] = ()
 
 
 async def read_figures(store: Store, since: datetime) -> Figures:
-    from sqlalchemy import Numeric, Text, cast, func, select
+    from sqlalchemy import Numeric, Text, case, cast, func, select
 
     from cds_service.tables import answers, shown_cards
 
     engine = await store.open()
     number = func.count().label("n")
-    answered, shown = _day(engine, answers.c.answered_at), _day(engine, shown_cards.c.shown_at)
     # As text, for PostgreSQL cannot group by JSON.
-    rules, states = cast(shown_cards.c.rules, Text).label("spoke_for"), cast(answers.c.states, Text).label("short_of")
-    time = func.round(cast(answers.c.milliseconds, Numeric(12, 3)), 1).label("took")
+    rules, states, outcomes = (
+        cast(column, Text).label(name)
+        for column, name in (
+            (shown_cards.c.rules, "spoke_for"),
+            (answers.c.states, "short_of"),
+            (answers.c.outcomes, "told"),
+        )
+    )
+    about_her = cast(answers.c.outcomes, Text) != _NOT_CONCERNED
+    concerned = case((about_her, 1), else_=0).label("concerned")
+    took = func.round(cast(answers.c.milliseconds, Numeric(12, 3)), 1).label("took")
+    answered, shown = day_of(engine, answers.c.answered_at), day_of(engine, shown_cards.c.shown_at)
     recent, since_then = answers.c.answered_at >= since, shown_cards.c.shown_at >= since
-    asked = (
-        select(answered, answers.c.client, answers.c.cards, number).where(recent).group_by("day", "client", "cards"),
-        select(shown, shown_cards.c.client, rules, number).where(since_then).group_by("day", "client", "spoke_for"),
-        select(time, number).where(recent).group_by("took"),
-        select(states, number).where(recent).group_by("short_of"),
-        select(answers.c.outcomes).where(recent).order_by(answers.c.answered_at.desc()).limit(SAMPLE),
-    )
+    counted = select(answered, answers.c.client, answers.c.cards, concerned, number).where(recent)
+    cards = select(shown, shown_cards.c.client, rules, number).where(since_then)
+    short = select(answers.c.service_id, states, number).where(recent, about_her)
+    sample = select(outcomes).where(recent, about_her).order_by(answers.c.answered_at.desc()).limit(SAMPLE)
+    times = select(took, number).where(recent).group_by("took").order_by("took")
     async with engine.connect() as connection:
-        counted, cards, times, missing, sample = [(await connection.execute(statement)).all() for statement in asked]
-    return Figures(
-        answers=[Answers(str(row.day), row.client, row.cards, row.n) for row in counted],
-        shown=[ShownCards(str(row.day), row.client, msgspec.json.decode(row.spoke_for), row.n) for row in cards],
-        reactions=await read_reactions(store, since=since),
-        times=sorted((float(row.took), row.n) for row in times),
-        states=[(msgspec.json.decode(row.short_of), row.n) for row in missing],
-        sample=[row.outcomes for row in sample],
-    )
+        return Figures(
+            answers=await fetched(connection, counted.group_by("day", "client", "cards", "concerned"), _answers),
+            shown=await fetched(connection, cards.group_by("day", "client", "spoke_for"), _shown),
+            reactions=await read_reactions(store, since=since),
+            times=await fetched(connection, times, lambda row: (float(row.took), row.n)),
+            short=await fetched(connection, short.group_by("service_id", "short_of"), _short),
+            sample=await fetched(connection, sample, lambda row: msgspec.json.decode(row.told)),
+        )
 
 
-def _day(engine: Any, column: Any) -> Any:
-    """The day in UTC of a moment: SQLite holds it as text in UTC, PostgreSQL reads it in the zone of the connection."""
-    from sqlalchemy import func
-
-    moment = func.timezone("UTC", column) if engine.dialect.name == "postgresql" else column
-    return func.date(moment).label("day")
+def _answers(row: Any) -> Answers:
+    return Answers(str(row.day), row.client, row.cards, bool(row.concerned), row.n)
 
 
-def day_of(moment: datetime) -> str:
-    return moment.astimezone(UTC).date().isoformat()
+def _shown(row: Any) -> ShownCards:
+    return ShownCards(str(row.day), row.client, msgspec.json.decode(row.spoke_for), row.n)
+
+
+def _short(row: Any) -> Short:
+    return Short(row.service_id, msgspec.json.decode(row.short_of), row.n)

@@ -27,9 +27,10 @@ class Received:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-async def received(store: Store, since: datetime | None = None) -> list[Received]:
-    """By rule and version, the most overridden first."""
-    return add_up(await count_shown(store, since), await read_reactions(store, since=since))
+async def received(store: Store, since: datetime | None = None, rule: str = "") -> list[Received]:
+    """By rule and version, the most overridden first: of all cards, or of those shown since then, of one rule."""
+    found = add_up(await count_shown(store, since, rule), await read_reactions(store, since=since, rule=rule))
+    return [item for item in found if item.rule == rule] if rule else found
 
 
 def add_up(shown: Iterable[tuple[Sequence[tuple[str, str]], int]], reactions: Iterable[Reaction]) -> list[Received]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from cds_service.store import Store, insert_once
 
 _AT_ONCE = 5000
+_LOT = 500
 # As many as one site overrides in a month, many times over; beyond it the oldest are shown again.
 _MOST_OVERRIDES = 20_000
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 class Override(NamedTuple):
@@ -26,7 +28,10 @@ class Override(NamedTuple):
 
 
 class Reaction(NamedTuple):
-    """One feedback joined to what its card stood for; no rules where the card is unknown."""
+    """One feedback joined to what its card stood for; no rules where the card is unknown.
+
+    `day`: in UTC, on which the card was shown, or for an unknown card on which the feedback came.
+    """
 
     card: str
     outcome: str
@@ -35,7 +40,7 @@ class Reaction(NamedTuple):
     rules: Sequence[tuple[str, str]]
     offers: Sequence[tuple[str, str, str]]
     client: str = ""
-    received_at: datetime = datetime.min.replace(tzinfo=UTC)
+    day: str = ""
 
     def about(self) -> list[tuple[str, str]]:
         """The rules that it is about: those whose suggestions were accepted, else all of the card."""
@@ -85,56 +90,78 @@ async def read_overrides(store: Store, since: datetime) -> list[Override]:
 
 
 async def read_reactions(
-    store: Store, fingerprints: Sequence[str] | None = None, since: datetime | None = None
+    store: Store, fingerprints: Sequence[str] | None = None, since: datetime | None = None, rule: str = ""
 ) -> list[Reaction]:
-    """Feedback joined to its cards: all of it, what is named by fingerprint, or what was received since then."""
-    from sqlalchemy import select
+    """Feedback joined to its cards: all of it, what is named by fingerprint, on cards shown since then, on cards of a rule.
+
+    The first feedback first: it is the one that counts.
+    """
+    from sqlalchemy import Text, cast, func, select
 
     from cds_service.tables import feedback, shown_cards
 
     same = (shown_cards.c.card == feedback.c.card) & (shown_cards.c.client == feedback.c.client)
-    wanted = (feedback.c.card, feedback.c.outcome, feedback.c.accepted, feedback.c.reason_code)
-    told = (feedback.c.client, feedback.c.received_at)
-    statement = select(*wanted, *told, shown_cards.c.rules, shown_cards.c.offers).outerjoin(shown_cards, same)
-    # The first word on a card is the one that counts.
-    statement = statement.order_by(feedback.c.id)
+    at = func.coalesce(shown_cards.c.shown_at, feedback.c.received_at)
+    told = (feedback.c.card, feedback.c.outcome, feedback.c.reason_code, feedback.c.client)
+    written = (feedback.c.accepted, shown_cards.c.rules, shown_cards.c.offers)
+    engine = await store.open()
+    columns = (*told, day_of(engine, at), *(cast(column, Text).label(column.name) for column in written))
+    statement = select(*columns).outerjoin(shown_cards, same).order_by(feedback.c.id)
     if fingerprints is not None:
         statement = statement.where(feedback.c.fingerprint.in_(fingerprints))
     if since is not None:
-        statement = statement.where(feedback.c.received_at >= since)
-    engine = await store.open()
+        statement = statement.where(at >= since)
+    if rule:
+        statement = statement.where(_speaks_for(rule))
     async with engine.connect() as connection:
-        found = (await connection.execute(statement)).all()
-    return [
-        Reaction(
-            row.card,
-            row.outcome,
-            row.accepted,
-            row.reason_code,
-            row.rules or (),
-            row.offers or (),
-            row.client,
-            _utc(row.received_at),
-        )
-        for row in found
-    ]
+        return await fetched(connection, statement, _reaction)
 
 
-async def count_shown(store: Store, since: datetime | None = None) -> list[tuple[Sequence[tuple[str, str]], int]]:
-    """How many cards were shown for each combination of rules: ever, or since then."""
+def _reaction(row: Any) -> Reaction:
+    rules, offers = (msgspec.json.decode(text) if text else () for text in (row.rules, row.offers))
+    accepted = msgspec.json.decode(row.accepted)
+    return Reaction(row.card, row.outcome, accepted, row.reason_code, rules, offers, row.client, str(row.day))
+
+
+async def count_shown(
+    store: Store, since: datetime | None = None, rule: str = ""
+) -> list[tuple[Sequence[tuple[str, str]], int]]:
+    """How many cards were shown for each combination of rules: ever, since then, of a rule."""
     from sqlalchemy import Text, cast, func, select
 
     from cds_service.tables import shown_cards
 
     # As text, for PostgreSQL cannot group by JSON.
     rules = cast(shown_cards.c.rules, Text)
-    statement = select(rules.label("rules"), func.count().label("n")).group_by(rules)
+    statement = select(rules.label("spoke_for"), func.count().label("n")).group_by("spoke_for")
     if since is not None:
         statement = statement.where(shown_cards.c.shown_at >= since)
+    if rule:
+        statement = statement.where(_speaks_for(rule))
     engine = await store.open()
     async with engine.connect() as connection:
-        found = (await connection.execute(statement)).all()
-    return [(msgspec.json.decode(row.rules), row.n) for row in found]
+        return await fetched(connection, statement, lambda row: (msgspec.json.decode(row.spoke_for), row.n))
+
+
+def _speaks_for(rule: str) -> Any:
+    from sqlalchemy import Text, cast
+
+    from cds_service.tables import shown_cards
+
+    return cast(shown_cards.c.rules, Text).contains(f'["{rule}",')
+
+
+async def fetched(connection: Any, statement: Any, make: Callable[[Any], T]) -> list[T]:
+    """What is made of each row, in lots small enough that nobody who asks meanwhile waits for them."""
+    result = await connection.stream(statement)
+    return [make(row) async for lot in result.partitions(_LOT) for row in lot]
+
+
+def day_of(engine: Any, moment: Any) -> Any:
+    """The day in UTC: SQLite holds a moment as text in UTC, PostgreSQL would read it in the zone of the connection."""
+    from sqlalchemy import func
+
+    return func.date(func.timezone("UTC", moment) if engine.dialect.name == "postgresql" else moment).label("day")
 
 
 async def purge(store: Store, before: datetime, hashes_before: datetime) -> Purged:

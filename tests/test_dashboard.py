@@ -20,7 +20,9 @@ from cds_service.figures import Figures, read_figures
 from cds_service.journal import Journal, Kept, Noted
 from cds_service.knowledge import Knowledge
 from cds_service.model import State
-from cds_service.pages.dashboard import COLUMNS, board, since, within
+from cds_service.pages.dashboard import COLUMNS, board, rows, since, within
+from cds_service.pages.recent import Recent
+from cds_service.reception import received
 from cds_service.service import Conductor
 from cds_service.store import Store
 from tests.databases import Cluster
@@ -30,6 +32,7 @@ from tests.test_http import CALL
 from tests.test_pages import make
 from tests.test_privacy import SECRETS, secret_call
 
+ASKED = {SERVICE: ("electrolytes", "orders"), "another": ("electrolytes",)}
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 LOW = {"electrolytes": bundle(observation(3.1))}
 FEEDBACK = f"{CALL}/feedback"
@@ -131,7 +134,7 @@ def test_a_period_begins_with_its_first_day_in_utc(conductor: Conductor, knowled
     assert since(7, NOW) == first
     times = [first - timedelta(seconds=1), first, NOW - timedelta(hours=1), first + timedelta(hours=23, minutes=59)]
     figures = filled(database_url, *(noted(at, kept(conductor, f"card-{n}")) for n, at in enumerate(times)))
-    shown = board(figures, knowledge, 7, NOW).over_time[1]
+    shown = board(figures, knowledge, ASKED, 7, NOW).over_time[1]
     assert dict(zip(shown.labels, shown.numbers, strict=True)) == dict.fromkeys(shown.labels, 0) | {
         "2026-11-14": 2,
         "2026-11-20": 1,
@@ -162,27 +165,89 @@ def test_each_client_is_counted_for_itself(conductor: Conductor, knowledge: Know
     cards = [noted(NOW, kept(conductor, "one"), kept(conductor, "two"), client=a), noted(NOW, client=b), noted(NOW, client=b)]
     # Feedback counts by who sent it, and never for the card of another.
     figures = filled(database_url, *cards, reacted={"one": (NOW, a), "two": (NOW, b)})
-    told = {item.name: item[1:] for item in board(figures, knowledge, 7, NOW).clients}
+    told = {item.name: item[1:] for item in board(figures, knowledge, ASKED, 7, NOW).clients}
     assert told == {b: (2, 0, 0, 1), a: (1, 2, 0, 1)}
-    by_rule = {item.rule: (item.shown, item.overridden) for item in board(figures, knowledge, 7, NOW).rules}
+    by_rule = {item.rule: (item.shown, item.overridden) for item in board(figures, knowledge, ASKED, 7, NOW).rules}
     assert by_rule == {"low-potassium": (2, 1), "unknown card": (0, 1)}
 
 
-def test_data_states_and_undecided_rules_are_told(conductor: Conductor, knowledge: Knowledge, database_url: str) -> None:
-    outcomes = {"unknown": ["low-potassium"], "silenced": ["b12"]}
+def test_data_states_and_undecided_rules_are_told(knowledge: Knowledge, database_url: str) -> None:
+    outcomes = {"unknown": ["low-potassium", "a-rule-of-yesterday"], "silenced": ["b12"]}
     figures = filled(database_url, noted(NOW, short=True, outcomes=outcomes), noted(NOW), noted(NOW, outcomes=outcomes))
-    told = board(figures, knowledge, 7, NOW)
-    supplied = {item.title: item for item in told.supplied}
-    electrolytes = supplied[knowledge.queries["electrolytes"].title]
-    assert (electrolytes.full, electrolytes.states) == (2, (("not supplied", 1),))
-    assert all(item.full == 3 for title, item in supplied.items() if item is not electrolytes)
+    told = board(figures, knowledge, ASKED, 7, NOW)
+    titles = {key: query.title for key, query in knowledge.queries.items()}
+    assert [(item.title, item.full, item.states, round(item.share, 2)) for item in told.supplied] == [
+        (titles["electrolytes"], 2, (("not supplied", 1),), 0.67),
+        (titles["orders"], 3, (), 1.0),
+    ]
     assert [(item.rule, item.number) for item in told.undecided] == [("low-potassium", 2)]
     assert (told.silenced, told.sample) == (2, 3)
 
 
+def test_calls_that_concern_nobody_do_not_dilute_what_is_told_of_the_others(
+    conductor: Conductor, tmp_path: Path, database_url: str
+) -> None:
+    """An EHR opens a hundred people without leg cramps for each one with them."""
+    child = body()
+    child["prefetch"]["patient"]["birthDate"] = "2020-01-01"
+    del child["prefetch"]["electrolytes"]
+    with make(conductor, tmp_path, database_url=database_url) as client:
+        call(client)
+        for _ in range(3):
+            assert client.post(CALL, json=child).json() == {"cards": []}
+    with make(conductor, tmp_path, database_url=database_url) as client:
+        page = words(client.get("/dashboard").text)
+    assert "Answers 4" in page
+    assert "Of 1 about people whom the service speaks to. The other 3 answers are empty by design." in page
+    assert "electrolyte results 1" in page
+    assert "Of the last 1 answers" in page
+
+
+def test_feedback_counts_for_the_day_on_which_its_card_was_shown(
+    conductor: Conductor, knowledge: Knowledge, database_url: str
+) -> None:
+    old, new = noted(NOW - timedelta(days=40), kept(conductor, "old")), noted(NOW - timedelta(days=2), kept(conductor, "new"))
+    figures = filled(database_url, old, new, reacted={"old": (NOW, ""), "new": (NOW, ""), "nobody's": (NOW, "")})
+    told = board(figures, knowledge, ASKED, 7, NOW)
+    assert [(item.rule, item.shown, item.overridden) for item in told.rules] == [
+        ("low-potassium", 1, 1),
+        ("unknown card", 0, 1),
+    ]
+    assert dict(zip(told.over_time[3].labels, told.over_time[3].numbers, strict=True))["2026-11-18"] == 1
+    written = [(day, rule, outcome) for day, _, rule, _, outcome, _, _ in rows(figures, knowledge)]
+    assert written == [
+        ("2026-11-18", "low-potassium", "overridden"),
+        ("2026-11-18", "low-potassium", "shown"),
+        ("2026-11-20", "unknown card", "overridden"),
+    ]
+
+
+def test_a_card_of_several_rules_is_overridden_for_one_reason_once(
+    conductor: Conductor, knowledge: Knowledge, database_url: str
+) -> None:
+    several = kept(conductor, "one")._replace(rules=tuple(conductor.knowledge.rules[:3]))
+    told = board(filled(database_url, noted(NOW, several), reacted={"one": (NOW, "")}), knowledge, ASKED, 7, NOW)
+    assert [(item.display, item.number) for item in told.reasons] == [("no reason given", 1)]
+    assert [item.overridden for item in told.rules] == [1, 1, 1]
+
+
+def test_a_rule_is_asked_for_by_its_whole_name(conductor: Conductor, database_url: str) -> None:
+    async def of(rule: str) -> list[tuple[str, int, int]]:
+        store = Store(database_url)
+        found = [(item.rule, item.shown, item.overridden) for item in await received(store, since(7, NOW), rule)]
+        await store.close()
+        return found
+
+    filled(database_url, noted(NOW, kept(conductor, "one"), kept(conductor, "two", "abi")), reacted={"one": (NOW, "")})
+    assert asyncio.run(of("low-potassium")) == [("low-potassium", 1, 1)]
+    assert asyncio.run(of("potassium")) == []
+    assert asyncio.run(of("abi")) == [("abi", 1, 0)]
+    assert asyncio.run(of("%")) == []
+
+
 def test_times_are_told_by_the_answers_that_they_took(knowledge: Knowledge, database_url: str) -> None:
     figures = filled(database_url, *(noted(NOW, milliseconds=float(number)) for number in range(1, 101)))
-    told = board(figures, knowledge, 7, NOW)
+    told = board(figures, knowledge, ASKED, 7, NOW)
     assert told.times == (("50%", 50.0), ("95%", 95.0), ("99%", 99.0))
     assert told.took.numbers == (1, 1, 3, 5, 10, 30, 50, 0, 0, 0)
     assert told.took.total == 100
@@ -197,9 +262,9 @@ def test_so_many_answers_came_within(times: list[tuple[float, int]], share: floa
 
 
 def test_a_year_is_told_by_week(knowledge: Knowledge) -> None:
-    told = board(Figures(), knowledge, 365, NOW).over_time[0]
-    assert len(told.labels) == 53
-    assert told.labels[0] == "2025-11-21"
+    told = board(Figures(), knowledge, ASKED, 364, NOW).over_time[0]
+    assert len(told.labels) == 52
+    assert (told.labels[0], told.labels[-1]) == ("2025-11-22", "2026-11-14")
 
 
 def test_nothing_of_a_patient_is_told(conductor: Conductor, tmp_path: Path) -> None:
@@ -230,7 +295,7 @@ def test_an_empty_book_says_so(conductor: Conductor, tmp_path: Path) -> None:
     with make(conductor, tmp_path) as client:
         assert "Nothing yet." in client.get("/dashboard").text
         assert table(client) == []
-        assert "Never shown." in client.get("/rules/low-potassium").text
+        assert "Not shown." in client.get("/rules/low-potassium").text
 
 
 def test_a_store_that_is_away_is_told_and_rules_are_still_read(conductor: Conductor, tmp_path: Path) -> None:
@@ -262,6 +327,9 @@ def test_where_clients_are_counted_only_who_has_signed_in_sees_it(conductor: Con
         assert client.get("/dashboard").status_code == 403
         assert client.get("/dashboard.csv").status_code == 403
         assert "Here, in 90 days" not in client.get("/rules/low-potassium").text
+    # Behind whatever guards it, EHRs call as well.
+    with make(conductor, tmp_path, pages="demo", guarded=True) as client:
+        assert client.get("/dashboard").status_code == 403
     named = {"X-Forwarded-User": "someone"}
     signed = {"pages": "signed-in", "pages_from": "127.0.0.1", "clients": str(clients)}
     with make(conductor, tmp_path, **signed) as client:
@@ -269,3 +337,36 @@ def test_where_clients_are_counted_only_who_has_signed_in_sees_it(conductor: Con
         assert client.get("/dashboard", headers=named).status_code == 200
         assert client.get("/dashboard.csv", headers=named).status_code == 200
         assert "Here, in 90 days" in client.get("/rules/low-potassium", headers=named).text
+
+
+@pytest.mark.asyncio
+async def test_a_crowd_of_readers_reads_once() -> None:
+    now, reads = [0.0], 0
+    recent = Recent[int](lambda: now[0])
+
+    async def read() -> int:
+        nonlocal reads
+        await asyncio.sleep(0)
+        reads += 1
+        return reads
+
+    assert await asyncio.gather(*(recent.get("month", read) for _ in range(20))) == [1] * 20
+    assert await recent.get("week", read) == 2
+    now[0] = 5.1
+    assert await recent.get("month", read) == 3
+
+
+@pytest.mark.asyncio
+async def test_a_reading_that_failed_is_tried_again() -> None:
+    recent = Recent[int]()
+
+    async def fail() -> int:
+        raise OSError("the disk is away")
+
+    async def read() -> int:
+        return 0
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="away"):
+            await recent.get("month", fail)
+    assert await recent.get("month", read) == 0

@@ -15,10 +15,10 @@ from starlette.testclient import TestClient
 
 from cds_service.knowledge import Knowledge
 from cds_service.model import Outcome
-from cds_service.pages.changes import offered, slides
+from cds_service.pages.changes import offered, slides, written_ranges
 from cds_service.pages.trial import Bench
 from cds_service.pages.whatif import Slides, WhatIf
-from cds_service.r4 import Quantity
+from cds_service.r4 import Measurement, Quantity, ReferenceRange
 from cds_service.service import Conductor
 from cds_service.units import Unusable
 from cds_service.view import View
@@ -43,8 +43,8 @@ def what_if(bench: Bench, name: str, **fields: Any) -> WhatIf:
     return Slides(bench).what_if(person, bench.choice({}, person), given)
 
 
-def fires(found: WhatIf) -> set[str]:
-    return {rule for rule, finding in found.trial.findings.items() if finding.outcome is Outcome.FIRES}
+def fires(found: WhatIf, outcome: Outcome = Outcome.FIRES) -> set[str]:
+    return {rule for rule, finding in found.trial.findings.items() if finding.outcome is outcome}
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,12 @@ def test_what_is_told_along_the_slider_is_what_is_shown_there(bench: Bench, name
     stretches = what_if(bench, name, analyte=analyte).stretches
     told = [value for stretch in stretches for value in (stretch.first, stretch.last)]
     assert told == sorted(told)
-    turning = {rule.id for stretch in stretches for rule in stretch.fires}
+    turning = {rule.id for stretch in stretches for rule in (*stretch.fires, *stretch.unknown)}
     for stretch in stretches:
         for value in (stretch.first, stretch.last):
             found = what_if(bench, name, analyte=analyte, measured="value", value=str(value))
             assert fires(found) & turning == {rule.id for rule in stretch.fires}, value
+            assert fires(found, Outcome.UNKNOWN) & turning == {rule.id for rule in stretch.unknown}, value
 
 
 def test_a_boundary_lies_where_the_answers_differ_and_nowhere_else(bench: Bench) -> None:
@@ -197,7 +198,7 @@ def test_every_field_that_cannot_be_is_told_at_once(client: TestClient) -> None:
         assert f"<code>{place}</code>" in answered.text
 
 
-@pytest.mark.parametrize("value", ["1.9", "7.1", "1e9", "Infinity", "-3", "<script>"])
+@pytest.mark.parametrize("value", ["1.9", "7.1", "1e9", "Infinity", "-3", "<script>alert(1)</script>"])
 def test_only_a_value_of_the_slider_is_tried(client: TestClient, value: str) -> None:
     answered = client.get("/try/ada-stiffcalf/what-if", params={"measured": "value", "value": value})
     assert answered.status_code == 400
@@ -212,13 +213,42 @@ def test_each_of_the_cast_has_a_page(client: TestClient, bench: Bench) -> None:
         assert len(answered.content) < 60_000
 
 
-def test_the_reference_range_of_the_laboratory_stays_in_its_own_unit(bench: Bench) -> None:
-    """Ada's laboratory calls 5.1 normal, the default range of her country ends at 5.0."""
-    found = what_if(bench, "ada-stiffcalf", analyte="potassium", measured="value", value="5.1")
-    assert "high-potassium" not in fires(found)
-    found = what_if(bench, "basil-manyunits", analyte="potassium", measured="value", value="5.2")
-    facts = found.trial.answered.facts
-    assert facts["potassium_against_range"].value in ("high", "in-range")
+def test_the_range_of_the_laboratory_holds_for_what_is_slid(bench: Bench) -> None:
+    """Ada's laboratory calls 5.1 normal; the default range of her country ends at 5.0."""
+    assert "high-potassium" not in fires(what_if(bench, "ada-stiffcalf", measured="value", value="5.1"))
+    assert "high-potassium" in fires(what_if(bench, "ada-stiffcalf", measured="value", value="5.2"))
+    without = next(row for row in what_if(bench, "cora-allwell").record.series if row.name == "Potassium").rows[0]
+    assert without.note == "default adult range"
+    assert "high-potassium" in fires(what_if(bench, "cora-allwell", measured="value", value="5.1"))
+
+
+def test_a_limit_without_a_unit_keeps_that_of_its_result() -> None:
+    quantity = Quantity(value=Decimal(12), unit="mg/dL")
+    limit = Quantity(value=Decimal(14))
+    ranges = written_ranges(Measurement(value_quantity=quantity, reference_range=[ReferenceRange(high=limit)]))
+    assert [(item["high"]["value"], item["high"]["unit"]) for item in ranges] == [(14, "mg/dL")]
+
+
+def test_only_what_the_change_needs_is_taken_as_supplied(bench: Bench, client: TestClient) -> None:
+    person = bench.person("nell-noresults")
+    found = what_if(bench, person.id, analyte="potassium", measured="value", value="4.2")
+    queries = bench.conductor.knowledge.queries
+    assert found.lifted == (queries["electrolytes"].title,)
+    assert found.trial.answered.chart.looked["otherResults"] != "known"
+    page = client.get(f"/try/{person.id}/what-if?analyte=potassium&measured=value&value=4.2")
+    assert f"taken to have supplied what it did not: {queries['electrolytes'].title}." in page.text
+
+
+def test_a_card_that_offers_something_else_has_changed(bench: Bench) -> None:
+    found = what_if(bench, "nona-allatonce", condition="peripheral-neuropathy")
+    numbness = next(item for item in found.cards if "numbness" in item.card.summary)
+    assert numbness.news == "changed"
+
+
+def test_a_value_between_two_steps_stands_in_the_stretch_below(client: TestClient) -> None:
+    page = client.get("/try/ada-stiffcalf/what-if?measured=value&value=2.55").text
+    assert page.count('aria-current="true"') == 1
+    assert re.search(r'aria-current="true".*?2\.0 to 2\.5', page, re.DOTALL)
 
 
 def test_htmx_is_the_file_that_was_published() -> None:

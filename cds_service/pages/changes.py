@@ -16,7 +16,7 @@ from cds_service.fhir import components, measurement
 from cds_service.formats import FactDefinition
 from cds_service.knowledge import Knowledge
 from cds_service.model import UNKNOWN
-from cds_service.r4 import CodeableConcept, Coding
+from cds_service.r4 import CodeableConcept, Coding, Measurement
 from cds_service.results import last_measured, latest_value
 from cds_service.view import Measured, View
 
@@ -25,6 +25,7 @@ _A_MONTH = timedelta(days=30)
 _EVER = 36_500
 _NAN = Decimal("NaN")
 _CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+_encoder = msgspec.json.Encoder(decimal_format="number")
 Resource = dict[str, Any]
 
 
@@ -61,11 +62,23 @@ class Changes(NamedTuple):
     drugs: tuple[Added, ...] = ()
     left_out: frozenset[str] = frozenset()
 
-    @property
-    def touched(self) -> frozenset[str]:
-        """The types of resource that are added, which the EHR of this person is then taken to have been asked for."""
-        added = {"Observation": self.measuring == "value", "Condition": self.conditions, "MedicationRequest": self.drugs}
-        return frozenset(kind for kind, some in added.items() if some)
+    def touched(self, knowledge: Knowledge) -> frozenset[str]:
+        """The queries that what is added would have come from: whoever adds it has asked them."""
+        facts, queries, found = knowledge.facts.values(), knowledge.queries, set[str]()
+        if self.measuring == "value":
+            about = [fact for fact in facts if self.slide.analyte in fact.analytes or _adjusts(self.slide.analyte, fact)]
+            found |= {key for fact in about for key in fact.queries if queries[key].resource_type == "Observation"}
+            # All results of a record stand under the first of their queries.
+            found.add(next(key for key, query in queries.items() if query.resource_type == "Observation"))
+        if self.conditions:
+            found.add(next(key for key, query in queries.items() if query.resource_type == "Condition"))
+        if self.drugs:
+            found.add(next(key for key, query in queries.items() if query.resource_type == "MedicationRequest"))
+        return frozenset(found)
+
+
+def _adjusts(analyte: str, fact: FactDefinition) -> bool:
+    return fact.adjustment is not None and fact.adjustment.by == analyte
 
 
 def slides(knowledge: Knowledge, jurisdiction: str) -> Mapping[str, Slide]:
@@ -215,6 +228,7 @@ def _result(slide: Slide, value: Decimal, view: View) -> Resource:
     """A result of the day, later than any other of it; the laboratory's range is that of the last on record."""
     code, display = next(iter(view.knowledge.labs[slide.analyte].loinc.items()))
     last = last_measured(_ever(slide, view), view)
+    said = measurement(last.measured[1]) if last else None
     return {
         "resourceType": "Observation",
         "id": f"what-if-{slide.analyte}",
@@ -222,21 +236,20 @@ def _result(slide: Slide, value: Decimal, view: View) -> Resource:
         "code": {"coding": [{"system": view.knowledge.systems["loinc"].url, "code": code, "display": display}]},
         "effectiveDateTime": f"{view.as_of}T23:59:59Z",
         "valueQuantity": {"value": float(value), "unit": slide.unit},
-        "referenceRange": _ranges(last.measured[1]) if last else [],
+        "referenceRange": written_ranges(said) if said else [],
     }
 
 
-def _ranges(part: Any) -> list[Any]:
+def written_ranges(said: Measurement) -> list[Any]:
     """As written, each limit with its unit: one without was in the unit of its result, which may be another."""
-    said = measurement(part)
-    if said is None or said.value_quantity is None:
+    if said.value_quantity is None:
         return []
     unit = {"unit": said.value_quantity.unit, "code": said.value_quantity.code, "system": said.value_quantity.system}
-    ranges = json.loads(msgspec.json.encode(said.reference_range or []))
-    for limit in (item[side] for item in ranges if item for side in ("low", "high") if item.get(side)):
+    ranges = [item for item in json.loads(_encoder.encode(said.reference_range or [])) if item]
+    for limit in (item[side] for item in ranges for side in ("low", "high") if item.get(side)):
         if not limit.get("unit") and not limit.get("code"):
             limit |= unit
-    return [item for item in ranges if item]
+    return ranges
 
 
 def _condition(added: Added, knowledge: Knowledge) -> Resource:

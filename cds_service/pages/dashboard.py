@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from cds_service.errors import Problem, RequestError
-from cds_service.figures import Figures, day_of
+from cds_service.figures import Figures
 from cds_service.knowledge import Knowledge
-from cds_service.reception import NO_REASON, Received, add_up
+from cds_service.reception import NO_REASON, UNKNOWN, Received, add_up
+from cds_service.records import Reaction
 
-PERIODS = (7, 30, 90, 365)
+PERIODS = (7, 30, 90, 364)
 COLUMNS = ("day", "client", "rule", "version", "outcome", "reason", "cards")
 UNSIGNED = "unsigned"
 WIDTH, HEIGHT = 240.0, 64.0
@@ -79,10 +80,14 @@ class Undecided(NamedTuple):
 
 
 class Board(NamedTuple):
-    """Everything that the page shows. `times`: the milliseconds within which half, 95 and 99 of a hundred answers came."""
+    """Everything that the page shows. `concerned`: answers about people whom the service speaks to; the rest are empty.
+
+    `times`: the milliseconds within which half, 95 and 99 of a hundred answers came.
+    """
 
     days: int
     answers: int
+    concerned: int
     over_time: tuple[Plot, ...]
     cards: Plot
     took: Plot
@@ -111,25 +116,29 @@ def since(days: int, now: datetime) -> datetime:
     return datetime(first.year, first.month, first.day, tzinfo=UTC)
 
 
-def board(figures: Figures, knowledge: Knowledge, days: int, now: datetime) -> Board:
+Asked = Mapping[str, Iterable[str]]
+"""By service the queries that it asks for."""
+
+
+def board(figures: Figures, knowledge: Knowledge, asked: Asked, days: int, now: datetime) -> Board:
     received = tuple(add_up(((item.rules, item.number) for item in figures.shown), figures.reactions))
     answers = sum(item.number for item in figures.answers)
-    sample = [Counter({outcome: len(rules) for outcome, rules in item.items()}) for item in figures.sample]
     return Board(
         days=days,
         answers=answers,
+        concerned=sum(item.number for item in figures.answers if item.concerned),
         over_time=tuple(_over_time(figures, days, now)),
         cards=_cards_an_answer(figures),
         took=_took(figures),
         times=tuple((f"{share:.0%}", within(figures.times, share)) for share in (0.5, 0.95, 0.99)) if answers else (),
         rules=received,
         titles={rule.id: rule.file.title for rule in knowledge.rules},
-        reasons=tuple(_reasons(received, knowledge)),
-        supplied=tuple(_supplied(figures, knowledge, answers)),
+        reasons=tuple(_reasons(figures, knowledge)),
+        supplied=tuple(_supplied(figures, knowledge, asked)),
         clients=tuple(_clients(figures)),
         undecided=tuple(_undecided(figures, knowledge)),
-        silenced=sum(item["silenced"] for item in sample),
-        sample=len(sample),
+        silenced=sum(len(item.get("silenced", ())) for item in figures.sample),
+        sample=len(figures.sample),
     )
 
 
@@ -148,16 +157,20 @@ def _over_time(figures: Figures, days: int, now: datetime) -> Iterator[Plot]:
 
 
 def _reacted(figures: Figures, outcome: str) -> Counter[str]:
-    """Cards, each counted once, on the day of the first feedback on it."""
-    days: dict[tuple[str, str], str] = {}
-    for item in sorted(figures.reactions, key=lambda item: item.received_at):
-        if item.outcome == outcome:
-            days.setdefault((item.client, item.card), day_of(item.received_at))
-    return Counter(days.values())
+    """Cards, each counted once, on the day on which they were shown."""
+    return Counter(item.day for item in _once(figures.reactions) if item.outcome == outcome)
+
+
+def _once(reactions: Iterable[Reaction]) -> Iterable[Reaction]:
+    """The first feedback of each kind on a card."""
+    found: dict[tuple[str, str, str], Reaction] = {}
+    for item in reactions:
+        found.setdefault((item.client, item.card, item.outcome), item)
+    return found.values()
 
 
 def _spread(by_day: Mapping[str, int], first: date, days: int) -> tuple[list[str], list[int]]:
-    """By day, or by week where days would be too many to see."""
+    """By day, or by week where days would be too many to see; the last week ends today."""
     step = 1 if days <= _MOST_DAYS else _WEEK.days
     starts = [first + timedelta(days=at) for at in range(0, days, step)]
     labels = [start.isoformat() for start in starts]
@@ -176,7 +189,8 @@ def _plot(title: str, labels: Sequence[str], numbers: Sequence[int]) -> Plot:
 def _cards_an_answer(figures: Figures) -> Plot:
     counts: Counter[int] = Counter()
     for item in figures.answers:
-        counts[min(item.cards, _MOST_CARDS)] += item.number
+        if item.concerned:
+            counts[min(item.cards, _MOST_CARDS)] += item.number
     labels = [str(number) for number in range(_MOST_CARDS)] + [f"{_MOST_CARDS} or more"]
     return _plot("Cards an answer", labels, [counts[number] for number in range(_MOST_CARDS + 1)])
 
@@ -200,30 +214,31 @@ def within(times: Sequence[tuple[float, int]], share: float) -> float:
     return 0.0
 
 
-def _reasons(received: Iterable[Received], knowledge: Knowledge) -> Iterator[Reason]:
-    """Of overridden cards, counted for each rule that they were about."""
-    counts: Counter[str] = Counter()
-    for item in received:
-        counts.update(item.reasons)
-    for code, count in counts.most_common():
-        yield Reason(say_reason(code, knowledge), count, count / counts.total())
+def _reasons(figures: Figures, knowledge: Knowledge) -> Iterator[Reason]:
+    """Of overridden cards, each with its first reason."""
+    counts = Counter(item.reason for item in _once(figures.reactions) if item.outcome == "overridden")
+    for code, number in counts.most_common():
+        yield Reason(say_reason(code, knowledge), number, number / counts.total())
 
 
 def say_reason(code: str, knowledge: Knowledge) -> str:
     """As it is offered on a card; a client may send a reason of its own."""
-    return knowledge.override_reasons.displays.get(code, code)
+    return knowledge.override_reasons.displays.get(code, code) or NO_REASON
 
 
-def _supplied(figures: Figures, knowledge: Knowledge, answers: int) -> Iterator[Supplied]:
-    counts: dict[str, Counter[str]] = {key: Counter() for key, query in knowledge.queries.items() if not query.from_context}
-    for states, count in figures.states:
-        for query, state in states.items():
-            if query in counts:
-                counts[query][state] += count
-    for query, states_of in counts.items():
-        full = answers - states_of.total()
-        share = full / answers if answers else 0.0
-        yield Supplied(knowledge.queries[query].title, full, tuple(states_of.most_common()), share)
+def _supplied(figures: Figures, knowledge: Knowledge, asked: Asked) -> Iterator[Supplied]:
+    """Of the answers of those services that ask for it, about people whom they speak to."""
+    full: Counter[str] = Counter()
+    short: dict[str, Counter[str]] = defaultdict(Counter)
+    for item in figures.short:
+        for query in asked.get(item.service_id, ()):
+            if query in item.states:
+                short[query][item.states[query]] += item.number
+            else:
+                full[query] += item.number
+    for key, definition in knowledge.queries.items():
+        if not definition.from_context and (all_of := full[key] + short[key].total()):
+            yield Supplied(definition.title, full[key], tuple(short[key].most_common()), full[key] / all_of)
 
 
 def _clients(figures: Figures) -> Iterator[OfClient]:
@@ -239,10 +254,11 @@ def _clients(figures: Figures) -> Iterator[OfClient]:
 
 
 def _undecided(figures: Figures, knowledge: Knowledge) -> Iterator[Undecided]:
+    """Of the rules that are still there."""
     titles = {rule.id: rule.file.title for rule in knowledge.rules}
-    counts = Counter(rule for outcomes in figures.sample for rule in outcomes.get("unknown", ()))
-    for rule, count in counts.most_common(10):
-        yield Undecided(rule, titles.get(rule, rule), count)
+    counts = Counter(rule for outcomes in figures.sample for rule in outcomes.get("unknown", ()) if rule in titles)
+    for rule, number in counts.most_common(10):
+        yield Undecided(rule, titles[rule], number)
 
 
 def rows(figures: Figures, knowledge: Knowledge) -> Iterator[tuple[str, str, str, str, str, str, int]]:
@@ -252,15 +268,15 @@ def rows(figures: Figures, knowledge: Knowledge) -> Iterator[tuple[str, str, str
         for rule, version in cards.rules:
             counts[cards.day, cards.client, rule, version, "shown", ""] += cards.number
     counted: set[tuple[str, str, str, str, str]] = set()
-    for item in sorted(figures.reactions, key=lambda item: item.received_at):
-        for rule, version in item.about():
+    for item in figures.reactions:
+        for rule, version in item.about() or [UNKNOWN]:
             once = (item.client, item.card, item.outcome, rule, version)
             if once not in counted:
                 counted.add(once)
-                reason = say_reason(item.reason, knowledge) or NO_REASON if item.outcome == "overridden" else ""
-                counts[day_of(item.received_at), item.client, rule, version, item.outcome, reason] += 1
-    for (day, client, *rest), count in sorted(counts.items()):
-        yield day, client or UNSIGNED, *rest, count  # type: ignore[misc]  # four are left
+                reason = say_reason(item.reason, knowledge) if item.outcome == "overridden" else ""
+                counts[item.day, item.client, rule, version, item.outcome, reason] += 1
+    for (day, client, *rest), number in sorted(counts.items()):
+        yield day, client or UNSIGNED, *rest, number  # type: ignore[misc]  # four are left
 
 
 def as_csv(figures: Figures, knowledge: Knowledge) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -26,11 +25,12 @@ from cds_service.pages.dashboard import PERIODS, as_csv, board, read_days, say_r
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
 from cds_service.pages.nowhere import problem_page
+from cds_service.pages.recent import Recent
 from cds_service.pages.record import read_record
 from cds_service.pages.trial import Bench, Choice, Trial
 from cds_service.pages.whatif import Slides
 from cds_service.pages.why import explained
-from cds_service.reception import received
+from cds_service.reception import Received, received
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from cds_service.store import Store
@@ -72,6 +72,8 @@ class Pages:
         self._bench, self._mode, self._store, self._note = Bench(conductor), mode, store, note
         self._settings, self._guard = settings, Guard(settings, mode)
         self._slides = Slides(self._bench)
+        self._figures_read = Recent[Figures]()
+        self._rules_received = Recent[list[Received]]()
 
     def guarded(self, handler: Handler) -> Handler:
         """With whoever may not look refused, and every mistake of a person told on a page."""
@@ -219,11 +221,8 @@ class Pages:
     async def rule(self, request: Request) -> Response:
         from cds_service.pages.paper import page
 
-        told, here = library.told(self._bench.conductor.knowledge, str(request.path_params["rule"])), None
-        if self._may_count:
-            with contextlib.suppress(Exception):
-                found = await received(self._store, since(_RULE_DAYS, datetime.now(UTC)))
-                here = [item for item in found if item.rule == told.rule.id]
+        told = library.told(self._bench.conductor.knowledge, str(request.path_params["rule"]))
+        here = await self._received(told.rule.id) if self._may_count else None
         return page(
             "rule.html",
             told=told,
@@ -233,11 +232,22 @@ class Pages:
             may_count=self._may_count,
         )
 
+    async def _received(self, rule: str) -> list[Received] | None:
+        """None where the store cannot be read: the rule itself can."""
+        try:
+            first = since(_RULE_DAYS, datetime.now(UTC))
+            return await self._rules_received.get(rule, lambda: received(self._store, first, rule))
+        except Exception as error:
+            log.error("figures not read", error=type(error).__name__)
+            return None
+
     async def dashboard(self, request: Request) -> Response:
         from cds_service.pages.paper import page
 
-        days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
-        counted = board(await self._figures(days, now), self._bench.conductor.knowledge, days, now)
+        conductor, now = self._bench.conductor, datetime.now(UTC)
+        days = read_days(request.query_params.get("days", str(_DAYS)))
+        figures = await self._figures(days, now)
+        counted = await asyncio.to_thread(board, figures, conductor.knowledge, conductor.queries, days, now)
         return page("dashboard.html", board=counted, periods=PERIODS, say_reason=self._say_reason)
 
     async def dashboard_csv(self, request: Request) -> Response:
@@ -245,7 +255,7 @@ class Pages:
         from cds_service.pages.paper import HEADERS
 
         days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
-        written = as_csv(await self._figures(days, now), self._bench.conductor.knowledge)
+        written = await asyncio.to_thread(as_csv, await self._figures(days, now), self._bench.conductor.knowledge)
         name = f"cards-{now.date()}-{days}-days.csv"
         headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
         return Response(written, headers=headers, media_type="text/csv")
@@ -256,7 +266,7 @@ class Pages:
             problem = Problem("dashboard", "is for who has signed in", "set CDS_PAGES=signed-in, with the proxy of your site")
             raise RequestError(403, "not-signed-in", "forbidden", [problem])
         try:
-            return await read_figures(self._store, since(days, now))
+            return await self._figures_read.get(days, lambda: read_figures(self._store, since(days, now)))
         except Exception as error:
             log.error("figures not read", error=type(error).__name__)
             problem = Problem("store", "cannot be read at present", "try again later; see the log of the service")
@@ -264,8 +274,8 @@ class Pages:
 
     @property
     def _may_count(self) -> bool:
-        """With clients the figures are of real patients: then nobody sees them without having signed in."""
-        return self._mode == "signed-in" or not self._settings.clients
+        """Where EHRs call the figures are of real patients: then nobody sees them without having signed in."""
+        return self._mode == "signed-in" or not (self._settings.clients or self._settings.guarded)
 
     def _say_reason(self, code: str) -> str:
         return say_reason(code, self._bench.conductor.knowledge)

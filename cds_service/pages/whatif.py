@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
@@ -21,6 +22,7 @@ from cds_service.pages.trial import Bench, Choice, Trial
 from cds_service.view import View
 
 _TOLD = (Outcome.FIRES, Outcome.UNKNOWN)
+_NOT_SUPPLIED = ("withheld", "null_keys", "failed_keys")
 _MOST_KEPT = 64
 # A number that stands nowhere else in a call, to be put in the place of each value.
 _ANY = Decimal("987654321.625")
@@ -56,6 +58,8 @@ class Seen(NamedTuple):
 
 
 class WhatIf(NamedTuple):
+    """`lifted`: what this person's EHR did not supply, and is taken to have for the sake of what is added."""
+
     record: Record
     changes: Changes
     trial: Trial
@@ -63,6 +67,7 @@ class WhatIf(NamedTuple):
     gone: tuple[Card, ...]
     turns: tuple[Turn, ...]
     stretches: tuple[Stretch, ...]
+    lifted: tuple[str, ...]
 
     @property
     def news(self) -> str:
@@ -77,6 +82,7 @@ class Slides:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._kept: dict[tuple[str, Choice, Changes], tuple[Stretch, ...]] = {}
+        self._one_at_a_time = threading.Lock()
 
     def what_if(self, person: Person, choice: Choice, fields: Mapping[str, Sequence[str]]) -> WhatIf:
         """Raises RequestError (400) naming every field that cannot be."""
@@ -96,27 +102,36 @@ class Slides:
             tuple(_gone(before, after)),
             tuple(_turns(before, after)),
             self._along(own, person, choice, changes, view),
+            _lifted(person, changes, view.knowledge),
         )
 
     def _call(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> dict[str, Any]:
-        """Whoever adds something has asked for it: nothing of its type is withheld then."""
-        touched = {key for key, query in view.knowledge.queries.items() if query.resource_type in changes.touched}
-        left = {name: tuple(set(getattr(person, name)) - touched) for name in ("withheld", "null_keys", "failed_keys")}
+        touched = changes.touched(view.knowledge)
+        left = {name: tuple(set(getattr(person, name)) - touched) for name in _NOT_SUPPLIED}
         return self._bench.call(changed(own, changes, view), replace(person, **left), choice)
 
     def _along(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> tuple[Stretch, ...]:
         key = (person.id, choice, changes._replace(measuring="value", value=_ANY))
-        if key not in self._kept:
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()
-            conductor, text = self._bench.there(choice.jurisdiction), json.dumps(self._call(own, person, choice, key[2], view))
-            asked = {value: text.replace(str(_ANY), str(value)).encode() for value in changes.slide.values}
-            service = self._bench.hooks[choice.hook]
-            found = {
-                value: conductor.find(service, read_request(body, choice.hook), choice.day) for value, body in asked.items()
-            }
-            self._kept[key] = tuple(_stretches(found, changes.slide, view.knowledge))
-        return self._kept[key]
+        # Who asks meanwhile waits, for a slider asks the service as often as it has values.
+        with self._one_at_a_time:
+            if key not in self._kept:
+                if len(self._kept) >= _MOST_KEPT:
+                    self._kept.clear()
+                self._kept[key] = self._asked_along(self._call(own, person, choice, key[2], view), choice, changes.slide)
+            return self._kept[key]
+
+    def _asked_along(self, call: dict[str, Any], choice: Choice, slide: Slide) -> tuple[Stretch, ...]:
+        conductor, text = self._bench.there(choice.jurisdiction), json.dumps(call)
+        service = self._bench.hooks[choice.hook]
+        asked = {value: text.replace(str(_ANY), str(value)).encode() for value in slide.values}
+        found = {value: conductor.find(service, read_request(body, choice.hook), choice.day) for value, body in asked.items()}
+        return tuple(_stretches(found, slide, conductor.knowledge))
+
+
+def _lifted(person: Person, changes: Changes, knowledge: Knowledge) -> tuple[str, ...]:
+    """What this person's EHR did not supply, and would have."""
+    not_supplied = {key for name in _NOT_SUPPLIED for key in getattr(person, name)}
+    return tuple(knowledge.queries[key].title for key in knowledge.queries if key in not_supplied & changes.touched(knowledge))
 
 
 def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowledge: Knowledge) -> Iterator[Stretch]:
@@ -141,8 +156,13 @@ def _turns(before: Trial, after: Trial) -> Iterator[Turn]:
 def _cards(before: Trial, after: Trial) -> Iterator[Seen]:
     for item in after.answered.shown:
         old, card = _same(item, before), item.card
-        as_before = old is not None and (old.summary, old.detail) == (card.summary, card.detail)
-        yield Seen(card, "new" if old is None else "" if as_before else "changed")
+        yield Seen(card, "new" if old is None else "" if _told(old) == _told(card) else "changed")
+
+
+def _told(card: Card) -> tuple[Any, ...]:
+    """Everything of a card that a person sees."""
+    offers = [(item.label, item.is_recommended) for item in card.suggestions]
+    return card.summary, card.detail, card.indicator, offers, [(link.label, link.url) for link in card.links]
 
 
 def _gone(before: Trial, after: Trial) -> Iterator[Card]:
