@@ -21,7 +21,7 @@ from cds_service.knowledge import load_knowledge
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.conftest import ROOT
-from tests.test_pages import hostile
+from tests.test_pages import PAYLOADS, addresses, hostile
 
 FLAGS = [
     "--no-sandbox",
@@ -40,9 +40,13 @@ PATHS += [
     "/rules",
     "/rules/low-potassium",
     "/rules/electrolytes",
+    "/codes/magnesium-supplement",
     "/statements",
     "/dashboard",
     "/dashboard?days=364",
+    "/try/cora-allwell/history",
+    "/leaflets/leg-cramps-us",
+    "/leaflets/leg-cramps-uk",
 ]
 # A busy machine is waited for.
 PATIENCE = 60_000
@@ -54,16 +58,18 @@ AXE = (ROOT / "tests/axe/axe.min.js").read_text()
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The service on a port of its own, with its database."""
     database = tmp_path_factory.mktemp("pages") / "cds.sqlite"
-    settings = Settings(database_url=f"sqlite+aiosqlite:///{database}", log_level="error")
-    app = build_app(settings, Conductor(load_knowledge(ROOT), settings, {}))
-    with socket.socket() as listening:
+    with pytest.MonkeyPatch.context() as patch, socket.socket() as listening:
+        patch.setattr("cds_service.pages.guard.PASTES", 1000)
         listening.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        settings = Settings(database_url=f"sqlite+aiosqlite:///{database}", log_level="error", public_url=address)
+        app = build_app(settings, Conductor(load_knowledge(ROOT), settings, {}))
         # From now on who comes waits, though the server may take its time to start.
         listening.listen()
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", database
+        yield address, database
         server.should_exit = True
         thread.join(timeout=20)
 
@@ -275,6 +281,121 @@ def test_nothing_of_a_hostile_record_runs(watched: Watched) -> None:
     page.mouse.wheel(0, 5000)
     assert page.evaluate("window.hit") is None
     assert page.locator("article.card").count() > 0
+
+
+def test_nothing_of_an_address_runs(watched: Watched) -> None:
+    for path in addresses(" ".join(PAYLOADS)):
+        watched.page.goto(path)
+        assert watched.page.evaluate("window.hit") is None, path
+    # A browser notes the status of a page that refuses.
+    watched.complaints = [told for told in watched.complaints if "status of 4" not in told]
+
+
+def test_no_payload_of_a_record_runs_whether_it_is_read_or_refused(watched: Watched) -> None:
+    page = watched.page
+    for text in (*(json.dumps(hostile(payload)) for payload in PAYLOADS), " ".join(PAYLOADS)):
+        page.goto("/")
+        page.fill("#text", text)
+        page.click("text=Show the cards")
+        expect(page.locator("#again-title, [role=alert]")).to_be_visible()
+        page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+        assert page.evaluate("window.hit") is None, text
+    watched.complaints = [told for told in watched.complaints if "status of 400" not in told]
+
+
+DROP = """(name) => {
+    const dropped = new DataTransfer();
+    dropped.items.add(new File([JSON.stringify({called: name})], name, {type: "application/json"}));
+    const event = new DragEvent("drop", {dataTransfer: dropped, bubbles: true, cancelable: true});
+    document.querySelector("#text").dispatchEvent(event);
+}"""
+
+
+def test_a_file_is_read_where_it_is_dropped_whatever_it_is_called(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/")
+    before = page.evaluate("document.documentElement.outerHTML")
+    for payload in PAYLOADS:
+        page.evaluate(DROP, payload)
+        expect(page.locator("#text")).to_have_value(json.dumps({"called": payload}, ensure_ascii=False, separators=(",", ":")))
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.documentElement.outerHTML") == before
+
+
+def test_the_leaflet_is_one_step_from_its_card_and_prints_on_two_sheets_of_both_sides(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf")
+    page.get_by_role("link", name="Leaflet for the patient, to read or print").click()
+    expect(page.locator("h1")).to_have_text("Leg cramps: what you can do")
+    sections = page.locator("h2").count()
+    page.emulate_media(media="print")
+    for heading in page.locator("h2, h3").all():
+        assert heading.is_visible()
+    assert page.locator("h2").count() == sections > 3
+    assert sheets(page) <= 4
+
+
+def test_the_cards_of_a_person_print_on_few_sheets(watched: Watched) -> None:
+    watched.page.goto("/try/ada-stiffcalf")
+    assert sheets(watched.page) <= 4
+
+
+def sheets(page: Page) -> int:
+    return page.pdf(format="A4").count(b"/Type /Page\n")
+
+
+FOCUSABLE = "a[href], button, input, select, textarea, summary, [tabindex='0']"
+# Of radio buttons of one name one is reached; the others by arrows. What can be scrolled may be reached as well.
+REACHED_BY_TAB = """(selector) => new Set([...document.querySelectorAll(selector)]
+    .filter((item) => item.checkVisibility({visibilityProperty: true}) && !item.disabled && item.type !== "hidden")
+    .map((item) => item.type === "radio" ? item.name : item)).size"""
+FOCUSED = """(selector) => {
+    const item = document.activeElement;
+    window.reached ??= new Set();
+    if (!item || item === document.body) return "none";
+    const name = item.type === "radio" ? item.name : item;
+    // Day, month and year of a date are stops of one field.
+    if (item === window.last) return "";
+    window.last = item;
+    if (window.reached.has(name)) return "again";
+    if (item.matches(selector)) window.reached.add(name);
+    const style = getComputedStyle(item);
+    return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 ? "" : item.outerHTML.slice(0, 100);
+}"""
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_everything_is_reached_by_tab_and_shows_it_and_nothing_holds_on(
+    browser: Browser, site: tuple[str, Path], path: str
+) -> None:
+    page = opened(browser, site[0]).page
+    page.goto(path)
+    expected = page.evaluate(REACHED_BY_TAB, FOCUSABLE)
+    for _ in range(3 * expected + 50):
+        page.keyboard.press("Tab")
+        told = page.evaluate(FOCUSED, FOCUSABLE)
+        if told in ("none", "again"):
+            break
+        assert told == "", told
+    assert page.evaluate("window.reached?.size ?? 0") == expected
+    page.close()
+
+
+def test_nothing_moves_for_who_wants_no_motion(browser: Browser, site: tuple[str, Path]) -> None:
+    moving = """() => [...document.querySelectorAll("*")].filter((item) => {
+        const style = getComputedStyle(item);
+        return parseFloat(style.transitionDuration) > 0 || parseFloat(style.animationDuration) > 0;
+    }).length"""
+    found = {}
+    for motion in ("no-preference", "reduce"):
+        page = opened(browser, site[0], reduced_motion=motion).page
+        found[motion] = 0
+        for path in PATHS:
+            page.goto(path)
+            found[motion] += page.evaluate(moving)
+        page.close()
+    assert found["no-preference"] > 0
+    assert found["reduce"] == 0
 
 
 def test_a_reason_is_read_from_the_card_to_the_rule_to_the_statement(watched: Watched) -> None:
