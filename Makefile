@@ -2,6 +2,7 @@
 # make demo    the same, then stop
 # make test    run every test
 # make check   lint, types, import contracts, knowledge, documents
+# make pictures   the pages, pictured anew for docs/
 # make bench   measure throughput beside two floors
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test check bench clean help
+.PHONY: run demo test check pictures bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +37,10 @@ check: $(DEV)
 	$(BIN)/lint-imports
 	$(BIN)/cds-service check
 	$(BIN)/cds-service catalogue --check
+
+pictures: $(DEV)
+	@sh deploy/need.sh /usr/bin/chromium chromium
+	$(BIN)/python -m tests.pictures
 
 bench: $(DEV)
 	$(BIN)/python -m bench

@@ -45,7 +45,7 @@ def main() -> None:
 
 def paths(knowledge: Knowledge) -> list[str]:
     """Every page that can be asked for by its address alone."""
-    found = ["/", "/rules", "/statements", *(f"/rules/{rule.id}" for rule in knowledge.rules)]
+    found = ["/", "/rules", "/statements", "/dashboard", *(f"/rules/{rule.id}" for rule in knowledge.rules)]
     found += [f"/codes/{key}" for key in (*knowledge.value_sets, *knowledge.labs)]
     return found + [form.format(person.id) for person in read_cast(fixtures_of(ROOT)) for form in OF_EACH]
 

@@ -15,7 +15,7 @@ import typer
 
 from cds_service import __version__
 from cds_service.approvals import read_approvals
-from cds_service.cast import Person, as_request, exported, fixtures_of, patient_file, read_bundle, read_cast, resources_of
+from cds_service.cast import Person, as_request, exported, fixtures_of, read_bundle, read_cast, resources_of
 from cds_service.dates import say_date
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explanation import Explanation
@@ -243,31 +243,20 @@ def new(
 
 @app.command()
 def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only compare; write nothing.")] = False) -> None:
-    """Write logic/CATALOGUE.md, every rule in plain words, and docs/card.svg. Example: cds-service catalogue --check"""
+    """Write logic/CATALOGUE.md, every rule in plain words. Example: cds-service catalogue --check"""
     from cds_service import catalogue as writer
-    from cds_service import picture
 
     settings = read_settings()
     knowledge = load_knowledge(settings.knowledge)
-    person = read_cast(fixtures_of(settings.knowledge))[0]
-    answered = _ask(patient_file(fixtures_of(settings.knowledge), person), None, None).answered
     counted = tally(knowledge, fixtures_of(settings.knowledge))
-    written = {
-        "logic/CATALOGUE.md": writer.write_catalogue(knowledge, counted),
-        "docs/card.svg": picture.draw(answered.cards[:3]),
-    }
-    stale = []
-    for name, text in written.items():
-        path = settings.knowledge / name
-        if check_only and (not path.is_file() or path.read_text(encoding="utf-8") != text):
-            stale.append(Problem(name, "is not what the rules say", "run: cds-service catalogue"))
-        if not check_only:
-            path.write_text(text, encoding="utf-8")
-            typer.echo(f"wrote {name}")
-    if stale:
-        _report(tuple(stale))
+    name, text = "logic/CATALOGUE.md", writer.write_catalogue(knowledge, counted)
+    path = settings.knowledge / name
     if not check_only:
+        path.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {name}")
         show_tally(counted)
+    elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+        _report((Problem(name, "is not what the rules say", "run: cds-service catalogue"),))
 
 
 @fixtures.command("list")

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect
 
-from cds_service.app import build_app
-from cds_service.knowledge import load_knowledge
-from cds_service.service import Conductor
-from cds_service.settings import Settings
 from tests.conftest import ROOT
+from tests.sites import PATIENCE, chromium, running
 from tests.test_pages import PAYLOADS, addresses, hostile
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/nobody"]
 PATHS += [
     "/try/kali-overfull/why",
@@ -48,8 +32,6 @@ PATHS += [
     "/leaflets/leg-cramps-us",
     "/leaflets/leg-cramps-uk",
 ]
-# A busy machine is waited for.
-PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 AXE = (ROOT / "tests/axe/axe.min.js").read_text()
 
@@ -58,28 +40,15 @@ AXE = (ROOT / "tests/axe/axe.min.js").read_text()
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The service on a port of its own, with its database."""
     database = tmp_path_factory.mktemp("pages") / "cds.sqlite"
-    with pytest.MonkeyPatch.context() as patch, socket.socket() as listening:
+    with pytest.MonkeyPatch.context() as patch, running(database) as address:
         patch.setattr("cds_service.pages.guard.PASTES", 1000)
-        listening.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        settings = Settings(database_url=f"sqlite+aiosqlite:///{database}", log_level="error", public_url=address)
-        app = build_app(settings, Conductor(load_knowledge(ROOT), settings, {}))
-        # From now on who comes waits, though the server may take its time to start.
-        listening.listen()
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
         yield address, database
-        server.should_exit = True
-        thread.join(timeout=20)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS, timeout=PATIENCE * 2)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 class Watched:
