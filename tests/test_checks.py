@@ -418,7 +418,7 @@ def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
             knowledge = load_knowledge(tree)
         except KnowledgeError:
             continue
-        for ask in HOUSE_RULES:
+        for ask in (ask for ask in HOUSE_RULES if ask.__name__ not in awake):
             try:
                 found = next(iter(ask(knowledge)), None)
             except (KeyError, StopIteration):
