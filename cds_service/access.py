@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ def access_of(settings: Settings, clients: Sequence[Client], store: Store) -> Ac
         return Trust(clients, settings.public_url, Replay(store))
     demand_guard(settings)
     log.warning("no client configured", open_to="all that a guard lets through" if settings.guarded else "this machine alone")
-    return Unsigned(settings.guarded)
+    return Unsigned(settings.guarded, settings.cors_origins)
 
 
 def demand_guard(settings: Settings) -> None:
@@ -54,15 +54,24 @@ def pages_shown(settings: Settings) -> str:
 
 
 class Unsigned:
-    """No client configured: open to calls from this machine, or to all that a guard in front of it lets through."""
+    """No client configured: open to calls from this machine, or to all that a guard in front of it lets through.
 
-    def __init__(self, guarded: bool) -> None:
-        self._guarded = guarded
+    `origins`: the web pages that may call from a browser on this machine; of the others none may, or any page anywhere could.
+    """
+
+    def __init__(self, guarded: bool, origins: Container[str] = ()) -> None:
+        self._guarded, self._origins = guarded, origins
 
     async def admit(self, scope: Mapping[str, Any], endpoint: str) -> None:
-        if not self._guarded and not (is_nearby(scope) and _names_this_machine(scope)):
+        if self._guarded:
+            return
+        if not (is_nearby(scope) and _names_this_machine(scope)):
             problem = Problem("caller", "is not on this machine, and no client is configured", _REMEDY)
             raise RequestError(403, "no-client-configured", "forbidden", [problem])
+        origin = _header(scope, b"origin")
+        if origin and origin.rpartition("://")[2] != _header(scope, b"host") and origin not in self._origins:
+            problem = Problem("Origin", "is a web page from elsewhere", "name it in CDS_CORS_ORIGINS if it may call")
+            raise RequestError(403, "foreign-origin", "forbidden", [problem])
 
     async def close(self) -> None:
         return
@@ -93,6 +102,10 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 def _names_this_machine(scope: Mapping[str, Any]) -> bool:
     """The Host header: another name leads through a proxy, or a web page has bent its own name to this machine."""
-    given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    given = _header(scope, b"host")
     host = given.rpartition("]")[0].removeprefix("[") if given.startswith("[") else given.partition(":")[0]
     return is_local_host(host.lower())
+
+
+def _header(scope: Mapping[str, Any], wanted: bytes) -> str:
+    return next((str(value, "latin-1") for name, value in scope["headers"] if name == wanted), "")

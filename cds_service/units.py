@@ -151,6 +151,10 @@ def say_unit(unit: str) -> str:
 
 def say_number(value: Decimal) -> str:
     """At most four significant digits, trailing zeros as recorded: `3.10`, `0.4937`, `140`."""
+    if not value:
+        return f"{value:f}" if abs(value.adjusted()) < _ABSURD else "0"
+    if abs(value.adjusted()) > _ABSURD:
+        return f"{value:.3E}"
     if len(value.as_tuple().digits) > _SHOWN_DIGITS:
         value = value.quantize(Decimal(1).scaleb(min(0, value.adjusted() - _SHOWN_DIGITS + 1)))
         value = value.normalize() if value != value.to_integral_value() else value.quantize(Decimal(1))

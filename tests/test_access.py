@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -135,3 +136,27 @@ def test_a_unix_socket_is_not_this_machine_alone() -> None:
 def test_the_app_refuses_to_be_built_for_others(conductor: Conductor) -> None:
     with pytest.raises(SettingsError):
         TestClient(build_app(Settings(host="0.0.0.0"), conductor))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:8000"}, 200),
+        ({"Origin": "https://sandbox.example"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:9000"}, 403),
+        ({"Origin": "http://127.0.0.1:8000.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_a_web_page_from_elsewhere_can_write_nothing(
+    conductor: Conductor, tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    """A page can send what it cannot read: without this any page that is open on this machine could."""
+    with make(conductor, tmp_path, cors_origins="https://sandbox.example", pages="demo") as client:
+        for path, content in ((f"{CALL}/feedback", b'{"feedback": []}'), (CALL, json.dumps(body()).encode())):
+            assert client.post(path, content=content, headers=headers).status_code == status
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        pasted = client.post("/try", content=b"text=x", headers=headers | form).status_code
+        assert pasted == (400 if status == 200 else 403)

@@ -408,11 +408,17 @@ def test_what_if_a_condition_is_unticked_and_a_drug_is_added_on_a_day(watched: W
     page.goto("/try/ada-stiffcalf/what-if")
     page.get_by_role("checkbox", name="Hypothyroidism").uncheck()
     expect(page.locator(".gone")).to_contain_text("Hypothyroidism")
+    page.focus("#add-drug")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#add-drug").input_value() != ""
     page.select_option("#add-drug", "quinine")
+    page.get_by_role("button", name="Add a drug").click()
     expect(page.locator("article.card").get_by_text("Quinine on the list")).to_be_visible()
     page.fill("#since-quinine", "2026-11-02")
     expect(page.locator("article.card").get_by_text("Quinine (since 2 Nov)")).to_be_visible()
     page.select_option("#add-condition", "peripheral-artery-disease")
+    page.get_by_role("button", name="Add a condition").click()
     expect(page.locator("article.card").get_by_text("Peripheral artery disease of the leg").first).to_be_visible()
     expect(page.locator("#add-drug")).to_have_value("")
     shared = page.url
@@ -422,6 +428,33 @@ def test_what_if_a_condition_is_unticked_and_a_drug_is_added_on_a_day(watched: W
     assert page.locator("article.card h3").all_inner_texts() == summaries
     page.get_by_role("checkbox", name="Quinine").uncheck()
     expect(page.locator("article.card").get_by_text("Quinine on the list")).to_have_count(0)
+
+
+def test_what_if_another_result_is_chosen(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf/what-if?measured=value&value=2.4")
+    page.select_option("#analyte", "sodium")
+    expect(page.locator("#value")).to_have_attribute("max", "170")
+    expect(page.locator("#slid")).to_have_text("139")
+    expect(page.get_by_role("status").first).to_have_text("As on record: nothing changes.")
+
+
+def test_what_if_the_service_fails_what_was_shown_stays_and_that_is_said(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf/what-if?drug=quinine")
+    page.route("**/what-if?*", lambda route: route.fulfill(status=500, body="<p>broken</p>", content_type="text/html"))
+    page.get_by_label("never measured").check()
+    expect(page.get_by_role("status").first).to_contain_text("The service answered 500")
+    page.unroute("**/what-if?*")
+    page.route("**/what-if?*", lambda route: route.abort())
+    page.get_by_label("as on record").check()
+    expect(page.get_by_role("status").first).to_contain_text("cannot be reached")
+    page.unroute("**/what-if?*")
+    page.locator("#since-quinine").evaluate("(field) => { field.type = 'text'; field.value = '2026-13-77'; }")
+    page.get_by_label("never measured").check()
+    expect(page.get_by_role("status").first).to_contain_text("'2026-13-77' is no date")
+    expect(page.locator("article.card").first).to_be_visible()
+    watched.complaints.clear()  # a browser notes what could not be had
 
 
 def test_what_if_needs_no_script(browser: Browser, site: tuple[str, Path]) -> None:

@@ -154,7 +154,7 @@ def test_every_page_forbids_what_is_not_its_own(client: TestClient, path: str) -
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
 
 
 def test_no_page_holds_an_inline_script_or_style_or_an_address_to_load_from_elsewhere(client: TestClient) -> None:
@@ -496,6 +496,30 @@ def test_what_is_pasted_is_not_kept_and_not_logged(client: TestClient, capfd: py
     assert "Xanthippe" not in client.get("/").text
 
 
+def test_a_form_that_is_far_too_long_is_not_even_read(client: TestClient) -> None:
+    answer = client.post("/try", content=b"text=" + b"x" * (3 * PASTE_LIMIT + 10_000), headers=FORM)
+    assert answer.status_code == 413
+    assert len(answer.content) < 10_000
+
+
+def test_what_was_chosen_for_a_record_stays_while_it_is_mended(client: TestClient) -> None:
+    page = paste(client, "{", jurisdiction="uk", hook="order-sign").text
+    for chosen in ('value="uk" selected', "<option selected>order-sign", 'value="2026-11-20"'):
+        assert chosen in page
+    text = (ROOT / "fixtures/patients/ada-stiffcalf.json").read_text()
+    page = paste(client, text, jurisdiction="uk", hook="order-sign").text
+    assert "Judged on 2026-11-20 for UK, hook order-sign." in page
+    assert "<option selected>order-sign" in page
+
+
+def test_of_a_record_of_megabytes_the_beginning_is_shown(client: TestClient) -> None:
+    record = json.loads((ROOT / "fixtures/patients/ada-stiffcalf.json").read_text())
+    record["entry"][0]["resource"]["text"] = {"status": "generated", "div": "x" * 1_500_000}
+    answer = paste(client, json.dumps(record))
+    assert answer.status_code == 200
+    assert "… cut: " in answer.text
+
+
 def test_only_a_form_is_taken(client: TestClient) -> None:
     assert client.post("/try", json={"text": "{}"}).status_code == 415
 
@@ -567,6 +591,8 @@ def test_links_of_markdown_lead_to_the_web_alone() -> None:
 
 def test_overrides_are_offered_only_where_the_service_takes_them(conductor: Conductor, tmp_path: Path) -> None:
     assert "data-feedback" in make(conductor, tmp_path).get("/try/ada-stiffcalf").text
+    # Behind whatever guards the service EHRs call, and invented people must not count among theirs.
+    assert "data-feedback" not in make(conductor, tmp_path, pages="demo", guarded=True).get("/try/ada-stiffcalf").text
     signed = make(conductor, tmp_path, pages="signed-in", pages_from="127.0.0.1", guarded=True)
     page = signed.get("/try/ada-stiffcalf", headers={"X-Forwarded-User": "someone"}).text
     assert "data-feedback" not in page

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,9 @@ from cds_service.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Interval, Outcome, State
 from cds_service.r4 import Quantity
 from cds_service.service import Conductor
-from cds_service.units import Unusable, convert
+from cds_service.units import Unusable, convert, say_number
 from tests.people import LOINC, SERVICE, SNOMED, UCUM, body, bundle, concept, fact_of, facts_of, observation
+from tests.test_http import CALL, make
 
 NAMES = {
     "potassium": "potassium_against_range",
@@ -506,3 +509,33 @@ def test_of_two_legs_the_higher_index_tells_stiff_arteries(knowledge: Knowledge)
     legs = [observation(value, None, code, id=code) for value, code in ((1.52, "8579-5"), (1.1, "8580-3"))]
     assert fact_of(knowledge, "abi_highest_value", otherResults=bundle(*legs)).value == Decimal("1.52")
     assert fact_of(knowledge, "abi_value", otherResults=bundle(*legs)).value == Decimal("1.1")
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        ("1" + "0" * 20, "100000000000000000000"),
+        ("9" * 29, "1.000E+29"),
+        ("1e28", "1.000E+28"),
+        ("1e300", "1.000E+300"),
+        ("1e-300", "1.000E-300"),
+        ("0", "0"),
+        ("0.00", "0.00"),
+        ("0e50", "0"),
+        ("-1e30", "-1.000E+30"),
+        ("1e-20", "0.00000000000000000001"),
+    ],
+)
+def test_a_number_of_any_size_is_told(number: str, says: str) -> None:
+    assert say_number(Decimal(number)) == says
+
+
+@pytest.mark.parametrize("place", ["value", "limit"])
+@pytest.mark.parametrize("number", ["9" * 29, "1" + "0" * 28, "1e28", "1e300", "1e-300", "0." + "0" * 40 + "123456789" * 4])
+def test_no_number_however_long_fails_a_call(conductor: Conductor, tmp_path: Path, number: str, place: str) -> None:
+    sent = observation(3.1, referenceRange=[{"low": {"value": 3.5}, "high": {"value": 5.25}}])
+    written = '"value": 3.1' if place == "value" else '"value": 5.25'
+    content = json.dumps(body({"electrolytes": bundle(sent)})).replace(written, f'"value": {number}')
+    assert number in content
+    answer = make(conductor, tmp_path).post(CALL, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200

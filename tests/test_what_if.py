@@ -193,11 +193,34 @@ def test_every_number_that_a_rule_asks_for_lies_on_a_slider(knowledge: Knowledge
 
 
 def test_every_field_that_cannot_be_is_told_at_once(client: TestClient) -> None:
-    path = "/try/ada-stiffcalf/what-if?analyte=gold&measured=maybe&value=NaN&condition=gloom&drug=quinine&since-quinine=soon"
+    path = "/try/ada-stiffcalf/what-if?analyte=gold&measured=value&value=NaN&condition=gloom&drug=quinine&since-quinine=soon"
     answered = client.get(path)
     assert answered.status_code == 400
-    for place in ("analyte", "measured", "value", "condition", "since-quinine"):
+    for place in ("analyte", "value", "condition", "since-quinine"):
         assert f"<code>{place}</code>" in answered.text
+    assert "<code>measured</code>" in client.get("/try/ada-stiffcalf/what-if?measured=maybe").text
+
+
+def test_another_result_does_not_take_over_the_value_of_the_one_before(bench: Bench) -> None:
+    found = what_if(bench, "ada-stiffcalf", analyte="sodium", slid="potassium", measured="value", value="3.1", stood="3.1")
+    assert (found.changes.slide.analyte, found.changes.measuring, str(found.changes.value)) == ("sodium", "record", "139")
+
+
+def test_who_slides_without_a_script_means_it(bench: Bench) -> None:
+    moved = what_if(bench, "ada-stiffcalf", slid="potassium", stood="3.1", value="2.4", measured="record")
+    assert moved.invented == "Potassium 2.4 mmol/L"
+    assert "severe-potassium" in fires(moved)
+    assert what_if(bench, "ada-stiffcalf", slid="potassium", stood="2.4", value="2.4", measured="record").invented == ""
+
+
+def test_what_is_not_on_record_is_told_in_a_line(bench: Bench) -> None:
+    kept = ["Condition/c1", "MedicationRequest/m1"]
+    given = {"analyte": "tsh", "measured": "missing", "drug": "quinine", "since_quinine": "2026-11-02", "keep": kept}
+    found = what_if(bench, "ada-stiffcalf", asked="1", **given)
+    assert found.invented.startswith("TSH never measured; Quinine since 2026-11-02; without ")
+    assert "without Hypothyroidism" in found.invented
+    assert found.news.startswith("1 new, ")
+    assert ": Quinine on the list" in found.news
 
 
 @pytest.mark.parametrize("value", ["1.9", "7.1", "1e9", "Infinity", "-3", "<script>alert(1)</script>"])

@@ -154,11 +154,11 @@ def read_changes(fields: Mapping[str, Sequence[str]], view: View, listed: Iterab
         raise RequestError(404, "nothing-to-slide", "not-found", [Problem("labs", "name nothing that can be slid", "")])
     measured = [name for name in known if view.measured.get(f"lab:{name}")]
     slide = known[given.last("analyte", known, next(iter(measured or known)))]
-    measuring: Any = given.last("measured", get_args(Measuring), "record")
+    measuring, value = _slid(given, slide, on_record(slide, view))
     changes = Changes(
         slide,
         measuring,
-        given.number("value", slide, on_record(slide, view)),
+        value,
         tuple(given.added("condition", offered(knowledge, "condition"))),
         tuple(given.added("drug", offered(knowledge, "medication"))),
         frozenset(listed) - set(given.all("keep")) if given.all("asked") else frozenset(),
@@ -166,6 +166,20 @@ def read_changes(fields: Mapping[str, Sequence[str]], view: View, listed: Iterab
     if given.problems:
         raise RequestError(400, "invalid-request", "value", given.problems)
     return changes
+
+
+def _slid(given: Given, slide: Slide, stands: Decimal) -> tuple[Measuring, Decimal]:
+    """What the slider says. The form tells of what it was (`slid`) and where it stood (`stood`): when another result is chosen
+    the old value says nothing, and who moved it, with no script to tick the box, meant it.
+    """
+    was, stood = (next(reversed(given.all(name)), "") for name in ("slid", "stood"))
+    if was and was != slide.analyte:
+        return "record", stands
+    measuring: Any = given.last("measured", get_args(Measuring), "record")
+    moved = bool(stood) and stood != next(reversed(given.all("value")), "")
+    if measuring == "record" and not moved:
+        return "record", stands
+    return "value" if moved else measuring, given.number("value", slide, stands)
 
 
 def on_record(slide: Slide, view: View) -> Decimal:

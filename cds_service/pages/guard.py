@@ -21,7 +21,7 @@ class Guard:
 
     def __init__(self, settings: Settings, mode: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._signed_in, self._clock = settings, mode == "signed-in", clock
-        self._unsigned = None if settings.clients else Unsigned(settings.guarded)
+        self._unsigned = None if settings.clients else Unsigned(settings.guarded, settings.cors_origins)
         self._pasted: OrderedDict[str, deque[float]] = OrderedDict()
 
     async def admit(self, scope: Mapping[str, Any]) -> None:

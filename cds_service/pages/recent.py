@@ -16,15 +16,24 @@ class Recent(Generic[T]):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._reading = asyncio.Lock()
-        self._kept: dict[Hashable, tuple[float, T]] = {}
+        self._kept: dict[Hashable, tuple[float, T | Exception]] = {}
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """What `read` gives, or gave within the last seconds. What it raises is not kept."""
+        """What `read` gives or raises, or did within the last seconds: a store that hangs is not waited for by each in turn."""
         async with self._reading:
             at, found = self._kept.get(key, (0.0, None))
             if found is None or self._clock() - at > _SECONDS:
-                found = await read()
+                found = await _outcome(read)
                 if len(self._kept) >= _MOST:
                     self._kept.clear()
                 self._kept[key] = (self._clock(), found)
-            return found
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+async def _outcome(read: Callable[[], Awaitable[T]]) -> T | Exception:
+    try:
+        return await read()
+    except Exception as error:
+        return error

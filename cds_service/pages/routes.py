@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import wraps
 from typing import Any
@@ -27,7 +27,7 @@ from cds_service.pages.guard import Guard
 from cds_service.pages.nowhere import problem_page
 from cds_service.pages.recent import Recent
 from cds_service.pages.record import read_record
-from cds_service.pages.trial import Bench, Choice, Trial
+from cds_service.pages.trial import PASTE_LIMIT, Bench, Choice, Trial
 from cds_service.pages.whatif import Slides
 from cds_service.pages.why import explained
 from cds_service.reception import Received, received
@@ -38,6 +38,9 @@ from cds_service.store import Store
 Handler = Callable[[Request], Awaitable[Response]]
 Note = Callable[..., None]
 _MOST_FIELDS = 100
+# Written as a form, a record takes up to three times its length.
+_MOST_BYTES = 3 * PASTE_LIMIT + 10_000
+_LONGEST_SHOWN = 200_000
 _DAYS, _RULE_DAYS = 30, 90
 
 
@@ -71,7 +74,7 @@ class Pages:
     def __init__(self, settings: Settings, conductor: Conductor, mode: str, store: Store, note: Note) -> None:
         self._bench, self._mode, self._store, self._note = Bench(conductor), mode, store, note
         self._settings, self._guard = settings, Guard(settings, mode)
-        self._slides = Slides(self._bench)
+        self._slides, self._one_paste = Slides(self._bench), asyncio.Lock()
         self._figures_read = Recent[Figures]()
         self._rules_received = Recent[list[Received]]()
 
@@ -98,20 +101,25 @@ class Pages:
         return static(request)
 
     async def start(self, request: Request) -> Response:
-        return self._start_page()
+        return self._start_page({})
 
-    def _start_page(self, problems: tuple[Problem, ...] = (), text: str = "", status: int = 200) -> Response:
+    def _start_page(
+        self, given: Mapping[str, str], problems: tuple[Problem, ...] = (), text: str = "", status: int = 200
+    ) -> Response:
+        """`given`: what was chosen for the record that is to be mended, which must not change unnoticed."""
         from cds_service.pages.paper import page
 
+        hooks = list(self._bench.hooks)
         return page(
             "start.html",
             status,
             cast=self._bench.cast,
-            jurisdiction=self._bench.conductor.settings.jurisdiction,
-            today=date.today().isoformat(),
+            jurisdiction=given.get("jurisdiction", self._bench.conductor.settings.jurisdiction),
+            today=given.get("date", date.today().isoformat()),
+            hook=given.get("hook", hooks[0]),
             problems=problems,
             text=text,
-            hooks=list(self._bench.hooks),
+            hooks=hooks,
         )
 
     async def back(self, request: Request) -> Response:
@@ -137,18 +145,19 @@ class Pages:
         return Response(encode(trial.sent), headers=HEADERS, media_type="application/json")
 
     async def pasted(self, request: Request) -> Response:
-        """What somebody pasted. It comes in the body, is answered and forgotten."""
+        """What somebody pasted. It comes in the body, is answered and forgotten; one at a time, beside the hooks."""
         self._guard.count_paste(request.scope)
         given = await _form(request)
         text = given.get("text", "")
-        try:
-            trial = await asyncio.to_thread(self._bench.try_pasted, text, self._bench.choice(given, None))
-        except RequestError as error:
-            log.info("refused", status=error.status, code=error.slug, path="pasted")
-            return self._start_page(error.problems, text, error.status)
-        if given.get("ask") == "why":
-            return await self._why_page(trial, text=text)
-        return self._cards_page(request, trial, text=text)
+        async with self._one_paste:
+            try:
+                trial = await asyncio.to_thread(self._bench.try_pasted, text, self._bench.choice(given, None))
+            except RequestError as error:
+                log.info("refused", status=error.status, code=error.slug, path="pasted")
+                return self._start_page(given, error.problems, text[:PASTE_LIMIT], error.status)
+            if given.get("ask") == "why":
+                return await self._why_page(trial, text=text)
+            return await asyncio.to_thread(self._cards_page, request, trial, text=text)
 
     async def why(self, request: Request) -> Response:
         person = self._bench.person(str(request.path_params["person"]))
@@ -160,7 +169,8 @@ class Pages:
 
         reasons = await asyncio.to_thread(explained, trial)
         shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
-        return page("why.html", trial=trial, query=_query(trial.choice), told=reasons.told, trees=reasons.trees, **shown)
+        shown |= {"trial": trial, "query": _query(trial.choice), "told": reasons.told, "trees": reasons.trees}
+        return await asyncio.to_thread(page, "why.html", **shown)
 
     async def what_if(self, request: Request) -> Response:
         from cds_service.pages.paper import page
@@ -294,8 +304,8 @@ class Pages:
 
     @property
     def _takes_feedback(self) -> bool:
-        """Where services ask for a signature a browser has none; the EHR sends its feedback itself."""
-        return self._mode == "demo" and not self._settings.clients
+        """Not where EHRs call: their figures must not count invented people, and where they sign a browser cannot."""
+        return self._mode == "demo" and not (self._settings.clients or self._settings.guarded)
 
     def _cards_page(self, request: Request, trial: Trial, **given: Any) -> Response:
         from cds_service.pages.paper import page
@@ -307,8 +317,8 @@ class Pages:
             cards=trial.answered.cards,
             query=_query(trial.choice),
             base=str(request.base_url).rstrip("/"),
-            sent=_pretty(trial.sent),
-            response=_pretty(trial.answer),
+            sent=_cut(_pretty(trial.sent)),
+            response=_cut(_pretty(trial.answer)),
             hooks=list(self._bench.hooks),
             drafts=list(self._bench.drafts.values()),
             takes_feedback=self._takes_feedback,
@@ -326,20 +336,30 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def _cut(text: str) -> str:
+    """No browser shows a record of megabytes, and whoever pasted it has it."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}\n… cut: {len(text)} characters in all"
+
+
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a form, the last of each name."""
     return {name: values[-1] for name, values in (await _fields(request)).items()}
 
 
 async def _fields(request: Request) -> dict[str, list[str]]:
-    """The fields of a form. Raises RequestError (415) for what is none, (400) for more than a form of ours has."""
+    """The fields of a form. Raises RequestError (415) for what is none, (400, 413) for more than ours have."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         problem = Problem("Content-Type", "is that of no form of these pages", "use the form on the first page")
         raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
-    body = (await request.body()).decode("utf-8", errors="replace")
+    body = await request.body()
+    if len(body) > _MOST_BYTES:
+        problem = Problem("form", f"is longer than {_MOST_BYTES} bytes", "paste the record of one patient")
+        raise RequestError(413, "body-too-large", "too-long", [problem])
     try:
-        return parse_qs(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        return await asyncio.to_thread(
+            parse_qs, body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+        )
     except ValueError:
         problem = Problem("form", f"has more than {_MOST_FIELDS} fields", "use a form of these pages")
         raise RequestError(400, "invalid-request", "invalid", [problem]) from None

@@ -32,8 +32,8 @@ class Turn(NamedTuple):
     """A rule that answers otherwise."""
 
     rule: Rule
-    was: str
-    now: str
+    was: Outcome
+    now: Outcome
 
 
 class Stretch(NamedTuple):
@@ -71,9 +71,30 @@ class WhatIf(NamedTuple):
 
     @property
     def news(self) -> str:
-        """`1 new, 2 changed, 1 gone`; nothing where all cards stay as they are."""
+        """`1 new, 2 changed, 1 gone: ` and the first of them; nothing where all cards stay as they are."""
         counts = {news: sum(item.news == news for item in self.cards) for news in ("new", "changed")} | {"gone": len(self.gone)}
-        return ", ".join(f"{number} {news}" for news, number in counts.items() if number)
+        told = ", ".join(f"{number} {news}" for news, number in counts.items() if number)
+        first = next((item.card.summary for item in self.cards if item.news), "")
+        return f"{told}: {first}" if first else told
+
+    @property
+    def turned(self) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
+        """Rules that begin or cease to fire, and the others."""
+        begin = tuple(item for item in self.turns if Outcome.FIRES in (item.was, item.now))
+        return begin, tuple(item for item in self.turns if item not in begin)
+
+    @property
+    def invented(self) -> str:
+        """What is not on record, in a line: `Potassium 2.4 mmol/L; Quinine since 2026-10-21; without Hypothyroidism`."""
+        changes, rows = self.changes, (*self.record.conditions, *(bar.row for bar in self.record.courses.bars))
+        unit = f" {changes.slide.unit}" if changes.slide.unit != "1" else ""
+        measured = {
+            "record": [],
+            "value": [f"{changes.slide.title} {changes.value}{unit}"],
+            "missing": [f"{changes.slide.title} never measured"],
+        }[changes.measuring]
+        added = [f"{item.title} since {item.since}" for item in (*changes.conditions, *changes.drugs)]
+        return "; ".join([*measured, *added, *(f"without {row.name}" for row in rows if row.reference in changes.left_out)])
 
 
 class Slides:

@@ -45,9 +45,11 @@ all("[data-drop]").forEach((text) => {
 
 // Feedback as CDS Hooks has it: what becomes of a card is told to the service, and the person is told whether it was heard.
 const report = async (within, status, buttons, outcome, done) => {
+  // A button that were disabled would lose the focus.
+  if (buttons.some((button) => button.getAttribute("aria-disabled"))) return;
   const card = within.closest("[data-feedback]");
   const item = { card: card.dataset.uuid, outcomeTimestamp: new Date().toISOString(), ...outcome };
-  buttons.forEach((button) => { button.disabled = true; });
+  buttons.forEach((button) => { button.setAttribute("aria-disabled", "true"); });
   try {
     const answer = await fetch(card.dataset.feedback, {
       method: "POST",
@@ -57,7 +59,7 @@ const report = async (within, status, buttons, outcome, done) => {
     if (!answer.ok) throw new Error(String(answer.status));
     status.textContent = done;
   } catch (error) {
-    buttons.forEach((button) => { button.disabled = false; });
+    buttons.forEach((button) => { button.removeAttribute("aria-disabled"); });
     status.textContent = `Not written down (${error.message}). Try again.`;
   }
 };
@@ -91,6 +93,22 @@ document.addEventListener("input", (event) => {
   document.getElementById("measured-value").checked = true;
   document.getElementById("slid").textContent = event.target.value;
 });
+
+// What is only chosen from a list is not added yet: whoever goes through it by keyboard passes many.
+document.addEventListener("input", (event) => {
+  if (event.target.matches("[data-adds]")) event.stopPropagation();
+}, true);
+
+// An answer that failed leaves the page as it was, and says so.
+const failed = (words) => all("[data-status]").forEach((status) => { status.textContent = words; });
+document.addEventListener("htmx:before:swap", (event) => {
+  const { response, text } = event.detail.ctx;
+  if (response.raw.ok) return;
+  event.preventDefault();
+  const told = new DOMParser().parseFromString(text, "text/html").querySelector(".problems li");
+  failed(`Not asked, what stands below is as before. ${told ? told.textContent : `The service answered ${response.raw.status}.`}`);
+});
+document.addEventListener("htmx:error", () => failed("Not asked, what stands below is as before: the service cannot be reached."));
 
 // What stands in a box of code can be copied.
 all("[data-copy]").forEach((box) => {
