@@ -26,16 +26,13 @@ from cds_service.desk import Desk
 from cds_service.errors import Mendable, Problem, RequestError
 from cds_service.feedback import read_feedback
 from cds_service.fetching import Fetching, fetched_bytes
-from cds_service.hooks import VERSION, Answer, Discovery, ServiceDescription, encode, read_request, renamed
+from cds_service.hooks import AS_OF, VERSION, Answer, Discovery, ServiceDescription, encode, read_request, renamed
 from cds_service.log import configure, log
 from cds_service.model import Outcome
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Jurisdiction, Settings, read_settings
 from cds_service.shell import JSON, Shell, outcome
 from cds_service.store import Store
-
-AS_OF = "example.leg-cramps.as-of"
-"""Request extension by which an invented patient is judged at her own date. Honoured only where a setting allows it."""
 
 FHIR_JSON = "application/fhir+json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"

@@ -18,7 +18,7 @@ import uvicorn
 from cds_service.access import demand_guard, pages_shown
 from cds_service.cast import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
 from cds_service.errors import Problem, SettingsError
-from cds_service.hooks import Card
+from cds_service.hooks import AS_OF, Card
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.terminal import show_cards
@@ -101,7 +101,7 @@ def _call(url: str, person: Person, knowledge: Knowledge, settings: Settings) ->
     bundle = read_bundle(patient_file(fixtures_of(settings.knowledge), person))
     service = next(iter(knowledge.services.values()))
     body = as_request(bundle, dict(knowledge.queries), service.hook, person)
-    body["extension"] = {"example.leg-cramps.as-of": person.as_of}
+    body["extension"] = {AS_OF: person.as_of}
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310  our own address
     try:
         with urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310

@@ -19,6 +19,8 @@ from cds_service.fhir import Section
 T = TypeVar("T")
 
 VERSION = "2.0.1"
+AS_OF = "example.leg-cramps.as-of"
+"""Request extension by which an invented patient is judged at her own date. Honoured only where a setting allows it."""
 SUMMARY_LIMIT = 139
 
 

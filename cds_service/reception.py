@@ -42,11 +42,12 @@ def add_up(shown: Iterable[tuple[Sequence[tuple[str, str]], int]], reactions: It
     for rules, number in shown:
         for rule, version in rules:
             of((rule, version)).shown += number
-    counted: set[tuple[str, str, tuple[str, str]]] = set()
+    counted: set[tuple[str, str, str, tuple[str, str]]] = set()
     for item in reactions:
         for key in [(rule, version) for rule, version in item.about()] or [UNKNOWN]:
-            if (item.card, item.outcome, key) not in counted:
-                counted.add((item.card, item.outcome, key))
+            once = (item.client, item.card, item.outcome, key)
+            if once not in counted:
+                counted.add(once)
                 _count(of(key), item)
     return sorted(found.values(), key=lambda one: (-one.overridden, -one.shown, one.rule, one.version))
 

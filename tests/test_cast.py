@@ -16,9 +16,9 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 from starlette.testclient import TestClient
 
-from cds_service.app import AS_OF, build_app
+from cds_service.app import build_app
 from cds_service.cast import Person, as_request, exported, patient_file, read_bundle, read_cast, shifted
-from cds_service.hooks import Answer, encode, read_request
+from cds_service.hooks import AS_OF, Answer, encode, read_request
 from cds_service.knowledge import Knowledge, load_knowledge
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings

@@ -17,8 +17,8 @@ import pytest
 from fhir.resources.R4B.servicerequest import ServiceRequest
 from starlette.testclient import TestClient
 
-from cds_service.app import AS_OF, build_app
-from cds_service.hooks import ON_ORDERS
+from cds_service.app import build_app
+from cds_service.hooks import AS_OF, ON_ORDERS
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.people import SERVICE, body, bundle, ordering

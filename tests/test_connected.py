@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from cds_service.app import AS_OF as DAY
+from cds_service.hooks import AS_OF as DAY
 from cds_service.store import Store
 from cds_service.tables import answers, shown_cards
 from tests.fhir_servers import sekmet

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cds_service.app import AS_OF as DAY
 from cds_service.app import build_app
 from cds_service.closings import TOPIC_SYSTEM
+from cds_service.hooks import AS_OF as DAY
 from cds_service.hooks import Card, read_request
 from cds_service.service import Conductor
 from cds_service.settings import Settings

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from cds_service.app import AS_OF as AS_OF_EXTENSION
 from cds_service.cast import Person, as_request, patient_file, read_bundle
 from cds_service.clients import Client
 from cds_service.errors import RequestError
 from cds_service.fetching import Fetching, filled
+from cds_service.hooks import AS_OF as AS_OF_EXTENSION
 from cds_service.hooks import Card, Request, read_request
 from cds_service.model import State
 from cds_service.prefetch import read_chart

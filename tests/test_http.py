@@ -12,8 +12,9 @@ from fhir.resources.R4B.questionnaire import Questionnaire
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from cds_service.app import AS_OF, build_app
+from cds_service.app import build_app
 from cds_service.errors import RequestError
+from cds_service.hooks import AS_OF
 from cds_service.knowledge import Knowledge
 from cds_service.service import Conductor
 from cds_service.settings import Settings

@@ -81,11 +81,11 @@ _PARTS = (
 )
 BRITISH = re.compile(rf"\b(?:{'|'.join((*_ENDINGS, *_PARTS))})\b", re.IGNORECASE)
 _ALIKE = {"exercise", "exercises", "raise", "raised", "otherwise", "analysis", "dialysis", "promise", "precise", "advise"}
-_IDENTIFIERS = re.compile(r'"(?:rule|fact)":"[^"]*"|Rules: [^(]*\(draft')
+_IDENTIFIERS = re.compile(r'"(?:rule|fact)":"[^"]*"|Rules: [^(]*\(draft|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 
 
 def british(text: str) -> set[str]:
-    """The British words of a text; ids of rules and facts are names, not words."""
+    """The British words of a text; ids of rules, facts and cards are names, not words."""
     text = _IDENTIFIERS.sub("", text)
     return {word.lower() for word in BRITISH.findall(text)} - _ALIKE
 
@@ -108,6 +108,10 @@ def test_the_scan_knows_british_words(text: str) -> None:
 def test_the_scan_leaves_american_words() -> None:
     text = "exercise raised dialysis hour four pour mature source practice license anemia liter promise advise otherwise"
     assert british(text) == set()
+
+
+def test_the_scan_does_not_read_ids() -> None:
+    assert british('{"uuid":"11111111-1111-4111-8111-9caec35c2e7f","rule":"severe-anaemia"}') == set()
 
 
 def record_of(person: Person) -> str:

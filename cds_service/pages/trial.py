@@ -11,13 +11,12 @@ from typing import Any, NamedTuple, get_args
 
 from cds_service.cast import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
 from cds_service.errors import KnowledgeError, Problem, RequestError
-from cds_service.hooks import ON_ORDERS, Answer, Request, encode, read_request
+from cds_service.hooks import AS_OF, ON_ORDERS, Answer, Request, encode, read_request
 from cds_service.model import Finding
 from cds_service.pages.form import response
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Jurisdiction
 
-AS_OF = "example.leg-cramps.as-of"
 PASTE_LIMIT = 2_000_000
 # Look-back windows begin long before.
 _FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
