@@ -79,6 +79,11 @@ def test_what_is_told_along_the_slider_is_what_is_shown_there(bench: Bench, name
             assert fires(found, Outcome.UNKNOWN) & turning == {rule.id for rule in stretch.unknown}, value
 
 
+def test_a_whole_number_is_told_as_one(bench: Bench) -> None:
+    found = what_if(bench, "hedda-ninecauses", analyte="egfr", measured="value", value="22")
+    assert any(item.card.summary.startswith("eGFR 22 mL/min") for item in found.cards)
+
+
 def test_a_boundary_lies_where_the_answers_differ_and_nowhere_else(bench: Bench) -> None:
     found = what_if(bench, "ada-stiffcalf", analyte="potassium")
     assert [str(stretch.first) for stretch in found.stretches] == ["2.0", "2.6", "3.5", "5.2", "6.5"]

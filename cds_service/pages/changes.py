@@ -249,9 +249,14 @@ def _result(slide: Slide, value: Decimal, view: View) -> Resource:
         "status": "final",
         "code": {"coding": [{"system": view.knowledge.systems["loinc"].url, "code": code, "display": display}]},
         "effectiveDateTime": f"{view.as_of}T23:59:59Z",
-        "valueQuantity": {"value": float(value), "unit": slide.unit},
+        "valueQuantity": {"value": _as_reported(value), "unit": slide.unit},
         "referenceRange": written_ranges(said) if said else [],
     }
+
+
+def _as_reported(value: Decimal) -> int | float:
+    """22 and not 22.0, where whole numbers are reported."""
+    return int(value) if value.as_tuple().exponent == 0 else float(value)
 
 
 def written_ranges(said: Measurement) -> list[Any]:
