@@ -261,6 +261,15 @@ def test_only_what_the_change_needs_is_taken_as_supplied(bench: Bench, client: T
     assert f"taken to have supplied what it did not: {queries['electrolytes'].title}." in page.text
 
 
+def test_what_failed_at_her_ehr_does_not_pass_for_unmeasured_beside_another_result(bench: Bench) -> None:
+    """Nell's electrolytes could not be fetched: a TSH tells nothing of them."""
+    found = what_if(bench, "nell-noresults", analyte="tsh", measured="value", value="12")
+    assert "raised-tsh" in fires(found)
+    assert "electrolytes" in fires(found, Outcome.UNKNOWN)
+    assert found.lifted == (bench.conductor.knowledge.queries["otherResults"].title,)
+    assert not any("tests not done" in item.card.summary for item in found.cards)
+
+
 def test_a_card_that_offers_something_else_has_changed(bench: Bench) -> None:
     found = what_if(bench, "nona-allatonce", condition="peripheral-neuropathy")
     numbness = next(item for item in found.cards if "numbness" in item.card.summary)

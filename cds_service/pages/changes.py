@@ -62,19 +62,22 @@ class Changes(NamedTuple):
     drugs: tuple[Added, ...] = ()
     left_out: frozenset[str] = frozenset()
 
-    def touched(self, knowledge: Knowledge) -> frozenset[str]:
+    def touched(self, knowledge: Knowledge) -> tuple[str, ...]:
         """The queries that what is added would have come from: whoever adds it has asked them."""
-        facts, queries, found = knowledge.facts.values(), knowledge.queries, set[str]()
+        found = list[str]()
         if self.measuring == "value":
-            about = [fact for fact in facts if self.slide.analyte in fact.analytes or _adjusts(self.slide.analyte, fact)]
-            found |= {key for fact in about for key in fact.queries if queries[key].resource_type == "Observation"}
-            # All results of a record stand under the first of their queries.
-            found.add(next(key for key, query in queries.items() if query.resource_type == "Observation"))
-        if self.conditions:
-            found.add(next(key for key, query in queries.items() if query.resource_type == "Condition"))
-        if self.drugs:
-            found.add(next(key for key, query in queries.items() if query.resource_type == "MedicationRequest"))
-        return frozenset(found)
+            found += _queries_of(self.slide.analyte, knowledge)
+        for kind, some in (("Condition", self.conditions), ("MedicationRequest", self.drugs)):
+            if some:
+                found.append(next(key for key, query in knowledge.queries.items() if query.resource_type == kind))
+        return tuple(found)
+
+
+def _queries_of(analyte: str, knowledge: Knowledge) -> list[str]:
+    """Those that results of an analyte come from."""
+    about = [fact for fact in knowledge.facts.values() if analyte in fact.analytes or _adjusts(analyte, fact)]
+    asked = {key for fact in about for key in fact.queries}
+    return [key for key, query in knowledge.queries.items() if key in asked and query.resource_type == "Observation"]
 
 
 def _adjusts(analyte: str, fact: FactDefinition) -> bool:
@@ -204,13 +207,21 @@ def numbered(bundle: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(bundle: dict[str, Any], changes: Changes, view: View) -> dict[str, Any]:
-    """The record of a person as it would be; `view` sees it as it is."""
+    """The record of a person as it would be, but for what is slid; `view` sees it as it is."""
     gone = set(changes.left_out)
     measured = view.measured.get(f"lab:{changes.slide.analyte}", ()) if changes.measuring == "missing" else ()
     gone |= {f"Observation/{item.id}" for item, part in measured if part is item}
     entries = [entry for entry in bundle["entry"] if _reference(entry["resource"]) not in gone]
     entries = [_without_components(entry, measured) for entry in entries]
     return bundle | {"entry": [*entries, *({"resource": item} for item in _additions(changes, view))]}
+
+
+def add_result(call: dict[str, Any], changes: Changes, view: View) -> None:
+    """Put what was slid under the query that it would have come from: another that failed must not pass for answered."""
+    if changes.measuring == "value":
+        section = call["prefetch"][_queries_of(changes.slide.analyte, view.knowledge)[0]]
+        result = _result(changes.slide, changes.value, view) | {"subject": _subject(view)}
+        section["entry"] = [*section["entry"], {"resource": result}]
 
 
 def _reference(resource: Resource) -> str:
@@ -229,13 +240,15 @@ def _without_components(entry: dict[str, Any], measured: Iterable[Measured]) -> 
 
 
 def _additions(changes: Changes, view: View) -> Iterator[Resource]:
-    subject = {"reference": f"Patient/{view.chart.patient.id}"}
-    if changes.measuring == "value":
-        yield _result(changes.slide, changes.value, view) | {"subject": subject}
+    subject = _subject(view)
     for condition in changes.conditions:
         yield _condition(condition, view.knowledge) | {"subject": subject}
     for drug in changes.drugs:
         yield _prescription(drug, view.knowledge) | {"subject": subject}
+
+
+def _subject(view: View) -> Resource:
+    return {"reference": f"Patient/{view.chart.patient.id}"}
 
 
 def _result(slide: Slide, value: Decimal, view: View) -> Resource:

@@ -16,7 +16,7 @@ from cds_service.cast import Person
 from cds_service.hooks import Card, read_request
 from cds_service.knowledge import Knowledge, Rule
 from cds_service.model import Finding, Outcome
-from cds_service.pages.changes import Changes, Slide, changed, numbered, read_changes
+from cds_service.pages.changes import Changes, Slide, add_result, changed, numbered, read_changes
 from cds_service.pages.record import Record, read_record
 from cds_service.pages.trial import Bench, Choice, Trial
 from cds_service.view import View
@@ -128,8 +128,10 @@ class Slides:
 
     def _call(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> dict[str, Any]:
         touched = changes.touched(view.knowledge)
-        left = {name: tuple(set(getattr(person, name)) - touched) for name in _NOT_SUPPLIED}
-        return self._bench.call(changed(own, changes, view), replace(person, **left), choice)
+        left = {name: tuple(set(getattr(person, name)).difference(touched)) for name in _NOT_SUPPLIED}
+        call = self._bench.call(changed(own, changes, view), replace(person, **left), choice)
+        add_result(call, changes, view)
+        return call
 
     def _along(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> tuple[Stretch, ...]:
         key = (person.id, choice, changes._replace(measuring="value", value=_ANY))
@@ -152,7 +154,7 @@ class Slides:
 def _lifted(person: Person, changes: Changes, knowledge: Knowledge) -> tuple[str, ...]:
     """What this person's EHR did not supply, and would have."""
     not_supplied = {key for name in _NOT_SUPPLIED for key in getattr(person, name)}
-    return tuple(knowledge.queries[key].title for key in knowledge.queries if key in not_supplied & changes.touched(knowledge))
+    return tuple(knowledge.queries[key].title for key in changes.touched(knowledge) if key in not_supplied)
 
 
 def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowledge: Knowledge) -> Iterator[Stretch]:
