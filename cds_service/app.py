@@ -69,16 +69,7 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
         lifespan=door.lifespan,
         exception_handlers={HTTPException: _http_error},
     )
-    app.add_route("/cds-services", door.discover, methods=["GET"])
-    app.add_route("/cds-services/{service_id}", door.call, methods=["POST"])
-    app.add_route("/cds-services/{service_id}/feedback", door.feedback, methods=["POST"])
-    form = str(conductor.knowledge.questionnaire["url"]).rpartition("/")[2]
-    app.add_route(f"/Questionnaire/{form}", door.questionnaire, methods=["GET"])
-    app.add_route("/leaflets/{name}", door.leaflet, methods=["GET"])
-    app.add_route("/healthz", door.alive, methods=["GET"])
-    app.add_route("/readyz", door.ready, methods=["GET"])
-    app.add_route("/metrics", door.metrics, methods=["GET"])
-    app.add_route("/openapi.json", door.openapi, methods=["GET"])
+    _add_routes(app, door, str(conductor.knowledge.questionnaire["url"]))
     if pages_shown(settings) != "off":
         from cds_service.pages import page_routes, pages_for_browsers
 
@@ -94,6 +85,19 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
             allow_headers=["authorization", "content-type"],
         )
     return app
+
+
+def _add_routes(app: FastAPI, door: Door, form: str) -> None:
+    """`form`: the canonical address of the Questionnaire, served under its last part."""
+    app.add_route("/cds-services", door.discover, methods=["GET"])
+    app.add_route("/cds-services/{service_id}", door.call, methods=["POST"])
+    app.add_route("/cds-services/{service_id}/feedback", door.feedback, methods=["POST"])
+    app.add_route(f"/Questionnaire/{form.rpartition('/')[2]}", door.questionnaire, methods=["GET"])
+    app.add_route("/leaflets/{name}", door.leaflet, methods=["GET"])
+    app.add_route("/healthz", door.alive, methods=["GET"])
+    app.add_route("/readyz", door.ready, methods=["GET"])
+    app.add_route("/metrics", door.metrics, methods=["GET"])
+    app.add_route("/openapi.json", door.openapi, methods=["GET"])
 
 
 def _clients(settings: Settings, conductor: Conductor) -> tuple[Client, ...]:
