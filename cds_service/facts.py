@@ -22,6 +22,7 @@ PICKERS: Mapping[str, Picker] = {
     "age_years": person.age_years,
     "deceased": person.deceased,
     "replaced": person.replaced,
+    "unmatched": person.unmatched,
     "active_condition": conditions.active_condition,
     "began_within": conditions.began_within,
     "began_against_onset": conditions.began_against_onset,
@@ -64,7 +65,7 @@ _OF_A_KIND: Mapping[str, type[Resource]] = {
     "being_ordered": DraftOrder,
     "order_reason": DraftOrder,
 }
-_BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased", "replaced"}
+_BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased", "replaced", "unmatched"}
 
 
 def _bearings(definition: FactDefinition) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Facts about the person: age, death, and whether this record of them still counts."""
+"""Facts about the person: age, death, whether this record of them still counts, and whether all of it was recognised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cds_service.dates import age_between, read_span
 from cds_service.formats import FactDefinition
 from cds_service.model import Evidence, Fact, Interval, State
 from cds_service.r4 import local_reference, token
-from cds_service.view import View, known, unknown
+from cds_service.view import View, known, reference_to, unknown
 
 _REPLACED = "replaced-by"
 _STILL_COUNTS = ("replaces", "refer", "seealso")
@@ -43,3 +43,11 @@ def replaced(name: str, definition: FactDefinition, view: View) -> Fact:
     if any(link is None or token(link.type) not in _STILL_COUNTS for link in links):
         return unknown(name, State.UNUSABLE, "a link to another record does not say of which kind it is")
     return known(name, False, (), State.NONE)
+
+
+def unmatched(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Does any entry of any list match nothing in the knowledge, or not read at all? It may be what explains the rest."""
+    found = [Evidence(reference_to(item), reference_to(item)) for item in view.unmatched]
+    if not found and any(view.chart.damaged.values()):
+        return unknown(name, State.UNUSABLE, "an entry could not be read")
+    return known(name, bool(found), found)

@@ -28,6 +28,7 @@ from cds_service.r4 import (
 )
 
 _NOT_YET: Any = object()
+_LISTED = (Condition, MedicationRequest, MedicationStatement, Observation, ServiceRequest, Procedure)
 
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
@@ -146,6 +147,15 @@ class View:
             if not matches and not terminology.is_coded(concept) and not _all_words(concept).strip(" |"):
                 unidentified.append(Identified(source, concept, ""))
         return found, unidentified
+
+    @cached_property
+    def unmatched(self) -> Sequence[Resource]:
+        """The entries of every list that nothing in the knowledge is about: they may be anything."""
+        groups = (self.conditions, self.orders, self.procedures)
+        matched = {id(item) for group in groups for found in group.values() for item in found}
+        matched |= {id(observation) for found in self.measured.values() for observation, _ in found}
+        matched |= {id(drug.source) for found in self.drugs[0].values() for drug in found}
+        return [item for kind in _LISTED for item in self.chart.all(kind) if id(item) not in matched]
 
     def _drug_concept(self, source: MedicationRequest | MedicationStatement | DraftOrder) -> CodeableConcept | None:
         """The drug as a concept, by reference, contained, or as a further entry of the Bundle."""

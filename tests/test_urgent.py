@@ -35,6 +35,13 @@ from tests.people import (
 )
 
 NEW_CLOT = condition(concept("404223003", SNOMED), id="clot", onsetDateTime="2026-11-15")
+XYZOLOL_STATED: dict[str, Any] = {
+    "resourceType": "MedicationStatement",
+    "id": "s1",
+    "status": "active",
+    "subject": OWN,
+    "medicationCodeableConcept": concept(text="Xyzolol 20 mg"),
+}
 KNOWN_DANGER = bundle(observation(2.4, when="2026-11-19"))
 
 
@@ -205,9 +212,9 @@ def test_an_old_complaint_does_not_hide_a_new_one_under_quinine(
 NUMB = {"numbness": date(2026, 11, 2)}
 
 
-@pytest.mark.parametrize(("numb", "overridden", "reassured"), [(True, {}, False), (True, NUMB, False), (False, {}, True)])
-def test_nobody_is_reassured_beside_a_warning_nor_where_it_was_overridden(
-    knowledge: Knowledge, numb: bool, overridden: dict[str, date], reassured: bool
+@pytest.mark.parametrize(("numb", "overridden", "calm"), [(True, {}, False), (True, NUMB, False), (False, {}, True)])
+def test_nothing_calm_is_said_beside_a_warning_nor_where_it_was_overridden(
+    knowledge: Knowledge, numb: bool, overridden: dict[str, date], calm: bool
 ) -> None:
     normal = [
         observation(4.2, id="k"),
@@ -228,7 +235,7 @@ def test_nobody_is_reassured_beside_a_warning_nor_where_it_was_overridden(
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
     answered = Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF, overridden)
     assert answered.silenced == overridden
-    assert ("Reassure" in "".join(card.detail for card in answered.cards)) is reassured
+    assert ("Nothing found" in "".join(card.detail for card in answered.cards)) is calm
 
 
 def test_a_dangerous_result_is_told_once_not_as_a_warning_too(knowledge: Knowledge) -> None:
@@ -362,3 +369,36 @@ def test_mercury_is_judged_in_either_unit(knowledge: Knowledge) -> None:
     for value, expected in levels:
         result = bundle(observation(value, "nmol/L", "25170-2"))
         assert fact_of(knowledge, "mercury_against_range", bloodTests=result).value == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "is_calm"),
+    [
+        ("conditions", condition(concept(text="Something of the leg"), id="odd"), False),
+        ("conditions", condition(concept("I10", ICD10CM), id="odd"), False),
+        ("medicationRequests", medication(concept(text="Xyzolol 20 mg")), False),
+        ("medicationStatements", XYZOLOL_STATED, False),
+        ("otherResults", observation(12000, "U/L", "77777-7", id="odd"), False),
+        ("otherResults", observation(1.9, "mIU/L", "3016-3", id="again"), True),
+    ],
+)
+def test_nothing_calm_is_said_where_an_entry_matches_nothing_known(
+    knowledge: Knowledge, key: str, entry: dict[str, Any], is_calm: bool
+) -> None:
+    normal = [
+        observation(4.2, id="k"),
+        observation(140, code="2951-2", id="na"),
+        observation(2.4, code="29265-6", id="ca"),
+        observation(2.0, "mg/dL", "19123-9", id="mg"),
+    ]
+    prefetch: dict[str, list[dict[str, Any]]] = {
+        "conditions": [LEG_CRAMPS],
+        "medicationRequests": [],
+        "medicationStatements": [],
+        "electrolytes": normal,
+        "kidneyFunction": [observation(95, "mL/min/1.73m2", "33914-3", id="gfr")],
+        "otherResults": [observation(1.9, "mIU/L", "3016-3", id="tsh")],
+    }
+    prefetch[key] = [*prefetch[key], entry]
+    found = fired(knowledge, **{name: bundle(*items) for name, items in prefetch.items()})
+    assert ("likely-idiopathic" in found) is is_calm
