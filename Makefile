@@ -40,7 +40,7 @@ check: $(DEV)
 
 pictures: $(DEV)
 	@sh deploy/need.sh /usr/bin/chromium chromium
-	$(BIN)/python -m tests.pictures
+	$(BIN)/python -m tests.support.pictures
 
 bench: $(DEV)
 	$(BIN)/python -m bench

@@ -20,8 +20,8 @@ from fastapi import FastAPI
 from bench.__main__ import SERVICE, load, server
 from bench.bodies import SIZES, body
 from cds_service.app import build_app, prepare
-from cds_service.clients import Client
-from cds_service.fetching import Fetching
+from cds_service.fetch.prefetch_queries import Fetching
+from cds_service.security.clients import Client
 from cds_service.settings import read_settings
 
 _BASE = "BENCH_FHIR_BASE"

@@ -13,15 +13,15 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cds_service import hooks
-from cds_service.desk import Desk
-from cds_service.engine import find
-from cds_service.facts import ChartFacts, FactValues
-from cds_service.knowledge import load_knowledge
-from cds_service.prefetch import read_chart
+from cds_service.audit.recorder import Desk
+from cds_service.cdshooks import request as hooks
+from cds_service.chart.read import read_chart
+from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.knowledge.load import load_knowledge
+from cds_service.rules.evaluate import find
 from cds_service.service import Conductor
 from cds_service.settings import Settings
-from cds_service.store import Store
+from cds_service.store.database import Store
 
 _AS_OF = date(2026, 11, 20)
 _SERVICE = "leg-cramps-patient-view"

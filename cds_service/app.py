@@ -17,22 +17,24 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cds_service import __version__, leaflets, openapi
-from cds_service.access import access_of, address_of, is_forwarded, is_nearby, pages_shown
-from cds_service.approvals import read_approvals
-from cds_service.checks import load_checked
-from cds_service.clients import Client, Known, read_clients
-from cds_service.desk import Desk
+from cds_service import __version__
+from cds_service.audit.recorder import Desk
+from cds_service.cards import leaflets
+from cds_service.cards.approvals import read_approvals
+from cds_service.cdshooks.feedback import read_feedback
+from cds_service.cdshooks.request import AS_OF, VERSION, Answer, Discovery, ServiceDescription, encode, read_request, renamed
 from cds_service.errors import Mendable, Problem, RequestError
-from cds_service.feedback import read_feedback
-from cds_service.fetching import Fetching, fetched_bytes
-from cds_service.hooks import AS_OF, VERSION, Answer, Discovery, ServiceDescription, encode, read_request, renamed
+from cds_service.fetch.prefetch_queries import Fetching, fetched_bytes
+from cds_service.http import openapi
+from cds_service.http.middleware import JSON, Shell, outcome
+from cds_service.lint.run import load_checked
 from cds_service.log import configure, log
 from cds_service.model import Outcome
+from cds_service.security.access import access_of, address_of, is_forwarded, is_nearby, pages_shown
+from cds_service.security.clients import Client, Known, read_clients
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Jurisdiction, Settings, read_settings
-from cds_service.shell import JSON, Shell, outcome
-from cds_service.store import Store
+from cds_service.store.database import Store
 
 FHIR_JSON = "application/fhir+json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -71,7 +73,8 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     )
     _add_routes(app, door, str(conductor.knowledge.questionnaire["url"]))
     if pages_shown(settings) != "off":
-        from cds_service.pages import page_routes, pages_for_browsers
+        from cds_service.pages.error_pages import pages_for_browsers
+        from cds_service.pages.routes import page_routes
 
         app.add_exception_handler(HTTPException, pages_for_browsers(_http_error))
         app.router.routes += page_routes(settings, conductor, pages_shown(settings), door.store, door.desk.note)

@@ -14,19 +14,19 @@ import msgspec
 import typer
 
 from cds_service import __version__
-from cds_service.approvals import read_approvals
-from cds_service.cast import Person, as_request, exported, fixtures_of, read_bundle, read_cast, resources_of
-from cds_service.dates import say_date
+from cds_service.cards.approvals import read_approvals
+from cds_service.cdshooks.request import ON_ORDERS, Request, encode, read_request
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
-from cds_service.explanation import Explanation
-from cds_service.explanation import explain as explained
-from cds_service.hooks import ON_ORDERS, Request, encode, read_request
-from cds_service.knowledge import Knowledge, Rule, load_knowledge
+from cds_service.explain.explanation import Explanation
+from cds_service.explain.explanation import explain as explained
+from cds_service.fhir.dates import say_date
+from cds_service.knowledge.load import Knowledge, Rule, load_knowledge
+from cds_service.samples.counts import tally
+from cds_service.samples.people import Person, as_request, exported, fixtures_of, read_bundle, read_cast, resources_of
 from cds_service.service import Answered, Conductor
 from cds_service.settings import Settings, read_settings
-from cds_service.store import Store
-from cds_service.tally import tally
-from cds_service.terminal import show_cards, show_explanation, show_received, show_tally
+from cds_service.store.database import Store
+from cds_service.terminal.output import show_cards, show_explanation, show_received, show_tally
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
@@ -77,7 +77,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve CDS Hooks until interrupted. Example: CDS_PORT=8080 cds-service serve"""
-    from cds_service import demo
+    from cds_service.terminal import demo
 
     settings = read_settings()
     # Where clients must sign, the demonstration would be refused.
@@ -87,7 +87,7 @@ def serve(
 @app.command(name="demo")
 def show_demo() -> None:
     """Start the service, call it for an invented patient, print her cards and stop. Example: cds-service demo"""
-    from cds_service import demo
+    from cds_service.terminal import demo
 
     settings = read_settings()
     if settings.clients:
@@ -143,7 +143,7 @@ def feedback(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
     """Print how each rule was received: shown, accepted, overridden, why. Example: cds-service feedback --json"""
-    from cds_service.reception import received
+    from cds_service.audit.acceptance import received
 
     found = asyncio.run(_with_store(received))
     if as_json:
@@ -155,7 +155,7 @@ def feedback(
 @app.command()
 def purge() -> None:
     """Delete what is older than CDS_RETENTION_DAYS; the service does so daily by itself. Example: cds-service purge"""
-    from cds_service.desk import purge_old
+    from cds_service.audit.recorder import purge_old
 
     settings = read_settings()
     gone = asyncio.run(_with_store(lambda store: purge_old(store, settings)))
@@ -184,7 +184,7 @@ def check(
     patient: Annotated[Path | None, typer.Argument(help="A patient file; without one the knowledge is checked.")] = None,
 ) -> None:
     """Check logic/ and cards/, or one patient file. Example: cds-service check my-patient.json"""
-    from cds_service import checks
+    from cds_service.lint import run as checks
 
     settings = read_settings()
     problems = checks.check_patient(patient) if patient else checks.check(settings.knowledge)
@@ -196,7 +196,7 @@ def check(
 @app.command()
 def lock() -> None:
     """Write logic/value_sets/lock.json anew, after a person has read what changed. Example: cds-service lock"""
-    from cds_service import checks
+    from cds_service.lint import run as checks
 
     typer.echo(f"{checks.lock(read_settings().knowledge)} files locked.")
 
@@ -211,7 +211,7 @@ def value_sets(
     ] = None,
 ) -> None:
     """Verify every code, and say what cannot be verified here. Example: cds-service value-sets --against my-codes.csv"""
-    from cds_service import verification
+    from cds_service.lint import code_provenance as verification
 
     knowledge = load_knowledge(read_settings().knowledge)
     problems = verification.verify(knowledge)
@@ -233,7 +233,7 @@ def new(
     when: Annotated[str, typer.Option("--when", help='A condition over facts, such as "age_years >= 65 and taking_diuretic".')],
 ) -> None:
     """Write a rule, its cases and its card. Example: cds-service new results/very-old --when "age_years >= 90" """
-    from cds_service import authoring
+    from cds_service.terminal import new_rule as authoring
 
     settings = read_settings()
     for path in authoring.write_rule(settings.knowledge, load_knowledge(settings.knowledge), rule, when):
@@ -244,7 +244,7 @@ def new(
 @app.command()
 def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only compare; write nothing.")] = False) -> None:
     """Write logic/CATALOGUE.md, every rule in plain words. Example: cds-service catalogue --check"""
-    from cds_service import catalogue as writer
+    from cds_service.lint import catalogue as writer
 
     settings = read_settings()
     knowledge = load_knowledge(settings.knowledge)

@@ -9,18 +9,18 @@ from datetime import date
 from types import MappingProxyType
 from typing import NamedTuple
 
-from cds_service.cards import Composed, Manner, Patient, Shown, compose, ranked
-from cds_service.chart import Chart
-from cds_service.closings import Approval, Closings
-from cds_service.engine import Settled, find, settle
-from cds_service.facts import ChartFacts, FactValues
-from cds_service.hooks import Card, Request
-from cds_service.knowledge import Knowledge, Rule
+from cds_service.cards.compose import Composed, Manner, Patient, Shown, compose, ranked
+from cds_service.cards.footer import Approval, Closings
+from cds_service.cdshooks.request import Card, Request
+from cds_service.chart.chart import Chart
+from cds_service.chart.read import demand, queries_in_use, read_chart, with_codes
+from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.knowledge.load import Knowledge, Rule
+from cds_service.knowledge.localise import spelled
 from cds_service.model import Fact, Facts, Finding, Outcome, State
-from cds_service.prefetch import demand, queries_in_use, read_chart, with_codes
+from cds_service.rules.evaluate import Settled, find, settle
+from cds_service.rules.suppress import silenced
 from cds_service.settings import Jurisdiction, Settings
-from cds_service.silence import silenced
-from cds_service.spelling import spelled
 
 _MOST_GROUNDS = 64
 

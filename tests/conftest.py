@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.knowledge import Knowledge, load_knowledge
+from cds_service.knowledge.load import Knowledge, load_knowledge
 from cds_service.log import configure
 from cds_service.service import Conductor
 from cds_service.settings import Settings
-from tests.databases import Cluster, cluster
+from tests.support.databases import Cluster, cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 

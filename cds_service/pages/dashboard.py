@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
+from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Received, add_up
+from cds_service.audit.queries import Reaction
+from cds_service.audit.statistics import Figures
 from cds_service.errors import Problem, RequestError
-from cds_service.figures import Figures
-from cds_service.knowledge import Knowledge
-from cds_service.reception import NO_REASON, UNKNOWN, Received, add_up
-from cds_service.records import Reaction
+from cds_service.knowledge.load import Knowledge
 
 PERIODS = (7, 30, 90, 364)
 COLUMNS = ("day", "client", "rule", "version", "outcome", "reason", "cards")

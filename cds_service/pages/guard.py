@@ -7,8 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cds_service.access import Unsigned, address_of
 from cds_service.errors import Problem, RequestError
+from cds_service.security.access import Unsigned, address_of
 from cds_service.settings import Settings
 
 PASTES = 30

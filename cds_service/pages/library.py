@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from cds_service import leaflets
-from cds_service.cases import cases_path, observe, read_cases, values_of
+from cds_service.cards import leaflets
 from cds_service.errors import Problem, RequestError
-from cds_service.formats import Order, Source, Statement
-from cds_service.knowledge import Knowledge, Reader, Rule
-from cds_service.pages.trees import Branch, Grower
+from cds_service.knowledge.load import Knowledge, Reader, Rule
+from cds_service.knowledge.schema import Order, Source, Statement
+from cds_service.lint.cases import cases_path, observe, read_cases, values_of
+from cds_service.pages.logic_tree import Branch, Grower
 
 FILTERS = ("topic", "status", "group", "jurisdiction", "evidence")
 

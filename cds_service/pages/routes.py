@@ -15,25 +15,25 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from cds_service.audit.acceptance import Received, received
+from cds_service.audit.statistics import Figures, read_figures
+from cds_service.cdshooks.request import encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
-from cds_service.figures import Figures, read_figures
-from cds_service.hooks import encode
 from cds_service.log import log
 from cds_service.pages import library
-from cds_service.pages.changes import offered, slides
 from cds_service.pages.dashboard import PERIODS, as_csv, board, read_days, say_reason, since
+from cds_service.pages.edits import offered, slides
+from cds_service.pages.error_pages import problem_page
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
-from cds_service.pages.nowhere import problem_page
-from cds_service.pages.recent import Recent
-from cds_service.pages.record import read_record
-from cds_service.pages.trial import PASTE_LIMIT, Bench, Choice, Trial
-from cds_service.pages.whatif import Slides
+from cds_service.pages.patient_record import read_record
+from cds_service.pages.sandbox import PASTE_LIMIT, Bench, Choice, Trial
+from cds_service.pages.ttl_cache import Recent
+from cds_service.pages.what_if import Slides
 from cds_service.pages.why import explained
-from cds_service.reception import Received, received
 from cds_service.service import Conductor
 from cds_service.settings import Settings
-from cds_service.store import Store
+from cds_service.store.database import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
 Note = Callable[..., None]
@@ -96,7 +96,7 @@ class Pages:
         return answered
 
     async def static(self, request: Request) -> Response:
-        from cds_service.pages.paper import static
+        from cds_service.pages.templating import static
 
         return static(request)
 
@@ -107,7 +107,7 @@ class Pages:
         self, given: Mapping[str, str], problems: tuple[Problem, ...] = (), text: str = "", status: int = 200
     ) -> Response:
         """`given`: what was chosen for the record that is to be mended, which must not change unnoticed."""
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         hooks = list(self._bench.hooks)
         return page(
@@ -124,7 +124,7 @@ class Pages:
 
     async def back(self, request: Request) -> Response:
         """Nothing that was pasted can be asked for again: who reloads its address pastes anew."""
-        from cds_service.pages.paper import HEADERS
+        from cds_service.pages.templating import HEADERS
 
         return RedirectResponse("/", 303, HEADERS)
 
@@ -138,7 +138,7 @@ class Pages:
 
     async def request_json(self, request: Request) -> Response:
         """The call as an EHR would send it, to be piped into curl."""
-        from cds_service.pages.paper import HEADERS
+        from cds_service.pages.templating import HEADERS
 
         person = self._bench.person(str(request.path_params["person"]))
         trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
@@ -165,7 +165,7 @@ class Pages:
         return await self._why_page(trial, person=person)
 
     async def _why_page(self, trial: Trial, **given: Any) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         reasons = await asyncio.to_thread(explained, trial)
         shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
@@ -173,7 +173,7 @@ class Pages:
         return await asyncio.to_thread(page, "why.html", **shown)
 
     async def what_if(self, request: Request) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         person, given = self._bench.person(str(request.path_params["person"])), request.query_params
         choice = self._bench.choice(given, person)
@@ -198,7 +198,7 @@ class Pages:
     def _history_page(
         self, request: Request, given: dict[str, list[str]], problems: tuple[Problem, ...] = (), status: int = 200
     ) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         person = self._bench.person(str(request.path_params["person"]))
         asked, query = self._bench.conductor.knowledge.questionnaire, _query(self._bench.choice(request.query_params, person))
@@ -216,7 +216,7 @@ class Pages:
         return self._cards_page(request, trial, person=person, answered=True)
 
     async def rules(self, request: Request) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         knowledge, given = self._bench.conductor.knowledge, request.query_params
         return page(
@@ -229,7 +229,7 @@ class Pages:
         )
 
     async def rule(self, request: Request) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         told = library.told(self._bench.conductor.knowledge, str(request.path_params["rule"]))
         here = await self._received(told.rule.id) if self._may_count else None
@@ -252,7 +252,7 @@ class Pages:
             return None
 
     async def dashboard(self, request: Request) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         conductor, now = self._bench.conductor, datetime.now(UTC)
         days = read_days(request.query_params.get("days", str(_DAYS)))
@@ -262,7 +262,7 @@ class Pages:
 
     async def dashboard_csv(self, request: Request) -> Response:
         """The same in rows, for a spreadsheet."""
-        from cds_service.pages.paper import HEADERS
+        from cds_service.pages.templating import HEADERS
 
         days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
         written = await asyncio.to_thread(as_csv, await self._figures(days, now), self._bench.conductor.knowledge)
@@ -291,13 +291,13 @@ class Pages:
         return say_reason(code, self._bench.conductor.knowledge)
 
     async def codes(self, request: Request) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         parts, rules = library.codes(self._bench.conductor.knowledge, str(request.path_params["key"]))
         return page("codes.html", parts=parts, rules=rules)
 
     async def statements(self, request: Request) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         knowledge = self._bench.conductor.knowledge
         return page("statements.html", placed=library.statements(knowledge), leaflet=knowledge.wording.leaflet_name)
@@ -308,7 +308,7 @@ class Pages:
         return self._mode == "demo" and not (self._settings.clients or self._settings.guarded)
 
     def _cards_page(self, request: Request, trial: Trial, **given: Any) -> Response:
-        from cds_service.pages.paper import page
+        from cds_service.pages.templating import page
 
         return page(
             "cards.html",

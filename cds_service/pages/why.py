@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cds_service.explanation import Explanation, explain
-from cds_service.pages.trees import Branch, Grower
-from cds_service.pages.trial import Trial
+from cds_service.explain.explanation import Explanation, explain
+from cds_service.pages.logic_tree import Branch, Grower
+from cds_service.pages.sandbox import Trial
 
 
 class Trees(NamedTuple):

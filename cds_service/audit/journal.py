@@ -1,0 +1,173 @@
+"""The journal: what is kept of every answer, written down beside the answering.
+
+An answer only appends to a queue; one writer empties it in batches. While the database is away the queue holds what it
+can; beyond that the oldest answers are lost, and counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from cds_service.audit.queries import Row, write
+from cds_service.cards.compose import Offer, Shown
+from cds_service.knowledge.load import Rule
+from cds_service.log import log
+from cds_service.model import Outcome, State
+from cds_service.service import Answered
+from cds_service.store.database import Store
+
+LIMIT = 5000
+_BATCH = 500
+_ENOUGH_REFUSALS = 3
+_LONGEST = 200
+ALL = ("all",)
+
+
+class Kept(NamedTuple):
+    """What is kept of one card."""
+
+    uuid: str
+    group: str
+    indicator: str
+    rules: tuple[Rule, ...]
+    offers: tuple[Offer, ...]
+
+
+class Noted(NamedTuple):
+    """What is kept of one answer: no clinical value, and the patient as a keyed hash or not at all."""
+
+    at: datetime
+    client: str
+    service_id: str
+    hook_instance: str
+    knowledge: str
+    outcomes: Mapping[str, Sequence[str]]
+    states: Mapping[str, State]
+    milliseconds: float
+    patient: str | None
+    cards: tuple[Kept, ...]
+
+
+def outcomes(answered: Answered) -> Mapping[str, Sequence[str]]:
+    """The rules by outcome. Left out are the silent ones; what is not for this patient at all is `all` of them."""
+    told: dict[str, list[str]] = {}
+    for item in answered.findings:
+        if item.outcome is not Outcome.SILENT:
+            told.setdefault(item.outcome, []).append(item.rule_id)
+    if len(told.get(Outcome.OUT_OF_SCOPE, ())) == len(answered.findings):
+        return {Outcome.OUT_OF_SCOPE: ALL}
+    return told | ({"silenced": list(answered.silenced)} if answered.silenced else {})
+
+
+def kept(shown: Sequence[Shown]) -> tuple[Kept, ...]:
+    return tuple(Kept(item.card.uuid, item.group, item.card.indicator, item.rules, item.offers) for item in shown)
+
+
+class Journal:
+    """A queue of at most `limit` answers and its writer. `lost` counts rows that were never written."""
+
+    def __init__(self, store: Store, limit: int = LIMIT) -> None:
+        self._store, self._limit = store, limit
+        self._waiting: deque[Noted] = deque()
+        self._in_hand: list[Noted] = []
+        self.lost = 0
+        self.failures = 0
+
+    def __len__(self) -> int:
+        """Answers that are not written yet."""
+        return len(self._waiting) + len(self._in_hand)
+
+    def note(self, noted: Noted) -> None:
+        if len(self._waiting) >= self._limit:
+            self._lose([self._waiting.popleft()])
+        self._waiting.append(noted)
+
+    async def flush(self) -> bool:
+        """Write what waits. False where the database would not take it; then it waits on."""
+        while self._take_in_hand():
+            try:
+                await self._write(self._in_hand)
+                self._in_hand = []
+            except Exception as error:
+                self.failures += 1
+                log.error("journal not written", waiting=len(self), lost=self.lost, error=type(error).__name__)
+                if not isinstance(error, OSError):
+                    self._in_hand = await self._one_by_one(self._in_hand)
+                if self._in_hand:
+                    return False
+        return True
+
+    def _take_in_hand(self) -> bool:
+        while self._waiting and len(self._in_hand) < _BATCH:
+            self._in_hand.append(self._waiting.popleft())
+        return bool(self._in_hand)
+
+    async def _one_by_one(self, batch: Sequence[Noted]) -> list[Noted]:
+        """What still waits. One answer that the database refuses must not hold up the others; where it refuses several in a
+        row it is away."""
+        written = 0
+        refused: list[Noted] = []
+        for at, noted in enumerate(batch):
+            try:
+                await self._write([noted])
+                written += 1
+                self._lose(refused)
+                refused = []
+            except Exception:
+                refused.append(noted)
+                if len(refused) == _ENOUGH_REFUSALS:
+                    return [*refused, *batch[at + 1 :]]
+        if written:
+            self._lose(refused)
+        return [] if written else refused
+
+    async def _write(self, batch: Sequence[Noted]) -> None:
+        await write(self._store, [_answer(noted) for noted in batch], [row for noted in batch for row in _cards(noted)])
+
+    def _lose(self, answers: Iterable[Noted]) -> None:
+        self.lost += sum(1 + len(noted.cards) for noted in answers)
+
+    def give_up(self) -> None:
+        """At the end of the process what waits is lost, which must not pass unseen."""
+        if len(self):
+            self._lose([*self._in_hand, *self._waiting])
+            log.error("journal lost", rows=self.lost)
+            self._in_hand = []
+            self._waiting.clear()
+
+
+def _answer(noted: Noted) -> Row:
+    return {
+        "answered_at": noted.at,
+        "client": noted.client,
+        "service_id": noted.service_id,
+        "hook_instance": noted.hook_instance.replace("\0", "")[:_LONGEST],
+        "knowledge": noted.knowledge,
+        "outcomes": noted.outcomes,
+        "states": noted.states,
+        "cards": len(noted.cards),
+        "milliseconds": noted.milliseconds,
+    }
+
+
+def _cards(noted: Noted) -> list[Row]:
+    shared: dict[str, Any] = {
+        "service_id": noted.service_id,
+        "client": noted.client,
+        "patient": noted.patient,
+        "shown_at": noted.at,
+    }
+    return [
+        shared
+        | {
+            "card": card.uuid,
+            "card_group": card.group,
+            "indicator": card.indicator,
+            "rules": [(rule.id, rule.file.version) for rule in card.rules],
+            "offers": card.offers,
+        }
+        for card in noted.cards
+    ]

@@ -1,0 +1,128 @@
+"""The desk beside the door: what is kept of each answer, and what feedback has taught. Nothing here makes an answer wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+
+from cds_service.audit.journal import Journal, Noted, kept, outcomes
+from cds_service.audit.metrics import Metrics
+from cds_service.audit.overrides import Overrides
+from cds_service.audit.queries import Purged, purge, read_reactions
+from cds_service.cdshooks.feedback import Feedback
+from cds_service.cdshooks.request import Request
+from cds_service.log import log
+from cds_service.model import State
+from cds_service.service import Answered, Conductor
+from cds_service.settings import Settings
+from cds_service.store.database import Store
+
+_PAUSE = 0.5
+_LONGEST_PAUSE = 10.0
+_REFRESH = timedelta(seconds=2)
+_FIRST_PURGE = 600.0
+_PURGE = 86_400.0
+
+
+class Desk:
+    """Opened with `start`, which needs a running loop, and closed with `close`, which writes down what still waits."""
+
+    def __init__(self, settings: Settings, conductor: Conductor, store: Store) -> None:
+        knowledge, key = conductor.knowledge, settings.patient_key
+        self._settings, self._store, self._fingerprint = settings, store, knowledge.fingerprint
+        versions = {rule.id: rule.file.version for rules in conductor.rules.values() for rule in rules}
+        self.journal = Journal(store)
+        self.overrides = Overrides(store, key.get_secret_value() if key else None, settings.override_days, versions)
+        self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
+        self._feedback: list[str] = []
+        self._refreshed_at = datetime.min.replace(tzinfo=UTC)
+        self._stopping = asyncio.Event()
+        self._chores: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._chores = [asyncio.create_task(self._tend()), asyncio.create_task(self._purge())]
+
+    async def close(self) -> None:
+        self._stopping.set()
+        await asyncio.gather(*self._chores)
+        self.journal.give_up()
+        self.metrics.close()
+
+    def patient(self, request: Request, client: str) -> str | None:
+        return self.overrides.patient(client, request.fhir_server, request.patient_id)
+
+    def overridden(self, patient: str | None) -> Mapping[str, date]:
+        """The rules that were overridden for this patient, as far as is known here."""
+        return self.overrides.of(patient, datetime.now(UTC)) if patient else {}
+
+    def note(
+        self, service_id: str, request: Request, answered: Answered, started: float, client: str, patient: str | None
+    ) -> None:
+        """Keep what is kept of an answer. `started` by `time.perf_counter`."""
+        noted = Noted(
+            datetime.now(UTC),
+            client,
+            service_id,
+            request.hook_instance,
+            self._fingerprint,
+            outcomes(answered),
+            {name: state for name, state in answered.chart.looked.items() if state is not State.KNOWN},
+            round((time.perf_counter() - started) * 1000, 2),
+            patient,
+            kept(answered.shown),
+        )
+        self.journal.note(noted)
+        self.metrics.note(noted)
+
+    def learn(self, feedback: Iterable[Feedback]) -> None:
+        """What was stored just now is to be counted, and to count."""
+        self._feedback += [item.fingerprint for item in feedback]
+
+    async def catch_up(self) -> bool:
+        """Write what waits, then read what was learned. False where the database was not to be had."""
+        now = datetime.now(UTC)
+        written = await self.journal.flush()
+        if written and (self._feedback or (self.overrides.wanted and now - self._refreshed_at >= _REFRESH)):
+            await self._count_feedback()
+            await self.overrides.refresh(now)
+            self._refreshed_at = now
+        self.metrics.drain(self.journal, self.overrides)
+        return written
+
+    async def _count_feedback(self) -> None:
+        fresh, self._feedback = self._feedback, []
+        with contextlib.suppress(Exception):
+            self.metrics.react(await read_reactions(self._store, fresh) if fresh else ())
+
+    async def _tend(self) -> None:
+        await asyncio.to_thread(self.metrics.prepare)
+        pause, stopping = _PAUSE, False
+        while not stopping:
+            stopping = await self._stops_within(pause)
+            try:
+                pause = _PAUSE if await self.catch_up() else min(pause * 2, _LONGEST_PAUSE)
+            except Exception as error:
+                log.exception("desk failed", error=type(error).__name__)
+
+    async def _purge(self) -> None:
+        pause = _FIRST_PURGE
+        while not await self._stops_within(pause):
+            pause = _PURGE
+            try:
+                log.info("purged", **(await purge_old(self._store, self._settings))._asdict())
+            except Exception as error:
+                log.error("not purged", error=type(error).__name__)
+
+    async def _stops_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+
+async def purge_old(store: Store, settings: Settings) -> Purged:
+    """Delete what is older than the site keeps. A hash goes earlier: when its card is too old for an override to count."""
+    now = datetime.now(UTC)
+    return await purge(store, now - timedelta(days=settings.retention_days), now - timedelta(days=2 * settings.override_days))

@@ -1,0 +1,1 @@
+"""Stage 4: findings put into words, with suggestions, sources and leaflets. It decides nothing."""

@@ -1,0 +1,98 @@
+"""Leaflets for patients: Markdown of `cards/leaflets/` as pages of their own, printable, with their drawings inside.
+
+A page asks for nothing else: no script, no outside file. What stands in a comment names statements and is not printed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+from cds_service.knowledge.load import Knowledge
+
+FOLDER = "cards/leaflets"
+LANGUAGES: Mapping[str, str] = {"us": "en-US", "uk": "en-GB"}
+
+_COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+_IMAGE = re.compile(r"!\[([^\]]*)\]\((drawings/[a-z-]+\.svg)\)")
+_SECTION = re.compile(r"^## ", re.MULTILINE)
+
+
+class Page(NamedTuple):
+    """A rendered leaflet with the Content-Security-Policy that lets in its own style and nothing else."""
+
+    content: bytes
+    policy: str
+    tag: str
+
+
+def source(knowledge: Knowledge, jurisdiction: str) -> str:
+    return (knowledge.root / FOLDER / f"{jurisdiction}.md").read_text(encoding="utf-8")
+
+
+def statements(text: str) -> tuple[str, ...]:
+    """The ids of the statements that a leaflet tells, in their order."""
+    return tuple(dict.fromkeys(name for comment in _COMMENT.findall(text) for name in comment.split()))
+
+
+def drawings(text: str) -> tuple[str, ...]:
+    return tuple(path for _, path in _IMAGE.findall(text))
+
+
+def without_drawing(text: str) -> tuple[str, ...]:
+    """The exercises (headings of the third level) that show nothing."""
+    parts = re.split(r"^#{2,3} ", text, flags=re.MULTILINE)
+    titles = set(re.findall(r"^### (.+)$", text, flags=re.MULTILINE))
+    return tuple(part.splitlines()[0] for part in parts if part.splitlines()[0] in titles and not _IMAGE.search(part))
+
+
+def sections(text: str) -> tuple[str, ...]:
+    """What a reader reads, section by section, without comments and drawings."""
+    return tuple(_SECTION.split(_IMAGE.sub("", _COMMENT.sub("", text))))
+
+
+@lru_cache(maxsize=8)
+def render(knowledge: Knowledge, jurisdiction: str) -> Page:
+    """The page of a jurisdiction, made when it is first asked for."""
+    # A Markdown reader takes as long to import as the rest of a start; few starts need it.
+    from markdown_it import MarkdownIt
+
+    folder = knowledge.root / FOLDER
+    text = _COMMENT.sub("", source(knowledge, jurisdiction))
+    told = MarkdownIt("commonmark", {"html": False}).render(_IMAGE.sub(r"(\2)", text))
+    body = re.sub(r"<p>\((drawings/[a-z-]+\.svg)\)</p>", lambda found: _drawing(folder / found.group(1)), told)
+    head, last = body.rsplit("<h2>", 1)
+    style = (folder / "page.css").read_text(encoding="utf-8")
+    page = Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
+        language=LANGUAGES[jurisdiction],
+        title=html.escape(text.splitlines()[0].lstrip("# ")),
+        style=style,
+        body=f'{head}<section class="help"><h2>{last}</section>',
+        sources=html.escape(_sources(knowledge, source(knowledge, jurisdiction))),
+    )
+    content = page.encode()
+    return Page(content, _policy(style), f'"{hashlib.sha256(content).hexdigest()[:16]}"')
+
+
+def _drawing(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _sources(knowledge: Knowledge, text: str) -> str:
+    """Whom the leaflet follows, and that no clinician has checked it yet."""
+    told = statements(text)
+    followed = [item for item in knowledge.articles if any(name.startswith(item.cites) for name in told)]
+    named = [f"{item.publisher}: {item.title}" for item in followed]
+    return knowledge.wording.leaflet_sources.format(sources="; ".join(named))
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"

@@ -1,0 +1,51 @@
+"""The chart: the FHIR data of one patient, read once, with how far each query was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cds_service.fhir.bundles import Damaged
+from cds_service.fhir.resources import Clinical, DraftOrder, Medication, Patient, Resource, local_reference
+from cds_service.model import State
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """`looked` maps each query to its State; `damaged` to what could not be read in its answer.
+
+    `foreign` counts the resources of another patient, which are left out. `drafts` are the orders that the hook is about,
+    with the medications that came beside them.
+    """
+
+    patient: Patient
+    encounter_id: str | None
+    resources: Mapping[type[Resource], Sequence[Clinical | DraftOrder]]
+    medications: Mapping[str, Medication]
+    looked: Mapping[str, State]
+    damaged: Mapping[str, Sequence[Damaged]]
+    foreign: int
+    drafts: Sequence[DraftOrder] = ()
+    draft_medications: Mapping[str, Medication] = field(default_factory=dict)
+
+    def all(self, kind: type[R]) -> Sequence[R]:
+        return self.resources.get(kind, ())  # type: ignore[return-value]  # the key is the type of what it holds
+
+    def medication(self, reference: str) -> Medication | None:
+        return self.medications.get(reference) or self.medications.get(local_reference(reference))
+
+    def draft_medication(self, reference: str) -> Medication | None:
+        """Of a draft: what came beside it, before what the record holds under that id."""
+        beside = self.draft_medications
+        return beside.get(reference) or beside.get(local_reference(reference)) or self.medication(reference)
+
+    def looking(self, queries: Sequence[str]) -> State:
+        """KNOWN if all these queries were answered in full, else how the first of the others was not."""
+        for query in queries:
+            state = self.looked.get(query, State.NOT_SUPPLIED)
+            if state is not State.KNOWN:
+                return state
+        return State.KNOWN

@@ -1,0 +1,247 @@
+"""A chart seen through the knowledge: resources by the concept that their codes mean, each looked up once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property, lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from cds_service.chart.chart import Chart
+from cds_service.fhir.bundles import Damaged, components, contained_medication
+from cds_service.fhir.resources import (
+    CodeableConcept,
+    Component,
+    Condition,
+    DraftOrder,
+    MedicationRequest,
+    MedicationStatement,
+    Observation,
+    Procedure,
+    Resource,
+    ServiceRequest,
+    words,
+)
+from cds_service.knowledge.load import Knowledge
+from cds_service.model import UNKNOWN, Evidence, Fact, Known, State, Told, ordered
+
+_NOT_YET: Any = object()
+_LISTED = (Condition, MedicationRequest, MedicationStatement, Observation, ServiceRequest, Procedure)
+
+T = TypeVar("T")
+Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
+
+
+Measured = tuple[Observation, Observation | Component]
+"""One measured value: an Observation, and what of it holds the value: itself, or one of its components."""
+
+P = TypeVar("P", MedicationRequest | MedicationStatement, DraftOrder)
+
+
+class Identified(NamedTuple, Generic[P]):
+    """One entry of a medication list, or one draft, with the concept of its drug, wherever that was written."""
+
+    source: P
+    concept: CodeableConcept | None
+    ingredient: str
+
+
+Drug = Identified[MedicationRequest | MedicationStatement]
+Draft = Identified[DraftOrder]
+
+
+class Readers(NamedTuple):
+    """For whom results are told: what is known of them, and the ranges and units of a jurisdiction.
+
+    A result keeps this and not the view that keeps it, for a ring of objects would outlive its request.
+    """
+
+    knowledge: Knowledge
+    jurisdiction: str
+
+
+@dataclass
+class View:
+    """What the pickers see. Everything in it is a pure function of chart, knowledge and `as_of`."""
+
+    chart: Chart
+    knowledge: Knowledge
+    as_of: date
+    jurisdiction: str
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+    _whole: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    _short: dict[tuple[str, ...], tuple[State, str]] = field(default_factory=dict)
+
+    @cached_property
+    def readers(self) -> Readers:
+        return Readers(self.knowledge, self.jurisdiction)
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """What `work` gives, worked out at the first asking: many facts look at the same results."""
+        found: T = self._kept.get(key, _NOT_YET)
+        if found is _NOT_YET:
+            found = self._kept[key] = work()
+        return found
+
+    @cached_property
+    def conditions(self) -> Mapping[str, Sequence[Condition]]:
+        return self._by_concept(self.chart.all(Condition))
+
+    @cached_property
+    def orders(self) -> Mapping[str, Sequence[ServiceRequest]]:
+        return self._by_concept(self.chart.all(ServiceRequest))
+
+    @cached_property
+    def procedures(self) -> Mapping[str, Sequence[Procedure]]:
+        return self._by_concept(self.chart.all(Procedure))
+
+    def _by_concept(self, resources: Iterable[Coded]) -> dict[str, list[Coded]]:
+        terminology = self.knowledge.terminology
+        found: dict[str, list[Coded]] = defaultdict(list)
+        for resource in resources:
+            concept = resource.code
+            matched = {match.concept for match in terminology.matches(concept)}
+            if not matched and concept and not terminology.is_coded(concept):
+                matched = set(terminology.phrased(words(concept)))
+            for name in matched:
+                found[name].append(resource)
+        return found
+
+    @cached_property
+    def measured(self) -> Mapping[str, Sequence[Measured]]:
+        """Results by `lab:<analyte>`, and Observations by value set of their code."""
+        matches = self.knowledge.terminology.matches
+        found: dict[str, list[Measured]] = defaultdict(list)
+        for observation in self.chart.all(Observation):
+            for concept, _ in matches(observation.code):
+                found[concept].append((observation, observation))
+            if observation.component:
+                for component in components(observation) or ():
+                    for concept, _ in matches(component.code):
+                        found[concept].append((observation, component))
+        return found
+
+    @cached_property
+    def drugs(self) -> tuple[Mapping[str, Sequence[Drug]], Sequence[Drug]]:
+        """Drugs by value set, and those that nothing identifies: neither a known code nor a word."""
+        return self._identified([*self.chart.all(MedicationRequest), *self.chart.all(MedicationStatement)])
+
+    @cached_property
+    def drafts(self) -> tuple[Mapping[str, Sequence[Draft]], Sequence[Draft]]:
+        """The drugs of the orders that the hook is about, in the same way."""
+        return self._identified(self.chart.drafts)
+
+    def _identified(self, sources: Sequence[P]) -> tuple[dict[str, list[Identified[P]]], list[Identified[P]]]:
+        terminology = self.knowledge.terminology
+        found: dict[str, list[Identified[P]]] = defaultdict(list)
+        unidentified: list[Identified[P]] = []
+        for source in sources:
+            concept = self._drug_concept(source)
+            matches = terminology.matches(concept)
+            if not matches and not terminology.is_listed(concept):
+                matches = terminology.named(_all_words(concept))
+            for match in matches:
+                found[match.concept].append(Identified(source, concept, match.name))
+            if not matches and not terminology.is_coded(concept) and not _all_words(concept).strip(" |"):
+                unidentified.append(Identified(source, concept, ""))
+        return found, unidentified
+
+    @cached_property
+    def unmatched(self) -> Sequence[Resource]:
+        """The entries of every list that nothing in the knowledge is about: they may be anything."""
+        groups = (self.conditions, self.orders, self.procedures)
+        matched = {id(item) for group in groups for found in group.values() for item in found}
+        matched |= {id(observation) for found in self.measured.values() for observation, _ in found}
+        matched |= {id(drug.source) for found in self.drugs[0].values() for drug in found}
+        return [item for kind in _LISTED for item in self.chart.all(kind) if id(item) not in matched]
+
+    def _drug_concept(self, source: MedicationRequest | MedicationStatement | DraftOrder) -> CodeableConcept | None:
+        """The drug as a concept, by reference, contained, or as a further entry of the Bundle."""
+        if source.medication_codeable_concept:
+            return source.medication_codeable_concept
+        given = source.medication_reference
+        if given is None:
+            return None
+        reference = (given.reference or "").strip()
+        find = self.chart.draft_medication if isinstance(source, DraftOrder) else self.chart.medication
+        medication = contained_medication(source.contained, reference) if reference.startswith("#") else find(reference)
+        if medication and medication.code:
+            return medication.code
+        return CodeableConcept(text=given.display) if given.display else None
+
+    def all_read(self, queries: tuple[str, ...]) -> bool:
+        """Whether these queries were answered in full and all of it could be read: only then is an absence an absence."""
+        whole = self._whole.get(queries)
+        if whole is None:
+            damaged = any(map(self.chart.damaged.get, queries))
+            whole = self._whole[queries] = not damaged and self.chart.looking(queries) is State.KNOWN
+        return whole
+
+    def shortfall(self, queries: tuple[str, ...]) -> tuple[State, str]:
+        """How the first of these queries that was not answered in full was not, and which they are."""
+        found = self._short.get(queries)
+        if found is None:
+            state = self.chart.looking(queries)
+            titles = [self.knowledge.queries[query].title for query in queries if self.chart.looking([query]) is state]
+            found = self._short[queries] = (state, f"{', '.join(titles)}: {state.value}")
+        return found
+
+    def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Damaged | None:
+        """The first resource that could not be read and may have been about one of these concepts."""
+        if not any(map(self.chart.damaged.get, queries)):
+            return None
+        wanted = set(concepts)
+        terminology = self.knowledge.terminology
+        for query in queries:
+            for damaged in self.chart.damaged.get(query, ()):
+                coded = [concept for concept in damaged.concepts if terminology.is_coded(concept)]
+                meant = {match.concept for concept in coded for match in terminology.matches(concept)}
+                if not coded or meant & wanted:
+                    return damaged
+        return None
+
+
+def _all_words(concept: CodeableConcept | None) -> str:
+    if concept is None:
+        return ""
+    displays = [coding.display or "" for coding in concept.coding or () if coding]
+    return " | ".join([concept.text or "", *displays])
+
+
+Given = Told | Iterable[Evidence]
+"""What a fact rests on, or a way to put it into words once somebody asks."""
+
+
+def known(name: str, value: Known, given: Given = (), state: State = State.KNOWN) -> Fact:
+    return Fact(name, value, state, given if callable(given) else ordered(given))
+
+
+def unknown(name: str, state: State, reason: str, given: Given = ()) -> Fact:
+    return Fact(name, UNKNOWN, state, given if callable(given) else ordered(given), reason)
+
+
+def reference_to(resource: Resource) -> str:
+    return f"{type(resource).__name__}/{resource.id}" if resource.id else type(resource).__name__
+
+
+def presence(name: str, given: Given, view: View, queries: tuple[str, ...], concepts: Iterable[str]) -> Fact:
+    """True where something was found. False only where all was looked at, all could be read, and nothing was there."""
+    if given:
+        return known(name, True, given)
+    if view.all_read(queries):
+        return nothing(name)
+    damaged = view.damaged(queries, concepts)
+    if damaged:
+        return unknown(name, State.UNUSABLE, f"{damaged.reference or damaged.place} could not be read")
+    state, reason = view.shortfall(queries)
+    if state is not State.KNOWN:
+        return unknown(name, state, reason)
+    return nothing(name)
+
+
+@lru_cache(maxsize=1024)
+def nothing(name: str) -> Fact:
+    """Looked and found none. Most facts of most patients: the same object each time."""
+    return known(name, False, (), State.NONE)

@@ -1,0 +1,1 @@
+"""Why a rule fired, why not, and what would change it."""

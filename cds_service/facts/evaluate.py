@@ -1,0 +1,229 @@
+"""Stage 2: the chart and `facts.json` give facts, each worked out when it is first asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Set
+from datetime import date
+from functools import lru_cache
+from typing import NamedTuple
+
+from cds_service.chart.chart import Chart
+from cds_service.chart.index import View, known, unknown
+from cds_service.facts import conditions, medications
+from cds_service.facts import draft_orders as ordering
+from cds_service.facts import episodes as courses
+from cds_service.facts import orders_and_procedures as orders
+from cds_service.facts import patient as person
+from cds_service.facts import questionnaire as history
+from cds_service.fhir.resources import DraftOrder, Encounter, Patient, QuestionnaireResponse, Resource
+from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.schema import FactDefinition
+from cds_service.model import UNKNOWN, Fact, State, Value
+from cds_service.observations import estimates, results
+
+Picker = Callable[[str, FactDefinition, View], Fact]
+
+PICKERS: Mapping[str, Picker] = {
+    "age_years": person.age_years,
+    "deceased": person.deceased,
+    "replaced": person.replaced,
+    "unmatched": person.unmatched,
+    "active_condition": conditions.active_condition,
+    "began_within": conditions.began_within,
+    "began_against_onset": conditions.began_against_onset,
+    "under_way": courses.under_way,
+    "problem": conditions.problem,
+    "encounter_diagnosis": conditions.encounter_diagnosis,
+    "encounter_reason": conditions.encounter_reason,
+    "began_after_drug": medications.began_after_drug,
+    "taking": medications.taking,
+    "days_taken": medications.days_taken,
+    "done_since_drug": medications.done_since_drug,
+    "start_against_onset": medications.start_against_onset,
+    "against_range": results.against_range,
+    "latest_value": results.latest_value,
+    "latest_or_estimated": estimates.latest_or_estimated,
+    "is_estimated": estimates.is_estimated,
+    "measured_within": results.measured_within,
+    "coded_answer": results.coded_answer,
+    "answered": history.answered,
+    "chosen": history.chosen,
+    "counted": history.counted,
+    "counted_up_to": history.counted_up_to,
+    "history_taken": history.history_taken,
+    "being_ordered": ordering.being_ordered,
+    "order_reason": ordering.order_reason,
+    "on_order": orders.on_order,
+    "done_within": orders.done_within,
+}
+
+
+_ALWAYS = "always"
+_UNNAMED = "a drug without a name"
+_OF_A_KIND: Mapping[str, type[Resource]] = {
+    "encounter_reason": Encounter,
+    "answered": QuestionnaireResponse,
+    "history_taken": QuestionnaireResponse,
+    "chosen": QuestionnaireResponse,
+    "counted": QuestionnaireResponse,
+    "counted_up_to": QuestionnaireResponse,
+    "being_ordered": DraftOrder,
+    "order_reason": DraftOrder,
+}
+_BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased", "replaced", "unmatched"}
+
+
+def _bearings(definition: FactDefinition) -> tuple[str, ...]:
+    """What in a chart may bear on a fact: the concepts that it asks for, or resources of a kind."""
+    picker = definition.picker
+    if picker in _OF_A_KIND:
+        return (_OF_A_KIND[picker].__name__,)
+    if picker not in _BY_CONCEPT:
+        return () if definition.facts else (_ALWAYS,)
+    sites = (definition.site.value_set,) if definition.site else ()
+    adjusting = (definition.adjustment.by, definition.adjustment.to) if definition.adjustment else ()
+    measured = tuple(f"lab:{analyte}" for analyte in (*definition.analytes, *adjusting))
+    drug = (definition.after_drug,) if definition.after_drug else ()
+    return (*definition.value_sets, *drug, *sites, *measured, *((_UNNAMED,) if picker == "taking" else ()))
+
+
+@lru_cache(maxsize=8)
+def borne_on(knowledge: Knowledge) -> Mapping[str, frozenset[str]]:
+    """The facts that each thing in a chart may bear on, those included that are made of others."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name in knowledge.facts:
+        for part in _parts(name, knowledge.facts):
+            for bearing in _bearings(knowledge.facts[part]):
+                found[bearing].add(name)
+    return {bearing: frozenset(names) for bearing, names in found.items()}
+
+
+def _parts(name: str, facts: Mapping[str, FactDefinition]) -> Iterator[str]:
+    yield name
+    for part in facts[name].facts:
+        yield from _parts(part, facts)
+
+
+def _held(view: View) -> Iterator[str]:
+    """What a chart holds that may bear on a fact."""
+    yield _ALWAYS
+    yield from view.conditions
+    yield from view.measured
+    drugs, unnamed = view.drugs
+    yield from drugs
+    yield from view.orders
+    yield from view.procedures
+    if unnamed:
+        yield _UNNAMED
+    if view.chart.drafts:
+        yield DraftOrder.__name__
+    for kind in (Encounter, QuestionnaireResponse):
+        if view.chart.all(kind):
+            yield kind.__name__
+
+
+class Ground(NamedTuple):
+    """What a chart with nothing in it says, looked at as far as another: most facts of most patients, worked out once."""
+
+    key: str
+    facts: ChartFacts
+    values: dict[str, Value]
+
+
+@lru_cache(maxsize=64)
+def _ground(knowledge: Knowledge, jurisdiction: str, queries: str, states: str) -> Ground:
+    looked = {query: State(state) for query, state in zip(queries.split("|"), states.split("|"), strict=True)}
+    nobody = Chart(Patient(), None, {}, {}, looked, {}, 0)
+    facts = ChartFacts(nobody, knowledge, date.max, jurisdiction, whole=True)
+    return Ground(states, facts, {name: facts[name].value for name in facts})
+
+
+class ChartFacts(Mapping[str, Fact]):
+    """The facts of one chart, each worked out when it is first asked for. Asking twice costs once.
+
+    What nothing in the chart bears on is taken from the ground, unless `whole` asks for all to be worked out. `touched`
+    names the others; a chart with a damaged resource has no ground, as an absence may be the damage.
+    """
+
+    def __init__(self, chart: Chart, knowledge: Knowledge, as_of: date, jurisdiction: str, *, whole: bool = False) -> None:
+        self._view = View(chart, knowledge, as_of, jurisdiction)
+        self._definitions = knowledge.facts
+        self._found: dict[str, Fact] = {}
+        self.touched: Set[str] = knowledge.facts.keys()
+        self.ground: Ground | None = None
+        if not whole and not any(chart.damaged.values()):
+            self.ground = _ground(knowledge, jurisdiction, "|".join(chart.looked), "|".join(chart.looked.values()))
+            bearing = borne_on(knowledge)
+            self.touched = frozenset().union(*(bearing[held] for held in _held(self._view) if held in bearing))
+
+    def __getitem__(self, name: str) -> Fact:
+        fact = self._found.get(name)
+        if fact is None:
+            if self.ground and name not in self.touched:
+                return self.ground.facts[name]
+            fact = self._found[name] = self._pick(name, self._definitions[name])
+        return fact
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._definitions)
+
+    def __len__(self) -> int:
+        return len(self._definitions)
+
+    def settled(self) -> dict[str, Value]:
+        """The values that are known without looking into the chart."""
+        if self.ground is None:
+            return {}
+        values = self.ground.values.copy()
+        for name in self.touched:
+            del values[name]
+        return values
+
+    def _pick(self, name: str, definition: FactDefinition) -> Fact:
+        if definition.facts:
+            return COMPOSED[definition.picker](name, [self[part] for part in definition.facts])
+        return PICKERS[definition.picker](name, definition, self._view)
+
+
+class FactValues(dict[str, Value]):
+    """The same facts as the bare values that rules decide on, each fetched when a rule first asks."""
+
+    def __init__(self, facts: Mapping[str, Fact]) -> None:
+        super().__init__(facts.settled() if isinstance(facts, ChartFacts) else {})
+        self._facts = facts
+
+    def __missing__(self, name: str) -> Value:
+        value = self[name] = self._facts[name].value
+        return value
+
+
+def any_of(name: str, parts: list[Fact]) -> Fact:
+    """True if any is, false if all are, else unknown as the first unknown part."""
+    true = [part for part in parts if part.value is True]
+    if true:
+        return known(name, True, lambda: [item for part in true for item in part.evidence])
+    for part in parts:
+        if part.value is UNKNOWN:
+            return unknown(name, part.state, part.reason, part.told)
+    return known(name, False, (), State.NONE)
+
+
+def all_of(name: str, parts: list[Fact]) -> Fact:
+    """False if any is, true if all are, else unknown as the first unknown part."""
+    if any(part.value is False for part in parts):
+        return known(name, False, (), State.NONE)
+    for part in parts:
+        if part.value is UNKNOWN:
+            return unknown(name, part.state, part.reason, part.told)
+    return known(name, True, lambda: [item for part in parts for item in part.evidence])
+
+
+def all_shown(name: str, parts: list[Fact]) -> Fact:
+    """True if all are true. What is not known is not shown either, so false whenever one of them is not true."""
+    if all(part.value is True for part in parts):
+        return known(name, True, lambda: [item for part in parts for item in part.evidence])
+    return known(name, False, (), State.NONE)
+
+
+COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {"any_of": any_of, "all_of": all_of, "all_shown": all_shown}

@@ -1,0 +1,299 @@
+"""How a prefetch value is read: a resource, a Bundle, or a mess of both.
+
+Reading is tolerant where FHIR is ambiguous and strict where a wrong guess could harm: one bad resource is kept
+aside as `Damaged`, so that whatever rests on it becomes unknown, while the others count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar, Union, get_args
+
+import msgspec
+from msgspec import Raw
+
+from cds_service.fhir.resources import (
+    Clinical,
+    CodeableConcept,
+    Component,
+    DraftOrder,
+    Measurement,
+    Medication,
+    Observation,
+    OperationOutcome,
+    Quantity,
+    ReferenceRange,
+    Resource,
+)
+
+
+class Link(msgspec.Struct, gc=False):
+    relation: str | None = None
+    url: str | None = None
+
+
+class Entry(msgspec.Struct, gc=False, rename="camel"):
+    full_url: str | None = None
+    resource: Clinical | None = None
+
+
+class Bundle(Resource, tag="Bundle"):
+    link: list[Link | None] | None = None
+    entry: list[Entry | None] | None = None
+
+
+Section = Union[Bundle, Clinical, None]
+"""What one prefetch key may hold."""
+
+
+class _RawEntry(msgspec.Struct, gc=False, rename="camel"):
+    full_url: str | None = None
+    resource: Raw = Raw()
+
+
+class _RawBundle(msgspec.Struct, rename="camel"):
+    link: Any = None
+    entry: list[Raw] | None = None
+
+
+class _Kind(msgspec.Struct, rename="camel"):
+    resource_type: str
+
+
+class Damaged(NamedTuple):
+    """A resource that cannot be read. What can be salvaged says which facts must not be decided."""
+
+    resource_type: str
+    reference: str
+    concepts: tuple[CodeableConcept, ...]
+    place: str
+    problem: str
+
+
+class Reading(NamedTuple):
+    """What one prefetch value holds. `failed`: an OperationOutcome in place of data; `incomplete`: part is missing."""
+
+    resources: Sequence[tuple[str | None, Clinical | DraftOrder]]
+    damaged: list[Damaged]
+    failed: bool = False
+    incomplete: bool = False
+
+
+class RawResource(NamedTuple):
+    """A resource of a Bundle, not decoded yet. `resource_type` is empty where none can be read."""
+
+    full_url: str | None
+    resource_type: str
+    data: Raw
+    place: str
+
+
+R = TypeVar("R")
+
+_NULL = b"null"
+_section = msgspec.json.Decoder(Section)
+_raw_bundle = msgspec.json.Decoder(_RawBundle)
+_raw_entry = msgspec.json.Decoder(_RawEntry)
+_resource = msgspec.json.Decoder(Clinical)
+_kind = msgspec.json.Decoder(_Kind)
+_contained = msgspec.json.Decoder(list[Raw])
+_quantity = msgspec.json.Decoder(Quantity | None)
+_concept = msgspec.json.Decoder(CodeableConcept | None)
+_concepts = msgspec.json.Decoder(list[CodeableConcept | None] | None)
+_ranges = msgspec.json.Decoder(list[ReferenceRange | None] | None)
+_components = msgspec.json.Decoder(list[Component | None] | None)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(Clinical))
+_CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
+
+
+def read_section(data: Section | Raw | bytes, place: str) -> Reading:
+    """Read one prefetch value: a resource, a Bundle of any type, an OperationOutcome or null, decoded already or raw.
+
+    Raises nothing for bad content: it comes back as `damaged`, `failed` or `incomplete`.
+    """
+    section: Section
+    if isinstance(data, (Raw, bytes)):
+        try:
+            section = _section.decode(data)
+        except _UNREADABLE:
+            return _read_piecemeal(data, place)
+    else:
+        section = data
+    if section is None:
+        return Reading([], [])
+    if isinstance(section, Bundle):
+        entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
+        return _sorted_out(entries, [], _has_next(section.link))
+    return _sorted_out([(None, section)], [], incomplete=False)
+
+
+def measurement(part: Observation | Component) -> Measurement | None:
+    """What an Observation or a component of one says; None where it cannot be read."""
+    if isinstance(part, Component):
+        return part
+    try:
+        return Measurement(
+            value_quantity=_quantity.decode(part.value_quantity) if part.value_quantity else None,
+            interpretation=_concepts.decode(part.interpretation) if part.interpretation else None,
+            reference_range=_ranges.decode(part.reference_range) if part.reference_range else None,
+        )
+    except _UNREADABLE:
+        return None
+
+
+def components(observation: Observation) -> list[Component] | None:
+    """The components of an Observation; None where they cannot be read."""
+    try:
+        found = _components.decode(observation.component) if observation.component else None
+    except _UNREADABLE:
+        return None
+    return [component for component in found or () if component]
+
+
+def answer(observation: Observation) -> CodeableConcept | None:
+    """The coded value of an Observation; None where it has none that can be read."""
+    try:
+        return _concept.decode(observation.value_codeable_concept) if observation.value_codeable_concept else None
+    except _UNREADABLE:
+        return None
+
+
+def _read_piecemeal(data: Raw | bytes, place: str) -> Reading:
+    """One bad or unknown resource must not cost the others: each entry on its own."""
+    if _type_of(data) != "Bundle":
+        resource, damaged = _read_resource(data, place)
+        return _sorted_out([(None, resource)] if resource else [], [damaged] if damaged else [], incomplete=False)
+    try:
+        bundle = _raw_bundle.decode(data)
+    except _UNREADABLE as error:
+        return Reading([], [Damaged("", "", (), place, str(error))], incomplete=True)
+    resources: list[tuple[str | None, Clinical]] = []
+    broken: list[Damaged] = []
+    for number, raw in enumerate(bundle.entry or ()):
+        full_url, resource, damaged = _read_entry(raw, f"{place}.entry[{number}]")
+        if resource:
+            resources.append((full_url, resource))
+        if damaged:
+            broken.append(damaged)
+    return _sorted_out(resources, broken, _has_next(bundle.link))
+
+
+def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[Damaged]]:
+    """The resources of a Bundle, each still to be decoded, and what is no entry at all."""
+    try:
+        bundle = _raw_bundle.decode(data)
+    except _UNREADABLE as error:
+        return [], [Damaged("", "", (), place, str(error))]
+    found: list[RawResource] = []
+    broken: list[Damaged] = []
+    for number, raw in enumerate(bundle.entry or ()):
+        where = f"{place}.entry[{number}]"
+        try:
+            entry = _raw_entry.decode(raw)
+        except _UNREADABLE as error:
+            if bytes(raw).strip() != _NULL:
+                broken.append(Damaged("", "", (), where, str(error)))
+            continue
+        if bytes(entry.resource).strip() not in (b"", _NULL):
+            found.append(RawResource(entry.full_url, _type_of(entry.resource), entry.resource, f"{where}.resource"))
+    return found, broken
+
+
+def decode(raw: RawResource, decoder: msgspec.json.Decoder[R]) -> R | Damaged:
+    """One resource by a decoder of its own, or what is left of it."""
+    try:
+        return decoder.decode(raw.data)
+    except _UNREADABLE as error:
+        return _salvage(raw.data, raw.resource_type, raw.place, str(error) or type(error).__name__)
+
+
+def _read_entry(raw: Raw, place: str) -> tuple[str | None, Clinical | None, Damaged | None]:
+    if bytes(raw).strip() == b"null":
+        return None, None, None
+    try:
+        entry = _raw_entry.decode(raw)
+    except _UNREADABLE as error:
+        return None, None, Damaged("", "", (), place, str(error))
+    if bytes(entry.resource).strip() in (b"", b"null"):
+        return entry.full_url, None, None
+    resource, damaged = _read_resource(entry.resource, f"{place}.resource")
+    return entry.full_url, resource, damaged
+
+
+def _read_resource(raw: Raw | bytes, place: str) -> tuple[Clinical | None, Damaged | None]:
+    """The resource; or what is left of it; or neither, if it is of a type that nothing here reads."""
+    try:
+        return _resource.decode(raw), None
+    except _UNREADABLE as error:
+        kind = _type_of(raw)
+        if kind and kind not in _READ_TYPES and kind != "Bundle":
+            return None, None
+        return None, _salvage(raw, kind, place, str(error) or type(error).__name__)
+
+
+def _type_of(raw: Raw | bytes) -> str:
+    try:
+        return _kind.decode(raw).resource_type
+    except _UNREADABLE:
+        return ""
+
+
+def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Damaged:
+    try:
+        loose = msgspec.json.decode(raw)
+    except _UNREADABLE:
+        loose = {}
+    loose = loose if isinstance(loose, dict) else {}
+    name = loose.get("id")
+    reference = f"{kind}/{name}" if kind and isinstance(name, str) else ""
+    return Damaged(kind, reference, _loose_concepts(loose), place, problem)
+
+
+def _loose_concepts(loose: dict[str, Any]) -> tuple[CodeableConcept, ...]:
+    """What a resource and its components may have been about; nothing where a component does not say, as it may be all."""
+    parts = loose.get("component") or []
+    listed = parts if isinstance(parts, list) else [parts]
+    inside = [_loose_concept(part.get("code")) if isinstance(part, dict) else None for part in listed]
+    if None in inside:
+        return ()
+    own = [_loose_concept(loose.get(member)) for member in _CONCEPT_MEMBERS]
+    return tuple(concept for concept in (*own, *inside) if concept)
+
+
+def _loose_concept(value: object) -> CodeableConcept | None:
+    try:
+        return msgspec.convert(value, CodeableConcept) if value else None
+    except msgspec.ValidationError:
+        return None
+
+
+def _has_next(links: Any) -> bool:
+    """A `next` link says that the Bundle is one page of several: an absence in it proves nothing."""
+    if not isinstance(links, list):
+        return False
+    relations = (link.get("relation") if isinstance(link, dict) else getattr(link, "relation", None) for link in links)
+    return "next" in relations
+
+
+def _sorted_out(found: list[tuple[str | None, Clinical]], damaged: list[Damaged], incomplete: bool) -> Reading:
+    """Take the OperationOutcomes out of what was found: they speak about the search, not about the patient."""
+    outcomes = [resource for _, resource in found if isinstance(resource, OperationOutcome)]
+    if not outcomes:
+        return Reading(found, damaged, incomplete=incomplete)
+    failed = any(outcome.failed for outcome in outcomes)
+    kept = [pair for pair in found if not isinstance(pair[1], OperationOutcome)]
+    return Reading(kept, damaged, failed=failed and not kept, incomplete=incomplete or (failed and bool(kept)))
+
+
+def contained_medication(contained: Raw, reference: str) -> Medication | None:
+    """The Medication that `#id` names among the contained resources, else None."""
+    try:
+        for raw in _contained.decode(contained) if bytes(contained) else ():
+            if _type_of(raw) == "Medication":
+                medication = _resource.decode(raw)
+                if isinstance(medication, Medication) and medication.id == reference.lstrip("#"):
+                    return medication
+    except _UNREADABLE:
+        return None
+    return None

@@ -1,0 +1,105 @@
+"""What surrounds every request: the limit of its body, and one shape for everything that goes wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cds_service.audit.metrics import Served
+from cds_service.cdshooks.request import encode
+from cds_service.errors import Problem, RequestError
+from cds_service.log import log
+
+JSON = "application/json"
+# The caller was gone before there was an answer.
+_GONE = 499
+CODES = "https://leg-cramps.example/error-codes"
+
+
+def outcome(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+    """An OperationOutcome with one issue a problem, the place as `expression`, and our stable code."""
+    issues = [
+        {
+            "severity": "error",
+            "code": error.code,
+            "details": {"coding": [{"system": CODES, "code": error.slug}], "text": f"{item.place}: {item.message}"},
+            "diagnostics": item.remedy or item.message,
+            "expression": [item.place],
+        }
+        for item in error.problems
+    ]
+    body = encode({"resourceType": "OperationOutcome", "issue": issues})
+    return Response(body, error.status, dict(headers or {}), JSON)
+
+
+class Shell:
+    """Pure ASGI, as a middleware that wraps each request in a task costs more than the answer."""
+
+    def __init__(self, app: ASGIApp, body_limit: int, served: Callable[[Served], None]) -> None:
+        self.app, self.body_limit, self.served = app, body_limit, served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), _GONE
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, noting)
+        finally:
+            service_id = scope.get("path_params", {}).get("service_id", "")
+            self.served(Served(_route(scope), service_id, status, time.perf_counter() - started))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._refuse_declared(scope)
+            await self.app(scope, self._limited(receive), send)
+        except RequestError as error:
+            # The places and ids of a refusal, never the values that stood there.
+            log.info("refused", status=error.status, code=error.slug, path=_route(scope), places=_places(error))
+            challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+            await outcome(error, challenge)(scope, receive, send)
+        except Exception as error:
+            log.exception("failed", path=_route(scope), error=type(error).__name__)
+            problem = Problem("service", "failed to answer; the log of the service says where", "report it to its maintainers")
+            await outcome(RequestError(500, "internal-error", "exception", [problem]))(scope, receive, send)
+
+    def _refuse_declared(self, scope: Scope) -> None:
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.body_limit:
+            raise self._too_large()
+
+    def _limited(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.body_limit:
+                raise self._too_large()
+            return message
+
+        return limited
+
+    def _too_large(self) -> RequestError:
+        problem = Problem("body", f"is larger than {self.body_limit} bytes", "send less, or raise CDS_BODY_LIMIT")
+        return RequestError(413, "body-too-large", "too-long", [problem])
+
+
+def _route(scope: Scope) -> str:
+    """The name of what took the request, without what a caller wrote into the address."""
+    return str(getattr(scope.get("endpoint"), "__name__", "unknown"))
+
+
+def _places(error: RequestError) -> list[str]:
+    return [problem.place for problem in error.problems][:10]

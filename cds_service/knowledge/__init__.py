@@ -1,0 +1,1 @@
+"""`logic/` and `cards/` loaded and checked file by file: formats, terminology, units, local spelling."""

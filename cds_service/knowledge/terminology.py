@@ -1,0 +1,144 @@
+"""From a code, or failing that a word, to the concepts of the knowledge: which value sets and analytes it belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from cds_service.fhir.resources import CodeableConcept, Coding, codings
+
+_SHORTEST_PREFIX = 3
+_PADDED = 4
+
+
+class Match(NamedTuple):
+    """One concept that a code belongs to. `name` is the display, or for a medication its ingredient."""
+
+    concept: str
+    name: str
+
+
+class System(NamedTuple):
+    url: str
+    aliases: tuple[str, ...]
+    prefix_match: bool
+    pad: str
+    also: tuple[str, ...]
+    lists_all: bool
+
+
+class CodeEntry(NamedTuple):
+    concept: str
+    system: str
+    code: str
+    name: str
+
+
+class Terminology:
+    """Look-ups prepared once. `concepts` are ids of value sets, and `lab:<analyte>` for results."""
+
+    def __init__(
+        self,
+        systems: Mapping[str, System],
+        entries: Iterable[CodeEntry],
+        names: Mapping[str, Sequence[str]],
+        phrases: Mapping[str, Sequence[str]],
+        negations: Sequence[str],
+    ) -> None:
+        self._short = {fold_url(url): key for key, system in systems.items() for url in (system.url, *system.aliases)}
+        self._prefixed = {key: system.pad for key, system in systems.items() if system.prefix_match}
+        self._also = {key: system.also for key, system in systems.items()}
+        self._listed = frozenset(key for key, system in systems.items() if system.lists_all)
+        self._codes: dict[tuple[str, str], tuple[Match, ...]] = {}
+        for entry in entries:
+            key = (entry.system, self._fold(entry.system, entry.code))
+            self._codes[key] = (*self._codes.get(key, ()), Match(entry.concept, entry.name))
+        self._names = [(word_pattern([name]), concept, name) for concept, given in names.items() for name in given]
+        self._any_name = word_pattern([name for given in names.values() for name in given])
+        self._phrases = {concept: word_pattern(given) for concept, given in phrases.items() if given}
+        self._negation = word_pattern(negations)
+        self._seen: dict[tuple[str | None, str | None], tuple[Match, ...]] = {}
+
+    def short_system(self, url: str | None) -> str | None:
+        """Our short name of a code system, `loinc`, by its URL or an alias; None if nothing here knows it."""
+        return self._short.get(fold_url(url or ""))
+
+    def match(self, coding: Coding) -> tuple[Match, ...]:
+        """The concepts of a code. ICD codes match by prefix too: E03.9 belongs where E03 does."""
+        key = (coding.system, coding.code)
+        found = self._seen.get(key)
+        if found is None:
+            found = self._match(coding)
+            if len(self._seen) < _CACHE_LIMIT:
+                self._seen[key] = found
+        return found
+
+    def _match(self, coding: Coding) -> tuple[Match, ...]:
+        system = self.short_system(coding.system)
+        if system is None or not coding.code:
+            return ()
+        code = self._fold(system, coding.code)
+        if system not in self._prefixed:
+            own = self._codes.get((system, code), ())
+            return own + tuple(match for other in self._also[system] for match in self._codes.get((other, code), ()))
+        prefixes = (code[:length] for length in range(len(code), _SHORTEST_PREFIX - 1, -1))
+        found = [match for prefix in prefixes for match in self._codes.get((system, prefix), ())]
+        return tuple({match.concept: match for match in reversed(found)}.values())
+
+    def _fold(self, system: str, code: str) -> str:
+        """ICD comes with and without its dot, and padded to four characters: England writes R252 and G20X."""
+        code = code.strip().upper()
+        pad = self._prefixed.get(system)
+        if pad is None:
+            return code
+        code = code.replace(".", "")
+        return code[:-1] if pad and len(code) == _PADDED and code.endswith(pad) else code
+
+    def is_coded(self, concept: CodeableConcept | None) -> bool:
+        """Whether any coding is of a system known here. Only where none is may the text decide."""
+        return any(coding.code and self.short_system(coding.system) for coding in codings(concept))
+
+    def is_listed(self, concept: CodeableConcept | None) -> bool:
+        """Whether a code says all: one of a system that our sets hold at every level."""
+        return any(coding.code and self.short_system(coding.system) in self._listed for coding in codings(concept))
+
+    def matches(self, concept: CodeableConcept | None) -> list[Match]:
+        """The concepts of all its codes. Asked for every resource, so the look-up is written out."""
+        found: list[Match] = []
+        for coding in concept.coding or () if concept else ():
+            if coding is not None:
+                known = self._seen.get((coding.system, coding.code))
+                found += self.match(coding) if known is None else known
+        return found
+
+    def named(self, text: str) -> list[Match]:
+        """Concepts whose ingredient stands in a text as whole words: `co-amilofruse 5/40`, never part of a word."""
+        if not self._any_name.search(text):
+            return []
+        return [Match(concept, name) for pattern, concept, name in self._names if pattern.search(text)]
+
+    def phrased(self, text: str) -> list[str]:
+        """Concepts that a text names in a known phrase and does not deny: `no leg cramps` names none."""
+        if self._negation.search(text):
+            return []
+        return [concept for concept, pattern in self._phrases.items() if pattern.search(text)]
+
+    def denies(self, text: str) -> bool:
+        return bool(self._negation.search(text))
+
+
+_CACHE_LIMIT = 50_000
+
+
+def fold_url(url: str) -> str:
+    return url.strip().rstrip("/").lower().replace("https://", "http://")
+
+
+def word_pattern(words: Iterable[str]) -> re.Pattern[str]:
+    """Any of the words or phrases, whole, whatever the case and spacing; matches nothing if there are none."""
+    ordered = sorted({word.strip().lower() for word in words}, key=lambda word: (-len(word), word))
+    if not ordered:
+        return re.compile(r"(?!)")
+    inner = "|".join(re.escape(word).replace(r"\ ", r"[\s-]+") for word in ordered)
+    return re.compile(rf"(?<!\w)(?:{inner})(?!\w)", re.IGNORECASE)

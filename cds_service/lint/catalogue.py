@@ -1,0 +1,117 @@
+"""`logic/CATALOGUE.md`: every rule in plain words, with its evidence and its cases, and where each statement went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from cds_service.cards import leaflets
+from cds_service.jsonlogic.typecheck import operands
+from cds_service.knowledge.load import Knowledge, Reader, Rule
+from cds_service.lint.cases import CasesFile, read_cases
+from cds_service.samples.counts import Tally, rows, sum_up
+
+_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "is", "!=": "is not"}
+
+
+def write_catalogue(knowledge: Knowledge, counted: Tally) -> str:
+    """The whole catalogue as Markdown; the same knowledge and cast give the same text."""
+    reader = Reader(knowledge.root)
+    lines = [
+        "# Catalogue of rules",
+        "",
+        "Written by `cds-service catalogue`; `make check` compares it with the rules. No clinician has reviewed a rule of",
+        "this repository yet: all are drafts, and every card says so.",
+        "",
+        f"{len(knowledge.rules)} rules, {len(knowledge.facts)} facts, {len(knowledge.value_sets)} value sets, "
+        f"{len(knowledge.labs)} analytes, {len(knowledge.orders)} orders.",
+    ]
+    for group in knowledge.groups:
+        rules = [rule for rule in knowledge.rules if rule.file.group == group.id]
+        if rules:
+            lines += ["", f"## {group.id} ({group.indicator})"]
+        for rule in rules:
+            lines += ["", *_rule(rule, knowledge, read_cases(reader, rule))]
+    lines += ["", *_statements(knowledge), "", *_cast(counted)]
+    return "\n".join(lines) + "\n"
+
+
+def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator[str]:
+    file = rule.file
+    yield f"### {file.title}"
+    yield ""
+    yield f"`{file.id}` {file.version}, {file.status}, {' and '.join(file.jurisdiction)}. {file.why}"
+    yield ""
+    yield f"- For whom: {say(rule.applies_when.source)}"
+    yield f"- Speaks when: {say(rule.fires_when.source)}"
+    for use in rule.orders:
+        yield (
+            f"- Offers {knowledge.orders[use.order].title}"
+            f"{_when(use.when.source, ' when ')}{_when(use.recommended_when.source, '; recommends it when ')}"
+        )
+    yield f"- Evidence: {', '.join(file.evidence)}"
+    if file.sources:
+        yield f"- Numbers from: {'; '.join(knowledge.sources[name].title for name in file.sources)}"
+    yield f"- May mislead when: {file.may_mislead_when}"
+    yield f"- Checked by: {file.checked_by or 'nobody yet'}; review by {file.review_by}"
+    yield ""
+    yield "| case | answer |"
+    yield "|---|---|"
+    for row in cases.cases if cases else ():
+        yield f"| {row.says} | {row.expect} |"
+
+
+def _when(logic: Any, words: str) -> str:
+    return "" if isinstance(logic, bool) else words + say(logic)
+
+
+def say(logic: Any) -> str:
+    """JSON Logic in words.
+
+    >>> say({"and": [{">=": [{"var": "age_years"}, 65]}, {"!": [{"var": "on_dialysis"}]}]})
+    'age years ≥ 65 and not on dialysis'
+    """
+    if not isinstance(logic, dict):
+        return str(logic).lower() if isinstance(logic, bool) else str(logic)
+    ((operator, argument),) = logic.items()
+    given = operands(argument)
+    if operator == "var":
+        return str(given[0]).replace("_", " ")
+    if operator in ("and", "or"):
+        return f" {operator} ".join(_bracketed(item, operator) for item in given)
+    if operator == "!":
+        return f"not {_bracketed(given[0], operator)}"
+    if operator in _SIGNS:
+        return f" {_SIGNS[operator]} ".join(say(item) for item in given)
+    return f"{operator}({', '.join(say(item) for item in given)})"
+
+
+def _bracketed(logic: Any, within: str) -> str:
+    junction = isinstance(logic, dict) and next(iter(logic)) in ("and", "or") and next(iter(logic)) != within
+    return f"({say(logic)})" if junction else say(logic)
+
+
+def _statements(knowledge: Knowledge) -> Iterator[str]:
+    """Each statement of the two articles, and where it went."""
+    cited = {name: [r.id for r in knowledge.rules if name in r.file.evidence] for name in knowledge.evidence}
+    printed = {key: leaflets.statements(leaflets.source(knowledge, key)) for key in leaflets.LANGUAGES}
+    yield "## Statements of the two articles"
+    yield ""
+    yield "| id | says | where it went |"
+    yield "|---|---|---|"
+    for name, item in knowledge.evidence.items():
+        told = [f"leaflet {key}" for key, names in printed.items() if name in names]
+        where = ", ".join([*cited[name], *told]) or knowledge.uncited.get(name) or "told nowhere yet"
+        yield f"| {name} | {item.says} | {where} |"
+
+
+def _cast(counted: Tally) -> Iterator[str]:
+    """How much the service says to the invented people of `fixtures/`."""
+    yield "## How many cards"
+    yield ""
+    yield f"Of the invented people of `fixtures/`. {sum_up(counted)}"
+    yield ""
+    yield "| so many | people with so many cards | people with so many suggestions |"
+    yield "|---|---|---|"
+    for number, cards, suggestions in rows(counted):
+        yield f"| {number} | {cards or '-'} | {suggestions or '-'} |"

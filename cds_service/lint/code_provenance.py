@@ -1,0 +1,250 @@
+"""What can be said of the codes without a terminology server, what cannot, and where they differ from a table."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+from cds_service.errors import KnowledgeError, Problem
+from cds_service.fhir.resources import Coding
+from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.schema import Disjoint, ValueSet
+from cds_service.lint.fact_checks import (
+    a_code_has_one_display,
+    a_set_holds_a_code_once,
+    codes_have_their_systems_shape,
+    value_sets_match_their_lock,
+)
+
+Problems = Iterator[Problem]
+Code = tuple[str, str]
+
+_ALL = "*"
+_COLUMNS = ("system", "code", "display")
+_KIND_OF_CONCEPT = re.compile(r" \([a-z /]+\)$")
+_LICENSED = "licensed"
+
+
+def disjoint_sets_share_no_code(knowledge: Knowledge) -> Problems:
+    """A code in two sets of `disjoint.json` means two things. A parent that holds a code of the other set counts too."""
+    for group in knowledge.disjoint:
+        for name in group.sets:
+            if name not in knowledge.value_sets:
+                yield Problem("logic/disjoint.json", f"value set {name!r} does not exist", "mend the name")
+        known = [name for name in group.sets if name in knowledge.value_sets]
+        meant = {name: _meanings(knowledge, name) for name in known}
+        for left, right in combinations(known, 2):
+            yield from _shared(group, left, right, meant)
+
+
+def _meanings(knowledge: Knowledge, name: str) -> dict[Code, set[str]]:
+    """Each code of a set with the sets that a chart with this code would count for."""
+    found = {}
+    for system, code, _ in codes_of(knowledge.value_sets[name]):
+        coding = Coding(system=knowledge.systems[system].url, code=code) if system in knowledge.systems else Coding()
+        found[system, code] = {match.concept for match in knowledge.terminology.match(coding)}
+    return found
+
+
+def _shared(group: Disjoint, left: str, right: str, meant: Mapping[str, Mapping[Code, set[str]]]) -> Problems:
+    both = {code for code, sets in meant[left].items() if right in sets}
+    both |= {code for code, sets in meant[right].items() if left in sets}
+    for system, code in sorted(both):
+        if code not in group.shared.get(system, ()):
+            where = f"logic/value_sets {left}"
+            yield Problem(where, f"{system} {code} counts for {right} too", f"keep it in one of them: {group.why}")
+
+
+def an_analyte_owns_its_codes(knowledge: Knowledge) -> Problems:
+    """One value read as two different measurements would be wrong for one of them."""
+    owners: dict[Code, list[str]] = defaultdict(list)
+    for name, analyte in knowledge.labs.items():
+        for system, listed in (("loinc", analyte.loinc), ("snomed", analyte.snomed)):
+            for code in listed:
+                owners[system, code].append(name)
+    for (system, code), names in owners.items():
+        if len(names) > 1:
+            yield Problem(f"logic/labs.json {names[0]}", f"{system} {code} is {names[1]} too", "keep it in one of them")
+
+
+def codes_named_elsewhere_stand_in_a_set(knowledge: Knowledge) -> Problems:
+    """The codes of the questionnaire, and those that a fact assumes a site for: known, and by their one display."""
+    for item in knowledge.questionnaire.get("item", ()):
+        for coding in item.get("code", ()):
+            place = f"logic/questionnaire.json {item.get('linkId')}"
+            system, code = knowledge.terminology.short_system(coding.get("system")), str(coding.get("code"))
+            try:
+                display = knowledge.display(system or "", code)
+            except KeyError:
+                yield Problem(place, f"{code!r} stands in no value set", "use a code of a value set")
+                continue
+            if coding.get("display") != display:
+                yield Problem(
+                    place, f"{code} is {coding.get('display')!r} here and {display!r} in its set", "choose one display"
+                )
+    for name, fact in knowledge.facts.items():
+        for assumed in {code for codes in fact.site.assumed_in.values() for code in codes} if fact.site else ():
+            system, _, code = assumed.partition("|")
+            url = knowledge.systems[system].url if system in knowledge.systems else None
+            if not knowledge.terminology.match(Coding(system=url, code=code)):
+                yield Problem(f"logic/facts.json {name}", f"{assumed!r} stands in no value set", "use a code of a value set")
+
+
+VERIFICATION = (disjoint_sets_share_no_code, an_analyte_owns_its_codes, codes_named_elsewhere_stand_in_a_set)
+
+_ABOUT_CODES = (
+    codes_have_their_systems_shape,
+    a_code_has_one_display,
+    a_set_holds_a_code_once,
+    value_sets_match_their_lock,
+    *VERIFICATION,
+)
+
+
+def verify(knowledge: Knowledge) -> list[Problem]:
+    """Every problem of the codes that can be found without a terminology server, sorted by place."""
+    return sorted({problem for ask in _ABOUT_CODES for problem in ask(knowledge)})
+
+
+def codes_of(parts: Iterable[ValueSet]) -> Iterator[tuple[str, str, str]]:
+    """System, code and display of each row of a value set."""
+    for part in parts:
+        for system, rows in part.codes.items():
+            for row in rows:
+                yield system, row[0], row[1]
+
+
+def report(knowledge: Knowledge) -> Iterator[str]:
+    """Each set with its codes, release, origin and what is not verified; then what holds for all."""
+    sources = _single_sources(knowledge)
+    licensed = _licensed(knowledge)
+    for name, parts in sorted(knowledge.value_sets.items()):
+        listed = list(codes_of(parts))
+        yield f"{name} ({parts[0].kind}): {_count(system for system, _, _ in listed)}{_of_which(licensed.get(name, 0))}"
+        yield f"  release: {parts[0].release}"
+        yield f"  origin: {parts[0].origin}"
+        for line in _not_verified(knowledge, [(system, code) for system, code, _ in listed], sources):
+            yield f"  not verified: {line}"
+    for name, analyte in sorted(knowledge.labs.items()):
+        codes = [("loinc", code) for code in analyte.loinc] + [("snomed", code) for code in analyte.snomed]
+        yield f"{name} (result): {_count(system for system, _ in codes)}"
+        for line in _not_verified(knowledge, codes, sources):
+            yield f"  not verified: {line}"
+    yield from _summary(knowledge, licensed)
+
+
+def _count(systems: Iterable[str]) -> str:
+    counted = Counter(systems)
+    told = ", ".join(f"{system} {times}" for system, times in sorted(counted.items()))
+    return f"{counted.total()} codes" + (f" ({told})" if told else ", EMPTY")
+
+
+def _of_which(licensed: int) -> str:
+    return f", {licensed} of them in {_LICENSED}/" if licensed else ""
+
+
+def _licensed(knowledge: Knowledge) -> dict[str, int]:
+    folder = knowledge.root / "logic/value_sets" / _LICENSED
+    return {
+        name: sum(map(len, parts[-1].codes.values()))
+        for name, parts in knowledge.value_sets.items()
+        if (folder / f"{name}.json").is_file()
+    }
+
+
+def _single_sources(knowledge: Knowledge) -> dict[Code, str]:
+    return {
+        (system, code): source
+        for source, systems in knowledge.one_source.items()
+        for system, codes in systems.items()
+        for code in codes
+    }
+
+
+def _not_verified(knowledge: Knowledge, codes: list[Code], sources: Mapping[Code, str]) -> Iterator[str]:
+    alone = Counter(source for system, code in codes if (source := sources.get((system, code)) or sources.get((system, _ALL))))
+    for source, times in sorted(alone.items()):
+        yield f"{times} rest on one source, {source}"
+    exact = sum(system in knowledge.systems and not knowledge.systems[system].prefix_match for system, _ in codes)
+    if exact:
+        yield f"whether the descendants of {exact} codes that match exactly are all listed"
+
+
+def _summary(knowledge: Knowledge, licensed: Mapping[str, int]) -> Iterator[str]:
+    sizes = {name: len(list(codes_of(parts))) for name, parts in knowledge.value_sets.items()}
+    groups = len(knowledge.disjoint)
+    yield ""
+    yield f"{len(sizes)} value sets, {sum(sizes.values())} codes; {len(knowledge.labs)} analytes."
+    yield f"Empty: {_names(name for name, size in sizes.items() if not size)}."
+    yield f"Empty without {_LICENSED}/: {_names(name for name, size in sizes.items() if size and size == licensed.get(name))}."
+    yield f"Verified: check digits, shapes, displays, duplicates, lock, {groups} groups of sets that must share no code."
+    yield "Not verified, as no terminology server is asked: whether a code is active today; whether its display is today's;"
+    yield "whether all descendants are listed; whether a set holds what a clinician would put in it. None has approved one yet."
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+class Comparison(NamedTuple):
+    """Our codes beside a table: how many it holds, how many it lacks by system, and where the displays differ."""
+
+    found: int
+    lacking: Counter[str]
+    differing: list[Problem]
+
+    def lines(self) -> Iterator[str]:
+        yield f"The table holds {self.found} of these codes; it lacks {_count(self.lacking.elements())}."
+        yield "A code that it lacks is not wrong by that: the table may be a part of its system."
+
+
+def compare(knowledge: Knowledge, table: Path) -> Comparison:
+    """Our displays against those of a CSV file with the columns system (address or our short name), code, display.
+
+    Case, spaces and the kind of a concept at the end, `(disorder)`, make no difference. Raises KnowledgeError.
+    """
+    given = _read_table(knowledge, table)
+    ours = {
+        (system, code): (display, f"logic/value_sets {name}")
+        for name, parts in knowledge.value_sets.items()
+        for system, code, display in codes_of(parts)
+    }
+    for name, analyte in knowledge.labs.items():
+        for system, listed in (("loinc", analyte.loinc), ("snomed", analyte.snomed)):
+            ours |= {(system, code): (display, f"logic/labs.json {name}") for code, display in listed.items()}
+    differing = [
+        Problem(
+            place, f"{system} {code} is {display!r} here and {given[system, code][0]!r} in {table.name}", "find out which holds"
+        )
+        for (system, code), (display, place) in ours.items()
+        if (system, code) in given and _folded(display) not in map(_folded, given[system, code])
+    ]
+    lacking = Counter(system for system, code in ours if (system, code) not in given)
+    return Comparison(len(ours) - lacking.total(), lacking, sorted(differing))
+
+
+def _read_table(knowledge: Knowledge, table: Path) -> dict[Code, list[str]]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise KnowledgeError([Problem(table.name, f"lacks the column {missing[0]!r}", f"name {', '.join(_COLUMNS)}")])
+            found: dict[Code, list[str]] = defaultdict(list)
+            for row in rows:
+                system = (row["system"] or "").strip()
+                short = system if system in knowledge.systems else knowledge.terminology.short_system(system)
+                if short:
+                    found[short, (row["code"] or "").strip()].append((row["display"] or "").strip())
+            return found
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise KnowledgeError([Problem(table.name, f"cannot be read: {error}", "give a CSV file in UTF-8")]) from None
+
+
+def _folded(display: str) -> str:
+    return " ".join(_KIND_OF_CONCEPT.sub("", display.strip()).casefold().split())

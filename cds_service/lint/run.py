@@ -1,0 +1,82 @@
+"""What `check` runs: every house rule of the knowledge, all problems at once; and the check of one patient file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from cds_service.errors import KnowledgeError, Problem
+from cds_service.knowledge.load import Knowledge, load_knowledge
+from cds_service.lint.code_provenance import VERIFICATION, disjoint_sets_share_no_code
+from cds_service.lint.fact_checks import CODEBOOK, facts_name_what_exists, fingerprints, orders_make_valid_requests
+from cds_service.lint.rule_checks import RULEBOOK, cases_kill_every_mutant
+from cds_service.samples.people import read_bundle
+
+HouseRule = Callable[[Knowledge], Iterator[Problem]]
+
+HOUSE_RULES = (*RULEBOOK, *CODEBOOK, *VERIFICATION)
+
+# Not asked again at every start: what costs time or imports, and can only change with the files.
+_SLOW = (cases_kill_every_mutant, orders_make_valid_requests, disjoint_sets_share_no_code)
+
+
+def check(root: Path) -> list[Problem]:
+    """Every problem of the knowledge under `root`, sorted by place; empty if there is none."""
+    try:
+        knowledge = load_knowledge(root)
+    except KnowledgeError as error:
+        return sorted(error.problems)
+    return sorted(set(_ask(knowledge, HOUSE_RULES)))
+
+
+def load_checked(root: Path) -> Knowledge:
+    """The knowledge under `root`, fit to be served. Raises KnowledgeError with every problem found."""
+    knowledge = load_knowledge(root)
+    problems = sorted(set(_ask(knowledge, [rule for rule in HOUSE_RULES if rule not in _SLOW])))
+    if problems:
+        raise KnowledgeError(problems)
+    return knowledge
+
+
+def _ask(knowledge: Knowledge, rules: Sequence[HouseRule]) -> list[Problem]:
+    # Where a fact names what does not exist, the other rules could only stumble over it.
+    return list(facts_name_what_exists(knowledge)) or [problem for rule in rules for problem in rule(knowledge)]
+
+
+def lock(root: Path) -> int:
+    """Write the lock of the value sets anew and return how many files it holds."""
+    found = fingerprints(root)
+    (root / "logic/value_sets/lock.json").write_text(json.dumps(found, indent=2) + "\n")
+    return len(found)
+
+
+def check_patient(path: Path) -> list[Problem]:
+    """Every resource of a patient file that is not valid R4, with its place. Raises KnowledgeError if it is no JSON."""
+    from fhir.resources.R4B import get_fhir_model_class
+    from pydantic import ValidationError
+
+    problems = []
+    for place, resource in _resources(read_bundle(path)):
+        try:
+            get_fhir_model_class(str(resource.get("resourceType"))).model_validate(resource)
+        except ValidationError as error:
+            for item in error.errors():
+                where = ".".join([place, *map(str, item["loc"])])
+                problems.append(Problem(f"{path.name} {where}", item["msg"], "see hl7.org/fhir/R4"))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            remedy = "give a resource type of FHIR R4"
+            problems.append(Problem(f"{path.name} {place}", f"is no readable resource: {type(error).__name__}", remedy))
+    return problems
+
+
+def _resources(loaded: dict[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
+    """The resources of a Bundle, or of the prefetch of a hook request; else the file itself as one resource."""
+    sections = loaded.get("prefetch") if "hook" in loaded else {"": loaded}
+    for key, section in sections.items() if isinstance(sections, dict) else ():
+        entries = section.get("entry") if isinstance(section, dict) else None
+        if isinstance(section, dict) and not isinstance(entries, list):
+            yield key or "resource", section
+        for at, entry in enumerate(entries if isinstance(entries, list) else ()):
+            resource = entry.get("resource") if isinstance(entry, dict) else None
+            yield f"{key}.entry[{at}].resource".lstrip("."), resource if isinstance(resource, dict) else {}

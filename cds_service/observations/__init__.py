@@ -1,0 +1,1 @@
+"""Results as facts: values read, converted, judged against their range, estimated. A part of stage 2."""

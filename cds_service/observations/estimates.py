@@ -1,0 +1,138 @@
+"""Facts from an estimate: a result that the laboratory did not report, computed from another by `logic/equations.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import partial
+
+from msgspec.structs import replace
+
+from cds_service.chart.index import View, known, unknown
+from cds_service.fhir.dates import Span, age_between, read_span
+from cds_service.fhir.resources import token
+from cds_service.knowledge.schema import Analyte, Equation, FactDefinition, GenderTerms
+from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
+from cds_service.observations.measurements import Taken
+from cds_service.observations.results import last_measured, latest_value
+
+_PRECISE = Context(prec=20)
+_ONE = Decimal(1)
+
+Compute = Callable[[Decimal, int], Decimal]
+
+
+def latest_or_estimated(name: str, definition: FactDefinition, view: View) -> Fact:
+    """The latest result of the first analyte, or where a newer one of the second stands alone, what is computed from it.
+
+    What the laboratory reported for a day comes before any estimate of that day, whether it can be read or not.
+    """
+    estimated = _estimate(definition, view)
+    if estimated is None:
+        return latest_value(name, _only(0, definition), view)
+    return replace(estimated, name=name)
+
+
+def is_estimated(name: str, definition: FactDefinition, view: View) -> Fact:
+    """Whether `latest_or_estimated` is an estimate; its evidence is then the result that it was computed from."""
+    estimated = _estimate(definition, view)
+    if estimated is None or estimated.value is UNKNOWN:
+        return known(name, False, (), State.NONE)
+    return known(name, True, latest_value(name, _only(1, definition), view).told)
+
+
+def _only(at: int, definition: FactDefinition) -> FactDefinition:
+    """The same question about one of its two analytes: 0 is what may be reported, 1 what it can be computed from."""
+    return replace(definition, analytes=(definition.analytes[at],))
+
+
+def _estimate(definition: FactDefinition, view: View) -> Fact | None:
+    """The estimate, unknown where it cannot be made; None where what was reported stands."""
+    return view.once(("estimate", definition.equation, definition.days), partial(_find_estimate, definition, view))
+
+
+def _find_estimate(definition: FactDefinition, view: View) -> Fact | None:
+    source = last_measured(_only(1, definition), view)
+    if source is None or not _stands_alone(source, definition, view):
+        return None
+    return _estimated(source, latest_value(definition.equation, _only(1, definition), view), definition, view)
+
+
+def _stands_alone(source: Taken, definition: FactDefinition, view: View) -> bool:
+    """Whether nothing was reported for the day of what it can be computed from, nor for a later one."""
+    reported = last_measured(_only(0, definition), view)
+    if reported is not None:
+        return bool(reported.span and source.span and source.day > reported.day)
+    return view.all_read(definition.queries)
+
+
+def _estimated(taken: Taken, source: Fact, definition: FactDefinition, view: View) -> Fact:
+    equation = view.knowledge.equations[definition.equation]
+    terms = equation.by_gender.get(token(view.chart.patient.gender))
+    ages = _ages(taken.span, view)
+    doubt = source.reason if source.value is UNKNOWN else _doubt(equation, terms, ages)
+    if doubt or terms is None or ages is None or not isinstance(source.value, (Decimal, Interval)):
+        return unknown(definition.equation, State.UNUSABLE, doubt, source.told)
+    amount: Decimal | Interval | None
+    try:
+        amount = _bounded(source.value, ages, partial(_compute, equation, terms, view))
+    except ArithmeticError:
+        amount = None
+    if amount is None or not _is_plausible(amount, equation):
+        return unknown(definition.equation, State.UNUSABLE, "is no plausible amount", source.told)
+    # Kept by the view, so what tells it must not hold the view.
+    return known(definition.equation, amount, partial(_told, amount, source, equation, view.knowledge.labs[equation.to]))
+
+
+def _doubt(equation: Equation, terms: GenderTerms | None, ages: tuple[int, int] | None) -> str:
+    """Why an equation cannot be used, in words for a clinician; empty if it can."""
+    if terms is None:
+        return f"{equation.title} is made for {' and '.join(equation.by_gender)} alone"
+    if ages is None:
+        return "no readable birth date"
+    return f"{equation.title} is made for {equation.least_age} years and older" if ages[0] < equation.least_age else ""
+
+
+def _ages(taken: Span | None, view: View) -> tuple[int, int] | None:
+    """The least and the greatest age when the sample was taken; None where it cannot be told."""
+    birth = read_span(view.chart.patient.birth_date)
+    if birth is None or taken is None:
+        return None
+    return age_between(birth, taken.first)[0], age_between(birth, taken.last)[1]
+
+
+def _compute(equation: Equation, terms: GenderTerms, view: View, amount: Decimal, age: int) -> Decimal:
+    factor = view.knowledge.factors[equation.of].named(equation.unit)
+    part = _PRECISE.divide(_PRECISE.divide(_PRECISE.multiply(amount, factor.over), factor.times), Decimal(terms.pivot))
+    power = _PRECISE.power(part, Decimal(terms.below if part < _ONE else terms.above))
+    aged = _PRECISE.power(Decimal(equation.yearly), age)
+    exact = _PRECISE.multiply(_PRECISE.multiply(Decimal(equation.scale), Decimal(terms.times)), _PRECISE.multiply(power, aged))
+    return exact.quantize(_ONE.scaleb(-equation.decimals), ROUND_HALF_UP)
+
+
+def _bounded(source: Decimal | Interval, ages: tuple[int, int], compute: Compute) -> Decimal | Interval:
+    """An Interval where the result or the age is only bounded: the more of either, the less comes out."""
+    least, most = (source, source) if isinstance(source, Decimal) else (source.low, source.high)
+    low = None if most is None else compute(most, ages[1])
+    high = None if least is None or not least else compute(least, ages[0])
+    return low if low is not None and low == high else Interval(low, high)
+
+
+def _is_plausible(amount: Decimal | Interval, equation: Equation) -> bool:
+    """Whether some of it is what a person can have. A result under a wrong unit mostly is not, and would read as normal."""
+    least, most = equation.plausible
+    low, high = (amount, amount) if isinstance(amount, Decimal) else (amount.low, amount.high)
+    return (low is None or low <= most) and (high is None or high >= least)
+
+
+def _told(amount: Decimal | Interval, source: Fact, equation: Equation, lab: Analyte) -> list[Evidence]:
+    own = source.evidence[0]
+    value = f"{_say(amount)} {lab.unit}"
+    return [Evidence(own.reference, lab.title, value=value, date=own.date, note=equation.title)]
+
+
+def _say(amount: Decimal | Interval) -> str:
+    if isinstance(amount, Decimal):
+        return f"{amount:f}"
+    low, high = ("" if bound is None else f"{bound:f}" for bound in (amount.low, amount.high))
+    return f"{low}-{high}" if low and high else f">={low}" if low else f"<={high}"

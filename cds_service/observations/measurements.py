@@ -1,0 +1,218 @@
+"""One result: can it be read, where does it lie against its range, and in which words is it told?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from cds_service.chart.index import Measured, Readers, View, reference_to
+from cds_service.fhir.bundles import measurement
+from cds_service.fhir.dates import Span, read_instant
+from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code
+from cds_service.knowledge import units
+from cds_service.knowledge.units import Unusable
+from cds_service.model import Evidence, Interval
+
+LOW, IN_RANGE, HIGH = "low", "in-range", "high"
+_INTERPRETATIONS = {
+    LOW: ("l", "ll", "<"),
+    HIGH: ("h", "hh", ">"),
+    IN_RANGE: ("n",),
+}
+_UNREADABLE = Unusable("it cannot be read")
+_NO_UNIT = ("", "1", "{ratio}")
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class Taken(NamedTuple):
+    """One reported measurement, placed in time but not read yet."""
+
+    analyte: str
+    measured: Measured
+    when: str
+    span: Span | None
+    day: date
+
+
+class Result(msgspec.Struct):
+    """One reported value of one analyte. `verdict` is low, in-range, high, or why it cannot be told.
+
+    `told` puts it into words, which only a card or an explanation asks for.
+    """
+
+    analyte: str
+    when: str
+    span: Span | None
+    amount: Decimal | Interval | Unusable
+    verdict: str | Unusable
+    reference: str
+    told: Callable[[], Evidence]
+
+    @property
+    def instant(self) -> datetime:
+        return read_instant(self.when) or EARLIEST
+
+
+class Basis(NamedTuple):
+    """What a verdict rests on: whose range or interpretation, with its limits and, if the laboratory's, as it was written."""
+
+    note: str = ""
+    low: Decimal | None = None
+    high: Decimal | None = None
+    written: ReferenceRange | None = None
+
+
+def read(taken: Taken, view: View) -> Result:
+    return view.once(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, view.readers))
+
+
+def _read_anew(taken: Taken, here: Readers) -> Result:
+    analyte, (observation, part), when, span, _ = taken
+    said = measurement(part)
+    amount = units.convert(said.value_quantity, here.knowledge.factors[analyte]) if said else _UNREADABLE
+    said = said or Measurement()
+    verdict: str | Unusable
+    verdict, basis = (amount, Basis()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
+    told = partial(_tell, taken, said, amount, basis, here)
+    return Result(analyte, when, span, amount, verdict, reference_to(observation), told)
+
+
+def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable, basis: Basis, here: Readers) -> Evidence:
+    analyte, quantity, note = taken.analyte, said.value_quantity, basis.note
+    shown = units.say(quantity) if quantity else "no value"
+    if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, here):
+        note = "; ".join(filter(None, (f"recorded as {shown}", note)))
+        shown = say_here(amount, analyte, here)
+    limits = _say_limits(analyte, quantity, basis, here)
+    title = here.knowledge.labs[analyte].title
+    return Evidence(reference_to(taken.measured[0]), title, value=shown, date=taken.when, range=limits, note=note)
+
+
+def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Readers) -> tuple[str | Unusable, Basis]:
+    """Against the laboratory's own range, else its interpretation code, else the default adult range."""
+    own = _own_range(analyte, said, here)
+    if own:
+        return _compare(amount, own.low, own.high), own
+    for verdict, codes in _INTERPRETATIONS.items():
+        if any(has_code(item, *codes) for item in said.interpretation or ()):
+            return verdict, Basis("laboratory's interpretation")
+    return against_default(analyte, amount, here)
+
+
+def against_default(analyte: str, amount: Decimal | Interval, here: Readers) -> tuple[str | Unusable, Basis]:
+    default = here.knowledge.labs[analyte].ranges.get(here.jurisdiction)
+    if default is None:
+        return Unusable("no reference range"), Basis()
+    basis = Basis("default adult range", Decimal(default.low), Decimal(default.high))
+    return _compare(amount, basis.low, basis.high), basis
+
+
+def _own_range(analyte: str, said: Measurement, here: Readers) -> Basis | None:
+    """The one normal range that the laboratory gave for this result; None where it gave none or several."""
+    normal = [item for item in said.reference_range or () if item and _is_normal(item)]
+    if len(normal) != 1:
+        return None
+    low = _limit(analyte, normal[0].low, said, here)
+    high = _limit(analyte, normal[0].high, said, here)
+    if isinstance(low, Unusable) or isinstance(high, Unusable) or (low is None and high is None):
+        return None
+    if low is not None and high is not None and low >= high:
+        return None
+    return Basis("laboratory's range", low, high, normal[0])
+
+
+def _is_normal(item: ReferenceRange) -> bool:
+    """A range for some state (pregnancy, therapy) or for some group is not read as this person's."""
+    return (item.type is None or has_code(item.type, "normal")) and not item.applies_to and item.age is None
+
+
+def _limit(analyte: str, limit: Quantity | None, said: Measurement, here: Readers) -> Decimal | Unusable | None:
+    """A limit without a unit is in the unit of its result."""
+    if limit is None or limit.value is None:
+        return None
+    own = said.value_quantity
+    if own and not (limit.unit or limit.code):
+        limit = Quantity(value=limit.value, unit=own.unit, system=own.system, code=own.code)
+    converted = units.convert(limit, here.knowledge.factors[analyte])
+    return Unusable("limit is no number") if isinstance(converted, Interval) else converted
+
+
+def _compare(amount: Decimal | Interval, low: Decimal | None, high: Decimal | None) -> str | Unusable:
+    """Limits belong to the range. An interval decides only where all of it lies on one side."""
+    least, most = (amount.low, amount.high) if isinstance(amount, Interval) else (amount, amount)
+    if low is not None and most is not None and (most < low or (most == low and _open(amount, "high_open"))):
+        return LOW
+    if high is not None and least is not None and (least > high or (least == high and _open(amount, "low_open"))):
+        return HIGH
+    above = low is None or (least is not None and least >= low)
+    below = high is None or (most is not None and most <= high)
+    return IN_RANGE if above and below else Unusable("the comparator leaves open which side of the range it is on")
+
+
+def _open(amount: Decimal | Interval, side: str) -> bool:
+    return isinstance(amount, Interval) and bool(getattr(amount, side))
+
+
+def unit_here(analyte: str, here: Readers) -> str:
+    """The unit in which clinicians of this jurisdiction read an analyte."""
+    lab = here.knowledge.labs[analyte]
+    return lab.shown.get(here.jurisdiction, lab.unit)
+
+
+def say_here(amount: Decimal, analyte: str, here: Readers) -> str:
+    return f"{_number_here(amount, analyte, here)} {units.say_unit(unit_here(analyte, here))}"
+
+
+def say_default(analyte: str, here: Readers) -> str:
+    """The default range, as its source prints it where that is the unit read here."""
+    lab = here.knowledge.labs[analyte]
+    default = lab.ranges.get(here.jurisdiction)
+    if default is None:
+        return ""
+    if unit_here(analyte, here) == lab.unit:
+        return f"{default.low} to {default.high} {lab.unit}"
+    return _range_here(Decimal(default.low), Decimal(default.high), analyte, here)
+
+
+def _is_foreign(analyte: str, quantity: Quantity, here: Readers) -> bool:
+    factors = here.knowledge.factors[analyte]
+    return factors.of(quantity) != factors.named(unit_here(analyte, here))
+
+
+def _number_here(amount: Decimal, analyte: str, here: Readers) -> str:
+    return units.say_in(amount, here.knowledge.factors[analyte].named(unit_here(analyte, here)))
+
+
+def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, here: Readers) -> str:
+    unit = units.say_unit(unit_here(analyte, here))
+    told = [_number_here(limit, analyte, here) if limit is not None else "" for limit in (low, high)]
+    return _spanning(told[0], told[1], f" {unit}" if unit not in _NO_UNIT else "")
+
+
+def _say_limits(analyte: str, quantity: Quantity | None, basis: Basis, here: Readers) -> str:
+    if basis.low is None and basis.high is None:
+        return ""
+    if basis.written is None:
+        return say_default(analyte, here)
+    if quantity and _is_foreign(analyte, quantity, here):
+        return _range_here(basis.low, basis.high, analyte, here)
+    return _say_range(basis.written, quantity)
+
+
+def _say_range(item: ReferenceRange, quantity: Quantity | None) -> str:
+    low = units.say_number(item.low.value) if item.low and item.low.value is not None else ""
+    high = units.say_number(item.high.value) if item.high and item.high.value is not None else ""
+    given = next((limit for limit in (item.low, item.high, quantity) if limit and limit.unit), None)
+    shown = units.say_unit(given.unit or "") if given else ""
+    return _spanning(low, high, f" {shown}" if shown not in _NO_UNIT else "")
+
+
+def _spanning(low: str, high: str, unit: str) -> str:
+    if low and high:
+        return f"{low} to {high}{unit}"
+    return f"at least {low}{unit}" if low else f"at most {high}{unit}"

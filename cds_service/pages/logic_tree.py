@@ -1,0 +1,150 @@
+"""The logic of a rule as a tree that can be read; with the facts of a person each branch says whether it holds, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from cds_service.explain.fact_text import NUMBER, lacking, say_answers, statement_of
+from cds_service.facts.evaluate import FactValues
+from cds_service.fhir.dates import say_date
+from cds_service.jsonlogic.compile import Expression, compile_untyped
+from cds_service.jsonlogic.typecheck import operands
+from cds_service.knowledge.load import Knowledge
+from cds_service.lint.catalogue import say
+from cds_service.model import UNKNOWN, Evidence, Fact, Interval
+
+_JUNCTIONS = {"and": "all of", "or": "any of", "!": "not"}
+_CELLS: Mapping[str, Callable[[Decimal], Interval]] = {
+    "<": lambda number: Interval(None, number, high_open=True),
+    "<=": lambda number: Interval(None, number),
+    ">": lambda number: Interval(number, None, low_open=True),
+    ">=": lambda number: Interval(number, None),
+}
+
+
+class Branch(NamedTuple):
+    """One condition in words, with what it is made of. `truth` is true, false or unknown, or empty where nobody is asked;
+    `datum` is what on record says so.
+    """
+
+    words: str
+    truth: str
+    parts: tuple[Branch, ...] = ()
+    datum: str = ""
+
+
+class Condition(NamedTuple):
+    """A part of a rule made ready: the same for everybody."""
+
+    logic: Any
+    expression: Expression
+    words: str
+    parts: tuple[Any, ...]
+
+
+_CONDITIONS: WeakKeyDictionary[Knowledge, dict[int, Condition]] = WeakKeyDictionary()
+
+
+class Grower:
+    """Makes trees of one knowledge, and where facts are given, of one person."""
+
+    def __init__(self, knowledge: Knowledge, facts: Mapping[str, Fact] | None = None, as_of: date = date.max) -> None:
+        self._knowledge, self._facts, self._as_of = knowledge, facts, as_of
+        self._values = FactValues(facts) if facts is not None else None
+        self._conditions = _CONDITIONS.setdefault(knowledge, {})
+
+    def grow(self, logic: Any) -> Branch:
+        condition = self._read(logic)
+        truth = self._truth(condition)
+        if condition.parts:
+            return Branch(condition.words, truth, tuple(map(self.grow, condition.parts)))
+        return Branch(condition.words, truth, datum=self._datum(condition, truth))
+
+    def _read(self, logic: Any) -> Condition:
+        """By identity, as logic of a rule stays; it is held here, so that no other can take its place."""
+        found = self._conditions.get(id(logic))
+        if found is None:
+            parts = _parts(logic)
+            words = _JUNCTIONS[next(iter(logic))] if parts else self._words(logic)
+            found = self._conditions[id(logic)] = Condition(logic, compile_untyped(logic), words, parts)
+        return found
+
+    def _truth(self, condition: Condition) -> str:
+        if self._values is None:
+            return ""
+        value = condition.expression(self._values).value
+        return "unknown" if value is UNKNOWN else "true" if value else "false"
+
+    def _words(self, logic: Any) -> str:
+        """As the phrases tell it where they can, else as the catalogue does."""
+        if not isinstance(logic, dict):
+            return "always" if logic is True else say(logic)
+        ((operator, argument),) = logic.items()
+        name, *others = operands(argument)
+        if operator == "var":
+            return self._answers(str(name), [True])
+        if operator == "!":
+            return self._answers(_fact_of(name), [False])
+        if _is_fact(name) and len(others) == 1 and not isinstance(others[0], dict):
+            return self._compared(operator, _fact_of(name), others[0]) or say(logic)
+        return say(logic)
+
+    def _compared(self, operator: str, name: str, other: Any) -> str:
+        definition = self._knowledge.facts.get(name)
+        if definition is None:
+            return ""
+        if definition.type == "number":
+            return self._answers(name, [_CELLS[operator](Decimal(str(other)))]) if operator in _CELLS else ""
+        if operator == "==":
+            return self._answers(name, [other])
+        if operator == "!=" and definition.values:
+            return self._answers(name, [value for value in definition.values if value != other])
+        return ""
+
+    def _answers(self, name: str, answers: list[Any]) -> str:
+        if name not in self._knowledge.facts:
+            return name
+        says = statement_of(name, self._knowledge).says
+        told = NUMBER in says or all(str(item).lower() in says or item in says for item in answers)
+        return say_answers(name, answers, self._knowledge) if told else say({"var": name})
+
+    def _datum(self, condition: Condition, truth: str) -> str:
+        """Of what is not known why; of the rest what on record says so."""
+        if self._facts is None:
+            return ""
+        told = [self._told(self._facts[name], truth) for name in condition.expression.facts]
+        return "; ".join(filter(None, told))
+
+    def _told(self, fact: Fact, truth: str) -> str:
+        if fact.value is UNKNOWN:
+            return ": ".join(filter(None, lacking(fact, self._knowledge)))
+        found = [_say(item, self._as_of) for item in fact.evidence]
+        if found:
+            return ", ".join(found)
+        return "none on record" if truth == "false" and fact.value is False else ""
+
+
+def _parts(logic: Any) -> tuple[Any, ...]:
+    """What a junction joins. That a fact is not so is one condition."""
+    if not isinstance(logic, dict):
+        return ()
+    ((operator, argument),) = logic.items()
+    given = tuple(operands(argument))
+    return given if operator in _JUNCTIONS and not (operator == "!" and _is_fact(given[0])) else ()
+
+
+def _is_fact(logic: Any) -> bool:
+    return isinstance(logic, dict) and next(iter(logic)) == "var"
+
+
+def _fact_of(logic: Any) -> str:
+    return str(operands(logic["var"])[0])
+
+
+def _say(item: Evidence, as_of: date) -> str:
+    when = f"({say_date(item.date, as_of)})" if item.date else ""
+    return " ".join(filter(None, (item.name, item.value, when, item.note)))

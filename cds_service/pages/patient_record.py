@@ -1,0 +1,240 @@
+"""What the service read of a record, beside the cards that used it: results against their range, drugs, conditions."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from cds_service.chart.index import View, reference_to
+from cds_service.facts.conditions import is_active, onset
+from cds_service.facts.medications import course
+from cds_service.fhir.dates import read_span, say_date
+from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, Observation, Period, words
+from cds_service.model import Evidence
+from cds_service.observations.measurements import HIGH, LOW, Taken, read
+from cds_service.pages.sandbox import Trial
+
+WIDTH, HEIGHT = 240.0, 100.0
+_EDGE = 14.0
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_YEAR = timedelta(days=365)
+_WORDS = {LOW: "low", HIGH: "high", "in-range": "in range"}
+
+
+class Point(NamedTuple):
+    x: float
+    y: float
+    verdict: str
+
+
+class Plot(NamedTuple):
+    """In units of the drawing. `top` and `bottom` bound the range, where there is one."""
+
+    points: tuple[Point, ...]
+    top: float
+    bottom: float
+    has_range: bool
+
+
+class Row(NamedTuple):
+    """One thing on record. `used` numbers the cards that rest on it, from 1."""
+
+    reference: str
+    name: str
+    value: str
+    date: str
+    range: str
+    note: str
+    verdict: str
+    used: tuple[int, ...]
+
+
+class Series(NamedTuple):
+    """What is on record of one analyte, newest first."""
+
+    name: str
+    rows: tuple[Row, ...]
+    plot: Plot | None
+
+
+class Bar(NamedTuple):
+    """One drug of a list, from `start` to `end` in units of the drawing; `start` None where it is not on record."""
+
+    row: Row
+    start: float | None
+    end: float
+
+
+class Courses(NamedTuple):
+    """Drugs against the onset of what the service is about, where that is on record."""
+
+    bars: tuple[Bar, ...]
+    onset: float | None
+    onset_date: str
+    first: str
+    last: str
+
+
+class Record(NamedTuple):
+    series: tuple[Series, ...]
+    courses: Courses
+    conditions: tuple[Row, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    missing: tuple[tuple[str, str], ...]
+
+
+def read_record(trial: Trial) -> Record:
+    """Everything of the record that bears on what the service knows, and what it could not read or was not given."""
+    chart, knowledge = trial.answered.chart, trial.conductor.knowledge
+    view = View(chart, knowledge, trial.choice.day, trial.choice.jurisdiction)
+    used = uses(trial)
+    damaged = {(item.reference or item.place, item.problem) for items in chart.damaged.values() for item in items}
+    return Record(
+        series=tuple(_series(view, used)),
+        courses=_courses(view, used, _onset(trial)),
+        conditions=tuple(_conditions(view, used)),
+        unreadable=tuple(sorted(damaged)),
+        missing=tuple((knowledge.queries[key].title, state) for key, state in chart.looked.items() if state != "known"),
+    )
+
+
+def uses(trial: Trial) -> Mapping[str, tuple[int, ...]]:
+    """The cards that rest on each resource: by the facts that settled their rules, and those that their lines tell."""
+    facts, knowledge, found = trial.answered.facts, trial.conductor.knowledge, defaultdict[str, set[int]](set)
+    for number, rules in enumerate(trial.answered.composed.speaks_for, start=1):
+        names = {name for rule in rules for name in (*trial.findings[rule].because, *knowledge.cards[rule].facts)}
+        for name in names:
+            if _is_told(facts[name].value):
+                for item in facts[name].evidence:
+                    found[item.reference].add(number)
+    return {reference: tuple(sorted(numbers)) for reference, numbers in found.items()}
+
+
+def _is_told(value: object) -> bool:
+    return value is not False
+
+
+def _onset(trial: Trial) -> str:
+    reason = trial.conductor.knowledge.services[trial.service_id].reason_fact
+    held = {item.reference for item in trial.answered.facts[reason].evidence}
+    return onset(item for item in trial.answered.chart.all(Condition) if reference_to(item) in held)
+
+
+def _series(view: View, used: Mapping[str, tuple[int, ...]]) -> Iterator[Series]:
+    for name, analyte in view.knowledge.labs.items():
+        measured = view.measured.get(f"lab:{name}", ())
+        rows = []
+        for item in measured:
+            when = _when(item[0])
+            span = read_span(when)
+            result = read(Taken(name, item, when, span, span.last if span else view.as_of), view)
+            verdict = result.verdict if isinstance(result.verdict, str) else result.verdict.reason
+            rows.append((when, _row(result.told(), view.as_of, _WORDS.get(verdict, verdict), used)))
+        if rows:
+            rows.sort(key=lambda pair: pair[0], reverse=True)
+            yield Series(analyte.title, tuple(row for _, row in rows), _plot(rows, view.as_of))
+
+
+def _when(observation: Observation) -> str:
+    period = observation.effective_period or Period()
+    given = (observation.effective_date_time, observation.effective_instant, period.end, period.start, observation.issued)
+    return next((text.strip() for text in given if text), "")
+
+
+def _row(told: Evidence, as_of: date, verdict: str, used: Mapping[str, tuple[int, ...]]) -> Row:
+    cards = used.get(told.reference, ())
+    return Row(told.reference, told.name, told.value, say_date(told.date, as_of), told.range, told.note, verdict, cards)
+
+
+def _plot(rows: Sequence[tuple[str, Row]], as_of: date) -> Plot | None:
+    """Values over time as far as both are plain; None where nothing can be drawn."""
+    placed = [(span.first, _numbers(row.value), row) for when, row in rows if (span := read_span(when))]
+    drawn = [(day, numbers[0], row) for day, numbers, row in placed if numbers and day <= as_of]
+    if not drawn:
+        return None
+    limits = _limits(drawn[0][2].range)
+    heights = [value for _, value, _ in drawn] + [limit for limit in limits if limit is not None]
+    low, high = min(heights), max(heights)
+    room = (high - low) * 0.15 or abs(high) * 0.1 or 1.0
+    first = min(min(day for day, _, _ in drawn), as_of - _YEAR)
+
+    def y(value: float) -> float:
+        return round(HEIGHT - _EDGE - (value - low + room) / (high - low + 2 * room) * (HEIGHT - 2 * _EDGE), 1)
+
+    points = tuple(Point(_x(day, first, as_of), y(value), row.verdict) for day, value, row in drawn)
+    top = y(limits[1]) if limits[1] is not None else 0.0
+    bottom = y(limits[0]) if limits[0] is not None else HEIGHT
+    return Plot(points, top, bottom, limits != (None, None))
+
+
+def _x(day: date, first: date, last: date) -> float:
+    return round(_EDGE + (day - first).days / max((last - first).days, 1) * (WIDTH - 2 * _EDGE), 1)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in _NUMBER.findall(text)]
+
+
+def _limits(text: str) -> tuple[float | None, float | None]:
+    """The limits of a range as evidence tells it: `3.5 to 5.0`, `at least 20`, `at most 5`."""
+    numbers = _numbers(text.replace("10^", ""))
+    if text.startswith("at most"):
+        return None, next(iter(numbers), None)
+    if text.startswith("at least"):
+        return next(iter(numbers), None), None
+    return (numbers[0], numbers[1]) if " to " in text and len(numbers) > 1 else (None, None)
+
+
+def _courses(view: View, used: Mapping[str, tuple[int, ...]], began: str) -> Courses:
+    sources: list[Source] = [*view.chart.all(MedicationRequest), *view.chart.all(MedicationStatement)]
+    told = [(source, *course(source)) for source in sources]
+    days = [span.first for text in (*(start for _, start, _ in told), began) if (span := read_span(text))]
+    first = min((day for day in days if day <= view.as_of), default=view.as_of - _YEAR)
+    names = _drug_names(view)
+    bars = tuple(_bar(source, start, end, names, first, view.as_of, used) for source, start, end in told)
+    begun = read_span(began)
+    at = _x(begun.first, first, view.as_of) if begun and first <= begun.first <= view.as_of else None
+    ends = [say_date(day.isoformat(), date.max) for day in (first, view.as_of)]
+    return Courses(bars, at, say_date(began, view.as_of) if begun else "", *ends)
+
+
+Source = MedicationRequest | MedicationStatement
+
+
+def _bar(
+    source: Source,
+    start: str,
+    end: str,
+    names: Mapping[int, str],
+    first: date,
+    as_of: date,
+    used: Mapping[str, tuple[int, ...]],
+) -> Bar:
+    begun, ended = read_span(start), read_span(end)
+    name = names.get(id(source)) or words(source.medication_codeable_concept) or "a drug without a name"
+    told = Evidence(reference_to(source), name, value=source.status or "no status", date=start)
+    row = _row(told, as_of, "", used)
+    at = _x(max(begun.first, first), first, as_of) if begun and begun.first <= as_of else None
+    last = min(ended.last, as_of) if ended else as_of
+    return Bar(row, at, max(_x(last, first, as_of), at or 0.0))
+
+
+def _drug_names(view: View) -> Mapping[int, str]:
+    """What is written of each drug, wherever it stands: also where the list only refers to it."""
+    by_set, unnamed = view.drugs
+    drugs = [drug for found in (*by_set.values(), unnamed) for drug in found]
+    return {id(drug.source): words(drug.concept) for drug in drugs}
+
+
+def _conditions(view: View, used: Mapping[str, tuple[int, ...]]) -> Iterator[Row]:
+    for condition in _newest_first(view.chart.all(Condition)):
+        state = "active" if is_active(condition, view.as_of) else words(condition.clinical_status) or "not active"
+        told = Evidence(reference_to(condition), words(condition.code), value=state, date=onset([condition]))
+        yield _row(told, view.as_of, "", used)
+
+
+def _newest_first(conditions: Iterable[Condition]) -> list[Condition]:
+    return sorted(conditions, key=lambda item: onset([item]), reverse=True)

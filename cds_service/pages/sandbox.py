@@ -1,0 +1,221 @@
+"""One person tried: an invented one, or what somebody pasted, asked of a service as an EHR asks, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from cds_service.cdshooks.request import AS_OF, ON_ORDERS, Answer, Request, encode, read_request
+from cds_service.errors import KnowledgeError, Problem, RequestError
+from cds_service.model import Finding
+from cds_service.pages.form import response
+from cds_service.samples.people import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
+from cds_service.service import Answered, Conductor
+from cds_service.settings import Jurisdiction
+
+PASTE_LIMIT = 2_000_000
+# Look-back windows begin long before.
+_FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
+
+
+class Choice(NamedTuple):
+    """What a page may choose of a call. None of it tells of a patient, so that it may stand in an address."""
+
+    jurisdiction: Jurisdiction
+    hook: str
+    draft: str
+    day: date
+
+
+class Draft(NamedTuple):
+    """An order that may be written for anybody."""
+
+    name: str
+    title: str
+    resource: dict[str, Any]
+
+
+class Trial(NamedTuple):
+    """A call with its answer; `sent` is the request as JSON."""
+
+    service_id: str
+    choice: Choice
+    sent: dict[str, Any]
+    request: Request
+    conductor: Conductor
+    answered: Answered
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(encode(Answer(self.answered.cards)))
+        return loaded
+
+    @property
+    def findings(self) -> Mapping[str, Finding]:
+        return {finding.rule_id: finding for finding in self.answered.findings}
+
+
+class Bench:
+    """Where people are tried. The cast is read when it is first asked for; a conductor a jurisdiction."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+        self._folder = fixtures_of(conductor.settings.knowledge)
+        self._elsewhere: dict[str, Conductor] = {}
+
+    @cached_property
+    def cast(self) -> Sequence[Person]:
+        """Nobody where a site keeps no invented people beside its knowledge."""
+        return read_cast(self._folder) if (self._folder / "cast.json").is_file() else ()
+
+    @cached_property
+    def drafts(self) -> Mapping[str, Draft]:
+        read = [(path, read_bundle(path)) for path in sorted(self._folder.glob("drafts/*.json"))]
+        return {path.stem: Draft(path.stem, _title(path, order), order) for path, order in read}
+
+    @property
+    def hooks(self) -> Mapping[str, str]:
+        return {service.hook: key for key, service in self.conductor.knowledge.services.items()}
+
+    def person(self, name: str) -> Person:
+        """Raises RequestError (404)."""
+        found = next((person for person in self.cast if person.id == name), None)
+        if found is None:
+            problem = Problem("person", "is none of the invented people", "choose one of the list")
+            raise RequestError(404, "unknown-person", "not-found", [problem])
+        return found
+
+    def there(self, jurisdiction: Jurisdiction) -> Conductor:
+        if jurisdiction not in self._elsewhere:
+            self._elsewhere[jurisdiction] = self.conductor.elsewhere(jurisdiction)
+        return self._elsewhere[jurisdiction]
+
+    def choice(self, given: Mapping[str, str], person: Person | None) -> Choice:
+        """What was chosen, else what fits the person. Raises RequestError (400) naming every choice that cannot be."""
+        settings, problems = self.conductor.settings, list[Problem]()
+        place = given.get("jurisdiction") or (person.jurisdiction if person else settings.jurisdiction)
+        hook = given.get("hook") or (person.hook if person else next(iter(self.hooks)))
+        draft = given.get("draft", "")
+        _demand(place, get_args(Jurisdiction), "jurisdiction", problems)
+        _demand(hook, self.hooks, "hook", problems)
+        _demand(draft, ["", *self.drafts], "draft", problems)
+        day = _day(given.get("date", ""), person, problems)
+        if problems:
+            raise RequestError(400, "invalid-request", "value", problems)
+        return Choice(place, hook, draft if hook in ON_ORDERS else "", day)  # type: ignore[arg-type]  # demanded above
+
+    def record(self, person: Person) -> dict[str, Any]:
+        return read_bundle(patient_file(self._folder, person))
+
+    def try_person(self, person: Person, choice: Choice, given: Mapping[str, Sequence[str]] | None = None) -> Trial:
+        """`given`: answers to the Questionnaire, in place of any that the record holds."""
+        sent = self.call(self.record(person), person, choice)
+        if given is not None:
+            self._answer(sent, given, choice.day)
+        return self.ask(sent, choice)
+
+    def try_pasted(self, text: str, choice: Choice) -> Trial:
+        """Raises RequestError with every problem by its place, as the service itself would, and for what is no record."""
+        loaded = read_pasted(text)
+        hook = loaded.get("hook") if "context" in loaded else None
+        if hook is not None:
+            _demand_hook(hook, self.hooks)
+            choice = choice._replace(hook=str(hook), draft="")
+        return self.ask(self.call(loaded, None, choice), choice)
+
+    def call(self, loaded: dict[str, Any], person: Person | None, choice: Choice) -> dict[str, Any]:
+        """A record as the EHR of this person would send it; what is a call already remains one."""
+        orders = [self.drafts[choice.draft].resource] if choice.draft else []
+        sent = as_request(loaded, dict(self.conductor.knowledge.queries), choice.hook, person, orders)
+        given = sent.get("extension")
+        return {**sent, "extension": {**(given if isinstance(given, dict) else {}), AS_OF: choice.day.isoformat()}}
+
+    def ask(self, sent: dict[str, Any], choice: Choice) -> Trial:
+        conductor, service_id = self.there(choice.jurisdiction), self.hooks[choice.hook]
+        request = read_request(json.dumps(sent, ensure_ascii=False).encode(errors="replace"), choice.hook)
+        return Trial(service_id, choice, sent, request, conductor, conductor.answer(service_id, request, choice.day))
+
+    def _answer(self, sent: dict[str, Any], given: Mapping[str, Sequence[str]], day: date) -> None:
+        """Put the answers where an EHR would: under the query that asks for them."""
+        knowledge = self.conductor.knowledge
+        key = next(name for name, query in knowledge.queries.items() if query.resource_type == "QuestionnaireResponse")
+        answered = response(knowledge.questionnaire, given, sent["context"]["patientId"], day)
+        sent["prefetch"][key] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": answered}]}
+
+
+def read_pasted(text: str) -> dict[str, Any]:
+    """A patient Bundle or a hook call. Raises RequestError (400) with the line and column, or the entry, of what is wrong."""
+    if len(text) > PASTE_LIMIT:
+        problem = Problem("text", f"is longer than {PASTE_LIMIT} characters", "paste the record of one patient")
+        raise RequestError(413, "body-too-large", "too-long", [problem])
+    try:
+        loaded = json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise _refused([Problem(place, error.msg, "mend the JSON there, or just before")]) from None
+    except ValueError:
+        raise _refused([Problem("text", "holds a number of thousands of digits", "paste FHIR resources as they are")]) from None
+    except RecursionError:
+        raise _refused([Problem("text", "is nested too deeply", "paste FHIR resources as they are")]) from None
+    if not isinstance(loaded, dict):
+        raise _refused([Problem("text", "is no JSON object", "paste a FHIR R4 Bundle, or a call of a CDS Hooks service")])
+    if ("hook" not in loaded or "context" not in loaded) and (problems := _problems_of_bundle(loaded)):
+        raise _refused(problems)
+    return loaded
+
+
+def _problems_of_bundle(bundle: dict[str, Any]) -> list[Problem]:
+    remedy = "paste a Bundle that holds a Patient and what is on record, or a call with hook and context"
+    if bundle.get("resourceType") != "Bundle":
+        return [Problem("resourceType", "is not Bundle", remedy)]
+    entries = bundle.get("entry")
+    if not isinstance(entries, list):
+        return [Problem("entry", "is no list", remedy)]
+    resources = [entry.get("resource") if isinstance(entry, dict) else None for entry in entries]
+    problems = [
+        Problem(f"entry[{at}].resource", "is no resource", "give each entry a resource, or take it out")
+        for at, resource in enumerate(resources)
+        if not isinstance(resource, dict)
+    ]
+    patients = [item for item in resources if isinstance(item, dict) and item.get("resourceType") == "Patient"]
+    if len(patients) != 1:
+        problems.append(Problem("entry", f"holds {len(patients) or 'no'} Patient{'s' if patients else ''}", "give exactly one"))
+    elif not isinstance(patients[0].get("id"), str):
+        problems.append(Problem("Patient.id", "is missing", "give the Patient an id, to which the others refer"))
+    return problems
+
+
+def _refused(problems: Sequence[Problem]) -> RequestError:
+    return RequestError(400, "invalid-request", "invalid", problems)
+
+
+def _demand(value: str, known: Sequence[str] | Mapping[str, str], place: str, problems: list[Problem]) -> None:
+    if value not in known:
+        problems.append(Problem(place, f"{value[:60]!r} is unknown", f"use one of {', '.join(filter(None, known))}"))
+
+
+def _demand_hook(hook: object, known: Mapping[str, str]) -> None:
+    if not isinstance(hook, str) or hook not in known:
+        raise _refused([Problem("hook", "is none that this service knows", f"use one of {', '.join(known)}")])
+
+
+def _day(text: str, person: Person | None, problems: list[Problem]) -> date:
+    try:
+        day = date.fromisoformat(text) if text else person.day if person else date.today()
+    except ValueError:
+        problems.append(Problem("date", f"{text[:60]!r} is no date", "give YYYY-MM-DD"))
+        return _FIRST
+    if not _FIRST <= day <= _LAST:
+        problems.append(Problem("date", f"{day} is no day on which anybody is judged", f"give one from {_FIRST} to {_LAST}"))
+    return day
+
+
+def _title(path: Path, order: dict[str, Any]) -> str:
+    concept = order.get("medicationCodeableConcept")
+    if not isinstance(concept, dict):
+        raise KnowledgeError([Problem(str(path), "names no drug", "give it a medicationCodeableConcept with a text")])
+    return str(concept.get("text") or path.stem)

@@ -1,0 +1,64 @@
+"""Stage 3: rules and facts give findings. A rule decides; it never looks anything up itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import NamedTuple
+
+from cds_service.jsonlogic.compile import Answer
+from cds_service.knowledge.load import Rule
+from cds_service.model import UNKNOWN, Finding, Outcome, Value
+
+
+class Settled(NamedTuple):
+    """What rules found on other facts, and the rules that must be decided all the same, as a fact of theirs differs."""
+
+    findings: Mapping[str, Finding]
+    afresh: Set[str]
+
+
+_NOTHING_SETTLED = Settled({}, frozenset())
+
+
+def find(
+    rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str, settled: Settled = _NOTHING_SETTLED
+) -> list[Finding]:
+    """One finding a rule, in the order of the rules. What several rules share as `applies_when` is decided once."""
+    scopes: dict[str, Answer] = {}
+    findings = []
+    for rule in rules:
+        key = rule.applies_when.key
+        scope = scopes.get(key)
+        if scope is None:
+            scope = scopes[key] = rule.applies_when(values)
+        known = settled.findings.get(rule.id) if scope.value is True and rule.id not in settled.afresh else None
+        findings.append(known or decide(rule, values, jurisdiction, scope))
+    return findings
+
+
+def settle(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> dict[str, Finding]:
+    """What rules find wherever they apply and their facts are these; left out where they fire, as then the scope tells."""
+    applying = Answer(True, ())
+    found = {rule.id: decide(rule, values, jurisdiction, applying) for rule in rules}
+    return {name: finding for name, finding in found.items() if finding.outcome is not Outcome.FIRES}
+
+
+def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scope: Answer | None = None) -> Finding:
+    """Fires, silent, unknown or out of scope, with the facts that settled it; `scope` if `applies_when` is answered."""
+    if jurisdiction not in rule.file.jurisdiction:
+        return Finding(rule.id, Outcome.OUT_OF_SCOPE)
+    scope = scope or rule.applies_when(values)
+    if scope.value is False:
+        return Finding(rule.id, Outcome.OUT_OF_SCOPE, scope.because)
+    answer = rule.fires_when(values)
+    if answer.value is False:
+        return Finding(rule.id, Outcome.SILENT, answer.because)
+    if scope.value is UNKNOWN or answer.value is UNKNOWN:
+        # A rule that may not apply, and one that may not fire, say the same thing: nothing yet.
+        unsettled = [part.because for part in (scope, answer) if part.value is UNKNOWN]
+        return Finding(rule.id, Outcome.UNKNOWN, _joined(unsettled))
+    return Finding(rule.id, Outcome.FIRES, _joined([scope.because, answer.because]))
+
+
+def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in parts for name in part))

@@ -1,0 +1,1 @@
+"""The invented people of `fixtures/`, and counts over their cards."""

@@ -1,0 +1,56 @@
+"""How much the service says: the cards and suggestions of each of the cast, counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from cds_service.cdshooks.request import Card, read_request
+from cds_service.knowledge.load import Knowledge
+from cds_service.samples.people import Person, as_request, patient_file, read_bundle, read_cast
+from cds_service.service import Conductor
+from cds_service.settings import Settings
+
+
+class Tally(NamedTuple):
+    """For each person of the cast how many cards, and how many suggestions on all of them."""
+
+    cards: tuple[int, ...]
+    suggestions: tuple[int, ...]
+
+
+def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
+    """Each of the cast judged on their own day, by a site of their own jurisdiction that has set nothing else."""
+    cast = read_cast(fixtures)
+    # Without the environment, so that every site writes the same catalogue.
+    places = {person.jurisdiction for person in cast}
+    sites = {place: Conductor(knowledge, Settings.model_construct(jurisdiction=place), {}) for place in places}
+    told = [_cards(person, sites[person.jurisdiction], fixtures) for person in cast]
+    return Tally(tuple(map(len, told)), tuple(sum(len(card.suggestions) for card in cards) for cards in told))
+
+
+def _cards(person: Person, conductor: Conductor, fixtures: Path) -> Sequence[Card]:
+    knowledge = conductor.knowledge
+    body = as_request(read_bundle(patient_file(fixtures, person)), dict(knowledge.queries), person.hook, person)
+    request = read_request(json.dumps(body).encode(), person.hook)
+    return conductor.answer(knowledge.service_on(person.hook), request, person.day).cards
+
+
+def rows(counted: Tally) -> Iterator[tuple[int, int, int]]:
+    """Each number from none to the most, how many people get so many cards, and how many so many suggestions."""
+    cards, suggestions = Counter(counted.cards), Counter(counted.suggestions)
+    for number in range(max(*cards, *suggestions) + 1):
+        yield number, cards[number], suggestions[number]
+
+
+def sum_up(counted: Tally) -> str:
+    """`65 people: median 3 cards and 4 suggestions, at most 6 and 10.`"""
+    cards, suggestions = counted
+    return (
+        f"{len(cards)} people: median {median(cards):g} cards and {median(suggestions):g} suggestions, "
+        f"at most {max(cards)} and {max(suggestions)}."
+    )

@@ -1,0 +1,163 @@
+"""The database, SQLite or PostgreSQL through the same code and migrations, and the one thing it must never lose: feedback.
+
+SQLAlchemy and Alembic take half a second to import; they are imported when the store is opened, not when the
+service starts to answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cds_service.cdshooks.feedback import Feedback
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection, Table
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+_PATIENCE_SECONDS = 5
+# Any constant of our own: workers that start together migrate one after the other.
+_MIGRATION_LOCK = 726_001
+
+
+class Store:
+    """Opened on first use and kept. `url` is an async SQLAlchemy URL, such as `sqlite+aiosqlite:///var/cds.sqlite`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: AsyncEngine | None = None
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> AsyncEngine:
+        """The engine, its database migrated to the newest version. Safe to call at the same time."""
+        async with self._opening:
+            if self._engine is None:
+                engine = await asyncio.to_thread(_engine, self._url)
+                async with _alone(engine), engine.begin() as connection:
+                    await connection.run_sync(_migrate)
+                self._engine = engine
+        return self._engine
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    async def ping(self) -> None:
+        """Raises what the driver raises if the database cannot be reached."""
+        engine = await self.open()
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+
+    async def record(
+        self, service_id: str, items: Sequence[Feedback], received_at: datetime, client: str = ""
+    ) -> tuple[Feedback, ...]:
+        """Write feedback down and return what was new: the same feedback again adds none. Durable when it returns."""
+        if not items:
+            return ()
+        from cds_service.store.tables import feedback
+
+        engine = await self.open()
+        rows = [_row(service_id, item, received_at, client) for item in items]
+        statement = insert_once(engine, feedback, "fingerprint").returning(feedback.c.fingerprint)
+        async with engine.begin() as connection:
+            # Not every driver counts the rows of many inserts, so each new row is asked back.
+            new = {row.fingerprint for row in await connection.execute(statement, rows)}
+        return tuple(item for item in items if item.fingerprint in new)
+
+
+def _row(service_id: str, item: Feedback, received_at: datetime, client: str) -> dict[str, Any]:
+    row = item._asdict()
+    return row | {
+        "fingerprint": item.fingerprint,
+        "service_id": service_id,
+        "accepted": list(item.accepted),
+        "received_at": received_at,
+        "client": client,
+    }
+
+
+def insert_once(engine: AsyncEngine, table: Table, key: str) -> Any:
+    """An insert that leaves a row alone whose `key` is there already."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    make = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+    return make(table).on_conflict_do_nothing(index_elements=[key])
+
+
+def _engine(url: str) -> AsyncEngine:
+    from sqlalchemy import event
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    parsed = make_url(url)
+    json: dict[str, Any] = {
+        "json_serializer": lambda value: msgspec.json.encode(value).decode(),
+        "json_deserializer": msgspec.json.decode,
+    }
+    if parsed.get_backend_name() != "sqlite":
+        # A database that hangs must not make anyone wait for ever.
+        limits = {"timeout": _PATIENCE_SECONDS, "command_timeout": _PATIENCE_SECONDS}
+        return create_async_engine(parsed, pool_pre_ping=True, pool_timeout=_PATIENCE_SECONDS, connect_args=limits, **json)
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(parsed, connect_args={"timeout": _PATIENCE_SECONDS}, **json)
+
+    def prepare(connection: Any, record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA busy_timeout={_PATIENCE_SECONDS * 1000}")
+        # In WAL, NORMAL would lose what was committed last when the power fails.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    return engine
+
+
+@contextlib.asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """While a worker opens a SQLite file no other does: two that switch it to WAL at once wait for each other in vain.
+
+    A file beside the database is locked, in a thread, for the lock may be held by a task of the same event loop.
+    """
+    database = engine.url.database
+    if engine.dialect.name != "sqlite" or not database or database == ":memory:":
+        yield
+        return
+    with Path(f"{database}.opening").open("w") as file:
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        yield
+
+
+def _migrate(connection: Connection) -> None:
+    """To the newest version; one worker at a time."""
+    from alembic import command
+
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    command.upgrade(migrations(connection), "head")
+
+
+def migrations(connection: Connection) -> Config:
+    """Alembic's view of our migrations, over an open connection."""
+    from alembic.config import Config
+
+    from cds_service.store.tables import metadata
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["metadata"] = metadata
+    return config

@@ -1,0 +1,121 @@
+"""The service tried on itself: started for real, called over HTTP for an invented patient, her cards printed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import msgspec
+import typer
+import uvicorn
+
+from cds_service.cdshooks.request import AS_OF, Card
+from cds_service.errors import Problem, SettingsError
+from cds_service.knowledge.load import Knowledge
+from cds_service.samples.people import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
+from cds_service.security.access import demand_guard, pages_shown
+from cds_service.settings import Settings
+from cds_service.terminal.output import show_cards
+
+_PATIENCE = 20.0
+
+
+class _Cards(msgspec.Struct):
+    cards: tuple[Card, ...]
+
+
+def serve(settings: Settings, knowledge: Knowledge | None = None, *, stop: bool = False) -> None:
+    """Serve until interrupted, or with `stop` only until the demonstration has been shown.
+
+    Raises SettingsError if the port is taken, or if strangers could call unasked.
+    """
+    demand_guard(settings)
+    _demand_free_port(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            "cds_service.app:create_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            access_log=False,
+            # Who calls is judged by the address that really called.
+            proxy_headers=False,
+            log_level="warning",
+            timeout_graceful_shutdown=3,
+        )
+    )
+    if knowledge is None:
+        server.run()
+        return
+    with _demonstrating(server, settings, knowledge, stop) as failures:
+        server.run()
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _demonstrating(server: uvicorn.Server, settings: Settings, knowledge: Knowledge, stop: bool) -> Iterator[list[Exception]]:
+    failures: list[Exception] = []
+
+    def show() -> None:
+        try:
+            _wait_for(server)
+            demonstrate(settings, knowledge)
+        except Exception as error:
+            failures.append(error)
+            server.should_exit = True
+        server.should_exit = server.should_exit or stop
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    yield failures
+    server.should_exit = True
+    thread.join(timeout=_PATIENCE)
+
+
+def _wait_for(server: uvicorn.Server) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def demonstrate(settings: Settings, knowledge: Knowledge) -> None:
+    """Post one patient-view request for the first of the cast and print her cards."""
+    folder = fixtures_of(settings.knowledge)
+    person = read_cast(folder)[0]
+    service_id = next(iter(knowledge.services))
+    base = f"http://{settings.host}:{settings.port}"
+    cards = _call(f"{base}/cds-services/{service_id}", person, knowledge, settings)
+    show_cards(f"{person.id}, judged on {person.as_of}: {person.story}", cards)
+    where = f"; to look at in a browser: {base}/" if pages_shown(settings) != "off" else ""
+    typer.echo(f"Serving on {base}; discovery is at {base}/cds-services{where}")
+
+
+def _call(url: str, person: Person, knowledge: Knowledge, settings: Settings) -> tuple[Card, ...]:
+    bundle = read_bundle(patient_file(fixtures_of(settings.knowledge), person))
+    service = next(iter(knowledge.services.values()))
+    body = as_request(bundle, dict(knowledge.queries), service.hook, person)
+    body["extension"] = {AS_OF: person.as_of}
+    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310  our own address
+    try:
+        with urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
+            return msgspec.json.decode(answer.read(), type=_Cards).cards
+    except URLError as error:
+        raise SettingsError([Problem(url, f"did not answer: {error.reason}", "see the log above")]) from error
+
+
+def _demand_free_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            remedy = "choose another: PORT=8001 make run, or CDS_PORT=8001"
+            raise SettingsError([Problem(f"port {settings.port}", f"cannot be used: {error.strerror}", remedy)]) from None

@@ -1,0 +1,239 @@
+"""Cards and explanations for a person at a terminal. Colours only where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from itertools import chain, product, repeat
+from textwrap import wrap
+
+import typer
+
+from cds_service.audit.acceptance import Received
+from cds_service.cards.text import listed, plain
+from cds_service.cdshooks.request import Card
+from cds_service.explain.counterfactuals import MOST_TRIES
+from cds_service.explain.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
+from cds_service.fhir.dates import say_date
+from cds_service.model import Evidence
+from cds_service.samples.counts import Tally, rows, sum_up
+
+_WIDTH = 96
+_FEW = 5
+_MOST_NAMED = 6
+_BAR = 40
+_COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
+_MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
+
+
+def show_cards(title: str, cards: Sequence[Card]) -> None:
+    """The cards as a clinician reads them: what, how urgent, why, what to do."""
+    typer.secho(title, bold=True)
+    if not cards:
+        typer.echo("\n  No cards: nothing to say.")
+    for card in cards:
+        _show_card(card)
+    typer.echo()
+
+
+def _show_summary(indicator: str, summary: str) -> None:
+    typer.echo()
+    mark = f"{_MARKS[indicator]} {indicator.upper():<8} "
+    typer.secho(mark, fg=_COLOURS[indicator], bold=True, nl=False)
+    first, *rest = wrap(summary, _WIDTH - len(mark))
+    typer.secho(first, bold=True)
+    for line in rest:
+        typer.secho(" " * len(mark) + line, bold=True)
+
+
+def _show_card(card: Card) -> None:
+    _show_summary(card.indicator, card.summary)
+    for block in card.detail.split("\n"):
+        _show_line(block)
+    for suggestion in card.suggestions:
+        box = "[x]" if suggestion.is_recommended else "[ ]"
+        typer.echo(f"   {box} {suggestion.label}")
+    typer.secho(f"   {card.source.label}", dim=True)
+
+
+def _show_line(line: str) -> None:
+    indent = "     " if line.startswith("- ") else "   "
+    for part in wrap(line, _WIDTH, initial_indent="   ", subsequent_indent=indent) or [""]:
+        typer.echo(part)
+
+
+def show_tally(counted: Tally) -> None:
+    """How many of the cast get how many cards and suggestions."""
+    typer.echo(f"{'':>4}  cards{'':<{_BAR}}suggestions")
+    for number, cards, suggestions in rows(counted):
+        typer.echo(f"{number:>4}  {'#' * cards:<{_BAR + 5}}{'#' * suggestions}".rstrip())
+    typer.echo(sum_up(counted))
+
+
+def show_received(found: Sequence[Received]) -> None:
+    """One line a rule and version, its reasons below it."""
+    if not found:
+        typer.echo("No cards shown and no feedback yet.")
+        return
+    width = max(len(f"{one.rule} {one.version}") for one in found)
+    typer.secho(f"{'rule':<{width}}{'shown':>9}{'accepted':>10}{'overridden':>12}", bold=True)
+    for one in found:
+        name = f"{one.rule} {one.version}".strip()
+        typer.echo(f"{name:<{width}}{one.shown:>9}{one.accepted:>10}{one.overridden:>12}")
+        for reason, number in one.reasons.most_common(_FEW):
+            typer.echo(f"{'':<{width}}{number:>31}  {plain(reason)}")
+
+
+def show_explanation(told: Explanation, as_of: date, *, everything: bool = False) -> None:
+    """Each card with its reasons; what cannot be decided with what it waits for; then the rest, summed up by topic."""
+    _show_scope(told, as_of)
+    for card in told.cards:
+        _show_reasons(card, as_of)
+    _show_cardless(told.without_card, as_of)
+    _show_undecided(told.undecided, as_of)
+    if everything:
+        _show_silent(told.silent, as_of)
+    else:
+        _sum_up_silent(told.silent)
+    _show_out_of_scope(told)
+    typer.echo()
+
+
+def _heading(text: str, colour: str | None = None) -> None:
+    typer.echo()
+    typer.secho(text, bold=True, fg=colour)
+
+
+def _say(text: str, indent: int = 3, hang: int = 2) -> None:
+    for line in wrap(
+        text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + hang), break_on_hyphens=False
+    ):
+        typer.echo(line)
+
+
+def _show_scope(told: Explanation, as_of: date) -> None:
+    _heading("Whom it is about")
+    for item in told.scope:
+        _say(_said(item, as_of))
+    if told.spoken_to_if:
+        _say(f"So this service stays silent. It would speak if {_ways(told.spoken_to_if)}.")
+
+
+def _show_reasons(card: ExplainedCard, as_of: date) -> None:
+    _show_summary(card.indicator, card.summary)
+    for rule in card.rules:
+        _show_rule(rule, as_of)
+
+
+def _show_rule(rule: Explained, as_of: date) -> None:
+    _say(rule.title)
+    for joint, item in zip(chain(["because"], repeat("and")), rule.because, strict=False):
+        _say(f"{joint} {_said(item, as_of)}", 5)
+
+
+def _show_cardless(rules: Sequence[Explained], as_of: date) -> None:
+    by_reason: dict[str, list[Explained]] = {}
+    for rule in rules:
+        by_reason.setdefault(rule.without_card, []).append(rule)
+    for reason, own in by_reason.items():
+        _heading(f"Found, but on no card: {reason}")
+        for rule in own:
+            _show_rule(rule, as_of)
+
+
+def _show_undecided(rules: Sequence[Explained], as_of: date) -> None:
+    """By what is missing, as that is what can be done about it; whatever is urgent comes first."""
+    if not rules:
+        return
+    _heading(f"Cannot be decided ({len(rules)}): what is missing, and what would then fire", "yellow")
+    waiting: dict[tuple[str, ...], list[Explained]] = {}
+    for rule in rules:
+        waiting.setdefault(tuple(dict.fromkeys(item.lacks for item in rule.because)), []).append(rule)
+    for reasons, own in waiting.items():
+        lacking = [item for rule in own for item in rule.because]
+        _say("; ".join(_lack(reason, [item for item in lacking if item.lacks == reason], as_of) for reason in reasons))
+        for rule in own:
+            _show_what_would(rule, 5)
+
+
+def _lack(reason: str, stated: Sequence[Stated], as_of: date) -> str:
+    """`none in 90 days: potassium, sodium`; what is there but cannot be read is named with its reason."""
+    told: dict[str, None] = {}
+    for item in stated:
+        evidence = "; ".join(_say_evidence(part, as_of, item.about) for part in item.evidence)
+        told.setdefault(f"{item.about} ({evidence})" if item.about and evidence else item.about or evidence)
+    names = [name for name in told if name]
+    return f"{plain(reason)}: {listed(names, _MOST_NAMED)}" if names else plain(reason)
+
+
+def _show_silent(rules: Sequence[Explained], as_of: date) -> None:
+    if rules:
+        _heading(f"Looked at, nothing to say ({len(rules)})")
+    for rule in rules:
+        _show_what_would(rule, 3)
+        for item in rule.because:
+            _say(f"Now: {_said(item, as_of)}", 5)
+
+
+def _sum_up_silent(rules: Sequence[Explained]) -> None:
+    if not rules:
+        return
+    _heading(f"Looked at, nothing to say ({len(rules)}; --all tells why)")
+    by_group: dict[str, list[Explained]] = {}
+    for rule in rules:
+        by_group.setdefault(rule.group, []).append(rule)
+    for group, own in by_group.items():
+        _say(f"{group} ({len(own)}): {'; '.join(rule.title for rule in own)}")
+
+
+def _show_what_would(rule: Explained, indent: int) -> None:
+    urgent = "URGENT " if rule.indicator == "critical" else ""
+    condition = f"fires if {_ways(rule.fires_if)}" if rule.fires_if else "no change of its facts was found that makes it fire"
+    limit = f"; the search stopped after {MOST_TRIES} tries, there may be other ways" if rule.search_stopped else ""
+    _say(f"- {urgent}{rule.title}: {condition}{limit}", indent)
+
+
+def _ways(found: Sequence[Sequence[Needed]]) -> str:
+    """`A and B`; `A, or B`; where each choice goes with each other one, `one of (A; B) and C`."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*found, strict=True)]
+    if len(columns) > 1 and sorted(product(*columns), key=str) == sorted(map(tuple, found), key=str):
+        return " and ".join(_one_of([item.says for item in column]) for column in columns)
+    return ", or ".join(" and ".join(item.says for item in way) for way in found)
+
+
+def _one_of(texts: Sequence[str]) -> str:
+    return f"one of ({'; '.join(texts)})" if len(texts) > 1 else texts[0]
+
+
+def _show_out_of_scope(told: Explanation) -> None:
+    rules = told.out_of_scope
+    if not rules:
+        return
+    _heading(f"Not for this patient ({len(rules)})")
+    by_reason: dict[str, list[Explained]] = {}
+    for rule in rules:
+        reason = " and ".join(item.says for item in rule.because) or "for another country"
+        by_reason.setdefault(reason, []).append(rule)
+    for reason, own in by_reason.items():
+        titles = f": {'; '.join(rule.title for rule in own)}" if len(own) <= _FEW else ""
+        _say(f"{len(own)} rules, as {reason}{titles}" if len(own) > 1 else f"{reason[0].upper()}{reason[1:]}{titles}")
+
+
+def _said(item: Stated, as_of: date) -> str:
+    """`the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L [Observation/o4]`."""
+    told = "; ".join(_say_evidence(part, as_of, item.says) for part in item.evidence if not _is_told(part, item.says))
+    return f"{plain(item.says)}: {told}" if told else plain(item.says)
+
+
+def _is_told(item: Evidence, says: str) -> bool:
+    """Whether a statement says all of it already, as of an age."""
+    return not item.date and item.name.lower() in says and item.value in says
+
+
+def _say_evidence(item: Evidence, as_of: date, says: str) -> str:
+    """What was recorded, when, and the resource last. What the statement says already is not said again."""
+    name, value = (plain(part) for part in (item.name, item.value))
+    what = " ".join(part for part in (name, value) if part.lower() not in says.lower())
+    limits = plain(f"{item.note} {item.range}") if item.note or item.range else ""
+    parts = [what, say_date(item.date, as_of) if item.date else "", limits]
+    return f"{', '.join(part for part in parts if part)} [{item.reference}]".strip()

@@ -1,0 +1,249 @@
+"""Medication lists: which entries are taken now, and by which names and codes a drug is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cds_service.knowledge.load import Knowledge
+from cds_service.model import UNKNOWN, State
+from tests.support.people import ATC, DMD, LEG_CRAMPS, OWN, RXNORM, SNOMED, body, bundle, concept, fact_of, facts_of, medication
+
+
+def code_of(knowledge: Knowledge, value_set: str, system: str, words: str) -> str:
+    """A code of the shipped value set by its display: never one from memory."""
+    rows = [row for part in knowledge.value_sets[value_set] for row in part.codes.get(system, ())]
+    return next(row[0] for row in rows if all(word in row[1].lower() for word in words.split()))
+
+
+def taking(knowledge: Knowledge, *requests: Any, name: str = "taking_diuretic", **more: Any) -> Any:
+    return fact_of(knowledge, name, medicationRequests=bundle(*requests), **more).value
+
+
+FUROSEMIDE = concept(text="Furosemide 40 mg tablets")
+
+
+@pytest.mark.parametrize(
+    ("system", "short", "words", "fact"),
+    [
+        (RXNORM, "rxnorm", "furosemide 80 mg oral tablet", "taking_diuretic"),
+        (RXNORM, "rxnorm", "losartan hydrochlorothiazide", "taking_diuretic"),
+        (RXNORM, "rxnorm", "amlodipine atorvastatin", "taking_statin"),
+        (ATC, "atc", "indapamide", "taking_diuretic"),
+        (DMD, "dmd", "bendroflumethiazide 2.5mg", "taking_diuretic"),
+        (DMD, "dmd", "simvastatin 20mg", "taking_statin"),
+        (SNOMED, "snomed", "furosemide (substance)", "taking_diuretic"),
+        (RXNORM, "rxnorm", "levothyroxine sodium", "taking_thyroid_hormone"),
+    ],
+)
+def test_a_drug_is_known_at_every_level_and_in_every_system(
+    knowledge: Knowledge, system: str, short: str, words: str, fact: str
+) -> None:
+    sets = {"taking_diuretic": "diuretics", "taking_statin": "statins", "taking_thyroid_hormone": "levothyroxine"}
+    code = code_of(knowledge, sets[fact], short, words)
+    assert taking(knowledge, medication(concept(code, system)), name=fact) is True
+
+
+def test_an_ingredient_code_and_an_atc_class_are_known(knowledge: Knowledge) -> None:
+    assert taking(knowledge, medication(concept(code_of(knowledge, "diuretics", "rxnorm", "bumetanide"), RXNORM))) is True
+    assert taking(knowledge, medication(concept("C03CA01", ATC))) is True
+    assert taking(knowledge, medication(concept("C03CA", ATC))) is True
+    assert taking(knowledge, medication(concept("C08CA05", ATC))) is False
+
+
+@pytest.mark.parametrize(
+    ("text", "fact", "expected"),
+    [
+        ("Furosemide 40 mg tablets", "taking_diuretic", True),
+        ("FUROSEMIDE", "taking_diuretic", True),
+        ("Losartan/hydrochlorothiazide 50/12.5", "taking_diuretic", True),
+        ("losartan-hydrochlorothiazide", "taking_diuretic", True),
+        ("Co-amilofruse 5mg/40mg tablets", "taking_diuretic", True),
+        ("Losartan potassium 50mg tablets", "taking_diuretic", False),
+        ("Rosuvastatin calcium 10 mg", "taking_statin", True),
+        ("Nystatin cream", "taking_statin", False),
+        ("Furosemidex", "taking_diuretic", False),
+        ("water", "taking_diuretic", False),
+        ("Niacin 500 mg tablet", "taking_nicotinic_acid", True),
+        ("Nicotinic acid 750mg modified-release tablets", "taking_nicotinic_acid", True),
+        ("Niaspan", "taking_nicotinic_acid", True),
+        ("Niacin 50 mg tablet", "taking_nicotinic_acid", False),
+        ("Prenatal vitamins with niacin 20 mg", "taking_nicotinic_acid", False),
+        ("Niacinamide 500 mg", "taking_nicotinic_acid", False),
+        ("Niacin", "taking_nicotinic_acid", False),
+    ],
+)
+def test_a_drug_in_words_is_known_by_whole_words_only(knowledge: Knowledge, text: str, fact: str, expected: bool) -> None:
+    assert taking(knowledge, medication(concept(text=text)), name=fact) is expected
+
+
+def test_where_a_known_system_codes_the_drug_words_do_not_decide(knowledge: Knowledge) -> None:
+    coded = concept("7258", RXNORM, text="Naproxen, replaces furosemide")
+    assert taking(knowledge, medication(coded)) is False
+
+
+def test_where_our_lists_of_a_system_are_not_whole_words_are_asked_too(knowledge: Knowledge) -> None:
+    unlisted = concept("999999999999999999", DMD, text="Furosemide 40mg tablets (New Maker)")
+    assert taking(knowledge, medication(unlisted)) is True
+
+
+@pytest.mark.parametrize("system", [DMD, SNOMED])
+@pytest.mark.parametrize(
+    ("display", "fact", "expected"),
+    [
+        ("Co-amilofruse 5mg/40mg tablets", "taking_diuretic", True),
+        ("Losartan potassium 50mg tablets", "taking_diuretic", False),
+        ("Losartan potassium 50mg tablets", "taking_potassium_supplement", False),
+        ("Rosuvastatin calcium 10mg tablets", "taking_statin", True),
+        ("Naproxen sodium 220mg tablets", "taking_naproxen", True),
+        ("Quinine sulfate 200mg tablets", "taking_quinine", True),
+        ("Hydroxyquinoline 0.5% cream", "taking_quinine", False),
+    ],
+)
+def test_a_product_that_our_lists_lack_is_known_by_its_display(
+    knowledge: Knowledge, system: str, display: str, fact: str, expected: bool
+) -> None:
+    unlisted = concept("999999999999999999", system, display=display)
+    assert taking(knowledge, medication(unlisted), name=fact) is expected
+
+
+def test_a_dmd_code_is_read_under_the_address_of_snomed_too(knowledge: Knowledge) -> None:
+    code = code_of(knowledge, "diuretics", "dmd", "bumetanide 1mg")
+    assert taking(knowledge, medication(concept(code, SNOMED))) is True
+
+
+def test_a_salt_in_a_drugs_name_is_no_result(knowledge: Knowledge) -> None:
+    facts = facts_of(knowledge, body({"medicationRequests": bundle(medication(concept(text="Losartan potassium")))}))
+    assert facts["potassium_measured"].value is False
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({}, True),
+        ({"status": "active "}, True),
+        ({"status": "on-hold"}, True),
+        ({"status": "completed"}, False),
+        ({"status": "stopped"}, False),
+        ({"status": "draft"}, False),
+        ({"status": "cancelled"}, False),
+        ({"status": "entered-in-error"}, False),
+        ({"intent": "plan"}, False),
+        ({"intent": "proposal"}, False),
+        ({"intent": "original-order"}, True),
+        ({"doNotPerform": True}, False),
+        ({"authoredOn": "2026-12-01"}, False),
+        ({"authoredOn": None}, True),
+        ({"dispenseRequest": {"validityPeriod": {"end": "2026-11-19"}}}, False),
+        ({"dispenseRequest": {"validityPeriod": {"end": "2026-11-20"}}}, True),
+        ({"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"end": "2026-01-01"}}}}]}, False),
+        ({"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"start": "2026-01-01"}}}}]}, True),
+    ],
+)
+def test_a_prescription_is_active_until_something_says_otherwise(
+    knowledge: Knowledge, members: dict[str, Any], expected: bool
+) -> None:
+    assert taking(knowledge, medication(FUROSEMIDE, **members)) is expected
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({}, True),
+        ({"status": "intended"}, True),
+        ({"status": "completed"}, False),
+        ({"status": "not-taken"}, False),
+        ({"effectivePeriod": {"start": "2020-01-01", "end": "2025-01-01"}}, False),
+        ({"effectiveDateTime": "2027-01-01"}, False),
+    ],
+)
+def test_a_statement_counts_as_well_as_a_prescription(knowledge: Knowledge, members: dict[str, Any], expected: bool) -> None:
+    base = {"resourceType": "MedicationStatement", "id": "s1", "status": "active", "subject": OWN}
+    statement = base | {"medicationCodeableConcept": FUROSEMIDE} | members
+    assert fact_of(knowledge, "taking_diuretic", medicationStatements=bundle(statement)).value is expected
+
+
+MEDICATION = {"resourceType": "Medication", "id": "med", "code": FUROSEMIDE}
+
+
+def referring(reference: str, **members: Any) -> dict[str, Any]:
+    request = medication(FUROSEMIDE, medicationReference={"reference": reference}, **members)
+    del request["medicationCodeableConcept"]
+    return request
+
+
+@pytest.mark.parametrize(
+    ("sections", "name"),
+    [
+        (bundle(referring("#med", contained=[{"resourceType": "Practitioner", "id": "x"}, MEDICATION])), "contained"),
+        (bundle(referring("Medication/med"), MEDICATION), "a further entry"),
+        (bundle(referring("https://ehr.example/fhir/Medication/med/_history/2"), MEDICATION), "absolute and versioned"),
+        (
+            {
+                "resourceType": "Bundle",
+                "entry": [
+                    {"fullUrl": "urn:uuid:7", "resource": MEDICATION | {"id": None}},
+                    {"resource": referring("urn:uuid:7")},
+                ],
+            },
+            "by urn",
+        ),
+    ],
+)
+def test_the_drug_is_found_wherever_it_was_written(knowledge: Knowledge, sections: Any, name: str) -> None:
+    assert fact_of(knowledge, "taking_diuretic", medicationRequests=sections).value is True, name
+
+
+def test_a_reference_that_leads_nowhere_is_read_by_its_display(knowledge: Knowledge) -> None:
+    request = referring("Medication/elsewhere")
+    request["medicationReference"]["display"] = "Furosemide 40 mg"
+    assert taking(knowledge, request) is True
+
+
+@pytest.mark.parametrize("request_", [referring("Medication/elsewhere"), medication(concept("x", "https://ehr.example/codes"))])
+def test_a_drug_that_nothing_identifies_leaves_not_taking_unknown(knowledge: Knowledge, request_: Any) -> None:
+    # A local code without words is no name: its code is all there is to show.
+    request_.get("medicationCodeableConcept", {}).pop("text", None)
+    fact = fact_of(knowledge, "taking_diuretic", medicationRequests=bundle(request_))
+    assert (fact.value, fact.state) == (UNKNOWN, State.UNUSABLE)
+
+
+def test_an_unidentified_drug_does_not_hide_an_identified_one(knowledge: Knowledge) -> None:
+    assert taking(knowledge, referring("Medication/elsewhere", id="m2"), medication(FUROSEMIDE)) is True
+
+
+def test_without_both_lists_not_taking_is_unknown(knowledge: Knowledge) -> None:
+    fact = facts_of(knowledge, body(without=("medicationStatements",)))["taking_diuretic"]
+    assert (fact.value, fact.state) == (UNKNOWN, State.NOT_SUPPLIED)
+    assert facts_of(knowledge, body())["taking_diuretic"].value is False
+
+
+def test_an_entry_on_hold_says_so(knowledge: Knowledge) -> None:
+    fact = fact_of(knowledge, "taking_diuretic", medicationRequests=bundle(medication(FUROSEMIDE, status="on-hold")))
+    assert fact.evidence[0].note == "on hold"
+
+
+@pytest.mark.parametrize(
+    ("started", "began", "expected"),
+    [
+        ("2025-12-31", "2026-01-01", "before"),
+        ("2026-01-02", "2026-01-01", "after"),
+        ("2026-01-01", "2026-01-01", UNKNOWN),
+        ("2025", "2026-01-01", "before"),
+        ("2026", "2026-06-01", UNKNOWN),
+        (None, "2026-01-01", UNKNOWN),
+        ("2026-01-01", None, UNKNOWN),
+    ],
+)
+def test_a_drugs_start_is_compared_with_the_onset(
+    knowledge: Knowledge, started: str | None, began: str | None, expected: Any
+) -> None:
+    cramps = {key: value for key, value in LEG_CRAMPS.items() if key != "onsetDateTime"} | (
+        {"onsetDateTime": began} if began else {}
+    )
+    sections: dict[str, Any] = {
+        "medicationRequests": bundle(medication(FUROSEMIDE, authoredOn=started)),
+        "conditions": bundle(cramps),
+    }
+    assert fact_of(knowledge, "diuretic_start_against_cramps", **sections).value == expected

@@ -1,0 +1,480 @@
+"""The knowledge check: each house rule is shown to catch its own bad example."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cds_service.knowledge.load import Knowledge, Reader
+from cds_service.lint.cases import mutated, read_cases, surviving
+from cds_service.lint.check_digits import mod10, verhoeff
+from cds_service.lint.run import HOUSE_RULES, check, check_patient, lock
+from tests.conftest import ROOT
+from tests.support.people import bundle, observation
+
+RULE = "logic/rules/results/low-potassium.json"
+CASES = "logic/rules/results/low-potassium.cases.json"
+ABI_CASES = "logic/rules/workup/abi.cases.json"
+CARD = "cards/results/low-potassium.json"
+FACTS, LABS, ORDERS, QUERIES = "logic/facts.json", "logic/labs.json", "logic/orders.json", "logic/queries.json"
+SET = "logic/value_sets/hypothyroidism.json"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the shipped knowledge to break."""
+    for name in ("logic", "cards"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def edit(path: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        loaded = json.loads((root / path).read_text())
+        changed = change(loaded)
+        (root / path).write_text(json.dumps(loaded if changed is None else changed))
+
+    return apply
+
+
+def put(path: str, **members: Any) -> Callable[[Path], None]:
+    return edit(path, lambda loaded: loaded | members)
+
+
+def replace(path: str, old: str, new: str) -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        text = (root / path).read_text()
+        assert old in text
+        (root / path).write_text(text.replace(old, new))
+
+    return apply
+
+
+def row(path: str, at: int, **members: Any) -> Callable[[Path], None]:
+    return edit(path, lambda loaded: loaded["cases"][at].update(members))
+
+
+def drop_rows(path: str, expect: str) -> Callable[[Path], None]:
+    return edit(path, lambda loaded: loaded | {"cases": [item for item in loaded["cases"] if item["expect"] != expect]})
+
+
+def item(path: str, name: str, **members: Any) -> Callable[[Path], None]:
+    return edit(path, lambda loaded: loaded[name].update(members))
+
+
+def line(**members: Any) -> Callable[[Path], None]:
+    return edit(CARD, lambda loaded: loaded["lines"][0].update(members))
+
+
+ORDERED = "cards/ordering/quinine-order-us.json"
+
+
+def removal(**members: Any) -> Callable[[Path], None]:
+    return edit(ORDERED, lambda loaded: loaded["removes"][0].update(members))
+
+
+def in_set(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    return edit(SET, change)
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "a removal of what is not being ordered": (removal(fact="malaria"), ORDERED, "is no order"),
+    "a removal of what another rule is about": (removal(fact="ordering_magnesium"), ORDERED, "is no order"),
+    "a removal without the name of the draft": (removal(label="Remove it"), ORDERED, "does not name the draft"),
+    "a removal with a placeholder of its own": (removal(description="{name}, {fact}"), ORDERED, "does not name the draft"),
+    "a query with neither template nor context": (
+        item(QUERIES, "draftOrders", from_context=False),
+        QUERIES,
+        "needs a template",
+    ),
+    "a call that concerns by what must be fetched first": (
+        item("logic/services.json", "leg-cramps-order-sign", concerned_when={"var": "taking_quinine"}),
+        "logic/services.json",
+        "rests on more than the call",
+    ),
+    "a reason like no fact": (item(FACTS, "quinine_order_reason", like="x"), FACTS, "fact 'x' does not exist"),
+    "a spelling that no text needs": (
+        put("cards/spelling.json", us={"colour": "color"}),
+        "cards/spelling.json us",
+        "in no text",
+    ),
+    "a question that nothing reads": (
+        edit("logic/questionnaire.json", lambda form: form["item"].append({"linkId": "x", "text": "X?", "type": "boolean"})),
+        "questionnaire.json",
+        "read by no fact",
+    ),
+    "a fact without its question": (item(FACTS, "told_swelling", link_id="swollen"), "questionnaire.json", "no question"),
+    "an answer that no question offers": (
+        item(FACTS, "told_often", options=["hourly"]),
+        "questionnaire.json",
+        "offers no answer 'hourly'",
+    ),
+    "an equation that does not exist": (item(FACTS, "egfr_value", equation="mdrd"), "egfr_value", "equation 'mdrd'"),
+    "an equation of other analytes": (item(FACTS, "egfr_value", analytes=["egfr"]), "egfr_value", "asks for other analytes"),
+    "an equation that nothing uses": (
+        edit("logic/equations.json", lambda loaded: loaded.update(older=loaded["ckd-epi-2021"])),
+        "equation older",
+        "used by nothing",
+    ),
+    "an equation without its source": (
+        edit("logic/equations.json", lambda loaded: loaded["ckd-epi-2021"].update(source="memory")),
+        "sources.json",
+        "'memory' does not exist",
+    ),
+    "a scale that is no number": (
+        edit("logic/labs.json", lambda loaded: loaded["hba1c"]["units"].update({"%": "(x - two)/3"})),
+        "labs.json hba1c",
+        "has the factor",
+    ),
+    "a form that is no form": (put("logic/questionnaire.json", subjectType="Patient"), "questionnaire.json", "valid"),
+    "a line for where the rule does not hold": (line(jurisdiction="fr"), CARD, "a line is for 'fr'"),
+    "a card that is silent in a jurisdiction": (line(jurisdiction="uk"), CARD, "says nothing in 'us'"),
+    "a shown unit without a factor": (item(LABS, "albumin", shown={"us": "stone"}), LABS, "is shown in 'stone'"),
+    "a rule without a rank": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].remove("low-potassium")),
+        "cards/groups.json results",
+        "rule 'low-potassium' has no rank",
+    ),
+    "a rule that covers nothing known": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0]["covers"].update({"severe-potassium": ["low-spirits"]})),
+        "cards/groups.json urgent-results",
+        "covers: 'low-spirits' is no such rule",
+    ),
+    "a rank without a rule": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-spirits")),
+        "cards/groups.json results",
+        "'low-spirits' is no rule of the group",
+    ),
+    "a rule ranked twice": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-potassium")),
+        "cards/groups.json results",
+        "rule 'low-potassium' is ranked twice",
+    ),
+    "an override reason without a display": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0]["override_reasons"].append("full-moon")),
+        "cards/groups.json override_reasons",
+        "'full-moon' has no display",
+    ),
+    "an override reason that no group uses": (
+        edit("cards/groups.json", lambda loaded: loaded["override_reasons"]["displays"].update({"full-moon": "Moon"})),
+        "cards/groups.json override_reasons",
+        "'full-moon' is used by no group",
+    ),
+    "a leaflet with a statement that nobody made": (
+        replace("cards/leaflets/uk.md", "UK-34", "UK-99"),
+        "cards/leaflets/uk.md",
+        "tells 'UK-99', which is no statement",
+    ),
+    "an exercise without a drawing": (
+        replace("cards/leaflets/us.md", "](drawings/heel-walk.svg)", "]"),
+        "cards/leaflets/us.md",
+        "'Walk on your heels' has no drawing",
+    ),
+    "a drawing that is not there": (
+        replace("cards/leaflets/us.md", "drawings/heel-walk.svg", "drawings/toe-walk.svg"),
+        "cards/leaflets/us.md",
+        "'drawings/toe-walk.svg' is not there",
+    ),
+    "a drawing that nobody sees": (
+        lambda root: (root / "cards/leaflets/drawings/star.svg").write_text("<svg/>"),
+        "cards/leaflets/drawings/star.svg",
+        "is shown in no leaflet",
+    ),
+    "a jurisdiction without a leaflet": (
+        lambda root: (root / "cards/leaflets/uk.md").unlink(),
+        "cards/leaflets/uk.md",
+        "is missing",
+    ),
+    "a fact that explain has no words for": (
+        item(FACTS, "potassium_against_range", question="How salty?"),
+        "logic/facts.json potassium_against_range",
+        "has no words for",
+    ),
+    "a code in two sets that must share none": (
+        edit(
+            "logic/value_sets/lead-exposure.json",
+            lambda loaded: loaded["codes"].update(
+                json.loads((ROOT / "logic/value_sets/mercury-exposure.json").read_text())["codes"]
+            ),
+        ),
+        "logic/value_sets lead-exposure",
+        "counts for mercury-exposure too",
+    ),
+    "a disjoint set that is not there": (
+        edit("logic/disjoint.json", lambda loaded: loaded[0]["sets"].append("moon-dust")),
+        "logic/disjoint.json",
+        "'moon-dust' does not exist",
+    ),
+    "a code of two analytes": (
+        edit(LABS, lambda loaded: loaded["sodium"]["loinc"].update({"2823-3": loaded["potassium"]["loinc"]["2823-3"]})),
+        "logic/labs.json potassium",
+        "loinc 2823-3 is sodium too",
+    ),
+    "a panel of an analyte that is not there": (
+        item("logic/panels.json", "24326-1", holds=["potassium", "salt"]),
+        "logic/panels.json 24326-1",
+        "analyte 'salt' does not exist",
+    ),
+    "a panel by another name": (
+        item("logic/panels.json", "24326-1", display="Electrolytes"),
+        "logic/panels.json 24326-1",
+        "Electrolytes 1998 panel",
+    ),
+    "a description in place of a concept": (
+        edit(SET, lambda loaded: loaded["codes"]["snomed"].append(["2534409018", "Hypothyroidism"])),
+        "logic/value_sets hypothyroidism",
+        "fails the check digit",
+    ),
+    "a code of the questionnaire that no set holds": (
+        edit(
+            "logic/questionnaire.json",
+            lambda loaded: loaded["item"][0].update(code=[{"system": "http://snomed.info/sct", "code": "404684003"}]),
+        ),
+        "logic/questionnaire.json",
+        "'404684003' stands in no value set",
+    ),
+    "a spelling of nowhere": (
+        put("cards/spelling.json", fr={"anaemia": "anemie"}),
+        "cards/spelling.json fr",
+        "no jurisdiction",
+    ),
+    "another id": (put(RULE, id="low-k"), RULE, "id is 'low-k'"),
+    "no cases": (lambda root: (root / CASES).unlink(), CASES, "missing"),
+    "no card": (lambda root: (root / CARD).unlink(), CARD, "missing"),
+    "cases of no rule": (
+        lambda root: shutil.copy(root / CASES, root / "logic/rules/results/x.cases.json"),
+        "x.cases.json",
+        "no rule",
+    ),
+    "a card of no rule": (
+        lambda root: (root / "cards/results/x.json").write_text((root / CARD).read_text().replace("low-potassium", "x")),
+        "x.json",
+        "no rule",
+    ),
+    "a card of another rule": (put(CARD, rule="low-sodium"), CARD, "low-sodium"),
+    "members in another order": (edit(RULE, lambda loaded: dict(sorted(loaded.items()))), RULE, "order"),
+    "an unknown member": (put(RULE, severity=3), RULE, "severity"),
+    "a missing member": (edit(RULE, lambda loaded: loaded.pop("why") and loaded), RULE, "why"),
+    "a version that is none": (put(RULE, version="1"), RULE, "version '1'"),
+    "an unknown status": (put(RULE, status="live"), RULE, "status 'live'"),
+    "an unknown hook": (put(RULE, hooks=["patient-viewed"]), RULE, "hooks"),
+    "an unknown jurisdiction": (put(RULE, jurisdiction=["fr"]), RULE, "jurisdiction"),
+    "an unknown group": (put(RULE, group="worries"), RULE, "group"),
+    "no evidence": (put(RULE, evidence=[]), RULE, "no evidence"),
+    "a review date that is none": (put(RULE, review_by="soon"), RULE, "review_by"),
+    "work left to do": (put(RULE, why="TODO why"), RULE, "TODO"),
+    "a topic of no service": (
+        edit("logic/services.json", lambda s: s["leg-cramps-patient-view"]["topics"].remove("results")),
+        RULE,
+        "topic",
+    ),
+    "a topic without rules": (
+        edit("logic/services.json", lambda s: s["leg-cramps-patient-view"]["topics"].append("x")),
+        "services.json",
+        "'x'",
+    ),
+    "evidence that does not exist": (put(RULE, evidence=["US-06", "US-99"]), RULE, "US-99"),
+    "evidence that nobody cites": (
+        put("logic/rules/medication/cancer-drug.json", evidence=["UK-23"]),
+        "evidence.json",
+        "US-25",
+    ),
+    "a statement told nowhere": (
+        lambda root: [replace(f"cards/leaflets/{name}.md", " US-02", "")(root) for name in ("us", "uk")],
+        "evidence.json",
+        "US-02 is told nowhere",
+    ),
+    "evidence excused though cited": (put("logic/uncited.json", **{"US-06": "x"}), "uncited.json", "US-06"),
+    "an excuse for nothing": (put("logic/uncited.json", **{"US-99": "x"}), "uncited.json", "US-99"),
+    "a source that does not exist": (put(RULE, sources=["rumour"]), "sources.json", "rumour"),
+    "a source that nobody uses": (edit("logic/sources.json", lambda s: s | {"x": s["aafp-2012"]}), "sources.json", "x is used"),
+    "a source without a safe address": (
+        item("logic/sources.json", "aafp-2012", url="http://x.example"),
+        "sources.json",
+        "address",
+    ),
+    "cases with an unknown member": (put(CASES, note="x"), CASES, "note"),
+    "a case about another fact": (row(CASES, 0, given={"smoking": True}), CASES, "smoking"),
+    "a case with a value of another type": (row(CASES, 0, given={"cramps_on_record": 3}), CASES, "cannot be 3"),
+    "a case with a word never answered": (row(CASES, 0, given={"potassium_against_range": "lowish"}), CASES, "lowish"),
+    "a sentence twice": (edit(CASES, lambda loaded: loaded["cases"].append(loaded["cases"][0])), CASES, "twice"),
+    "a case that comes out otherwise": (row(CASES, 0, expect="silent"), CASES, "fires"),
+    "another suggestion": (row("logic/rules/workup/thyroid.cases.json", 0, suggests=["ck"]), "thyroid.cases.json", "suggests"),
+    "no row that is unknown": (drop_rows(CASES, "unknown"), CASES, "no row is unknown"),
+    "no row that is silent": (drop_rows(CASES, "silent"), CASES, "no row is silent"),
+    "no row on the boundary": (
+        edit(ABI_CASES, lambda loaded: loaded | {"cases": [i for i in loaded["cases"] if i["given"].get("age_years") != 65]}),
+        ABI_CASES,
+        "exactly on 65",
+    ),
+    "a mutant that survives": (
+        edit(ABI_CASES, lambda loaded: loaded | {"cases": [i for i in loaded["cases"] if i["given"].get("age_years") != 64]}),
+        ABI_CASES,
+        "no row notices",
+    ),
+    "a placeholder of another fact": (line(say="{sodium_against_range.value}"), CARD, "sodium_against_range"),
+    "a placeholder without a part": (line(say="{potassium_against_range}"), CARD, "potassium_against_range"),
+    "a placeholder with an unknown part": (line(say="{potassium_against_range.mood}"), CARD, "mood"),
+    "orders where there are none": (put(CARD, headline="{orders}"), CARD, "{orders}"),
+    "a summary that may be too long": (put(CARD, headline="x" * 120), CARD, "characters"),
+    "a headline that may be too long": (put(CARD, headline="{potassium_against_range.note}"), CARD, "characters"),
+    "no lines": (put(CARD, lines=[]), CARD, "no lines"),
+    "markup": (line(say="See <b>this</b>"), CARD, "<b>"),
+    "a link in the words": (line(say="https://x.example"), CARD, "https://"),
+    "a line with broken logic": (line(when={"<": [{"var": "potassium_against_range"}, 3]}), CARD, "string"),
+    "an unknown picker": (item(FACTS, "hypothyroidism", picker="guess"), FACTS, "guess"),
+    "a type that does not fit": (edit(FACTS, lambda f: f["ck_on_order"].update(type="number")), FACTS, "type"),
+    "a query that does not exist": (item(FACTS, "hypothyroidism", queries=["x"]), FACTS, "query 'x'"),
+    "a value set that does not exist": (item(FACTS, "hypothyroidism", value_sets=["x"]), FACTS, "value set 'x'"),
+    "an analyte that does not exist": (item(FACTS, "tsh_measured", analytes=["x"]), FACTS, "analyte 'x'"),
+    "a fact of facts that do not exist": (item(FACTS, "smoking", facts=["x"]), FACTS, "fact 'x'"),
+    "a word list that is empty": (item(FACTS, "tsh_against_range", values=[]), FACTS, "lists no values"),
+    "a fact that nobody uses": (edit(FACTS, lambda f: f | {"spare": f["hypothyroidism"]}), "spare", "used by nothing"),
+    "an order that nobody uses": (edit(ORDERS, lambda o: o | {"spare": o["tsh"]}), "spare", "used by nothing"),
+    "a query that nobody uses": (edit(QUERIES, lambda q: q | {"spare": q["orders"]}), "spare", "used by nothing"),
+    "a value set that nobody uses": (
+        lambda root: (root / "logic/value_sets/spare.json").write_text(
+            (root / SET).read_text().replace('"hypothyroidism"', '"spare"')
+        ),
+        "spare",
+        "used by nothing",
+    ),
+    "an order that does not exist": (
+        edit("logic/rules/workup/thyroid.json", lambda loaded: loaded["orders"][0].update(order="tsj")),
+        "tsj",
+        "does not exist",
+    ),
+    "a code of another shape": (in_set(lambda s: s["codes"]["icd-10-cm"].append(["3E", "x"])), "hypothyroidism", "shape"),
+    "a SNOMED slip": (in_set(lambda s: s["codes"]["snomed"].append(["40930009", "x"])), "hypothyroidism", "check digit"),
+    "a LOINC slip": (edit(LABS, lambda labs: labs["potassium"]["loinc"].update({"2823-4": "x"})), LABS, "check digit"),
+    "an unknown code system": (in_set(lambda s: s["codes"].update({"readv2": [["C04..", "x"]]})), "hypothyroidism", "readv2"),
+    "two displays of one code": (edit(LABS, lambda labs: labs["sodium"]["loinc"].update({"2823-3": "Kalium"})), LABS, "Kalium"),
+    "a code without a display": (in_set(lambda s: s["codes"]["icd-10"].append(["E07", ""])), "hypothyroidism", "no display"),
+    "a code twice": (in_set(lambda s: s["codes"]["snomed"].append(s["codes"]["snomed"][0])), "hypothyroidism", "2 times"),
+    "a drug without its ingredient": (
+        edit("logic/value_sets/statins.json", lambda s: s["codes"]["atc"].append(["C10AA09", "x"])),
+        "statins",
+        "3 members",
+    ),
+    "a value set changed without its lock": (in_set(lambda s: s.update(purpose="x")), SET, "lock"),
+    "no lock": (lambda root: (root / "logic/value_sets/lock.json").unlink(), "lock.json", "missing"),
+    "a factor that is none": (edit(LABS, lambda labs: labs["sodium"]["units"].update({"x": "one"})), LABS, "factor"),
+    "two factors of one unit": (edit(LABS, lambda labs: labs["sodium"]["units"].update({"MMOL/L": "2"})), LABS, "two factors"),
+    "a unit that is not its own": (edit(LABS, lambda labs: labs["sodium"].update(unit="mol/L")), LABS, "own unit"),
+    "a range upside down": (edit(LABS, lambda labs: labs["sodium"]["ranges"]["us"].update(low="150")), LABS, "range"),
+    "an order whose code is nowhere": (item(ORDERS, "tsh", codes=[["loinc", "3024-8"]]), ORDERS, "no display"),
+    "an order pending on a number": (item(ORDERS, "tsh", pending_fact="age_years"), ORDERS, "yes-or-no"),
+    "a template that is too long": (item(QUERIES, "orders", template="ServiceRequest?x=" + "y" * 2000), QUERIES, "characters"),
+    "a parameter twice": (item(QUERIES, "orders", template="ServiceRequest?a=1&a=2"), QUERIES, "2 times"),
+    "a token of 3.0": (item(QUERIES, "orders", template="ServiceRequest?d={{today()}}"), QUERIES, "today()"),
+    "a rule without its facts": (put(RULE, fires_when={"var": "potasium"}), RULE, "undeclared fact 'potasium'"),
+    "a file that is no JSON": (lambda root: (root / RULE).write_text("{"), RULE, "JSON"),
+    "a member twice": (replace(RULE, '"status"', '"version": "1.0.0", "status"'), RULE, "twice"),
+    "a number that is none": (replace(ABI_CASES, '"age_years": 40', '"age_years": NaN'), ABI_CASES, "JSON number"),
+    "no facts": (lambda root: (root / FACTS).unlink(), FACTS, "cannot be read"),
+    "no cards": (lambda root: shutil.rmtree(root / "cards"), "cards/groups.json", "cannot be read"),
+    "nested without end": (lambda root: (root / RULE).write_text("[" * 100_000), RULE, "deep"),
+}
+
+
+def test_the_shipped_knowledge_has_no_problems() -> None:
+    assert check(ROOT) == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_each_fault_is_found_with_its_place_and_remedy(tree: Path, name: str) -> None:
+    spoil, place, message = BAD[name]
+    spoil(tree)
+    problems = check(tree)
+    told = [problem for problem in problems if place in problem.place and message in problem.message]
+    assert told, "\n".join(map(str, problems)) or "nothing found"
+    assert all(problem.remedy for problem in told)
+
+
+def test_all_faults_are_told_at_once(tree: Path) -> None:
+    put(RULE, version="1")(tree)
+    put(CARD, headline="x" * 120)(tree)
+    item("logic/sources.json", "aafp-2012", url="http://x.example")(tree)
+    assert len({problem.place for problem in check(tree)}) == 3
+
+
+def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
+    """A house rule that no bad example above wakes would be a rule in name only."""
+    awake: set[str] = set()
+    from cds_service.errors import KnowledgeError
+    from cds_service.knowledge.load import load_knowledge
+
+    for spoil, _, _ in BAD.values():
+        for name in ("logic", "cards"):
+            shutil.rmtree(tree / name, ignore_errors=True)
+            shutil.copytree(ROOT / name, tree / name)
+        spoil(tree)
+        try:
+            knowledge = load_knowledge(tree)
+        except KnowledgeError:
+            continue
+        for ask in (ask for ask in HOUSE_RULES if ask.__name__ not in awake):
+            try:
+                found = next(iter(ask(knowledge)), None)
+            except (KeyError, StopIteration):
+                continue
+            if found:
+                awake.add(ask.__name__)
+    assert {ask.__name__ for ask in HOUSE_RULES} - awake == set()
+
+
+def test_a_lock_settles_a_change_that_was_read(tree: Path) -> None:
+    in_set(lambda loaded: loaded.update(purpose="Another purpose."))(tree)
+    assert check(tree)
+    assert lock(tree) == len(list((tree / "logic/value_sets").glob("**/*.json"))) - 1
+    assert check(tree) == []
+
+
+def test_every_mutant_of_every_rule_is_killed(knowledge: Knowledge) -> None:
+    reader, count = Reader(knowledge.root), 0
+    for rule in knowledge.rules:
+        cases = read_cases(reader, rule)
+        assert cases is not None
+        count += sum(1 for _ in mutated(rule, knowledge))
+        assert list(surviving(rule, cases, knowledge)) == []
+    assert count > 100
+
+
+@pytest.mark.parametrize("code", ["449917004", "40930008", "1000651000000109", "72166", "0"])
+def test_verhoeff_notices_every_single_slip(code: str) -> None:
+    wrong = [f"{code[:at]}{digit}{code[at + 1 :]}" for at in range(len(code)) for digit in "0123456789"]
+    assert sum(map(verhoeff, wrong)) in (0, len(code))
+
+
+@pytest.mark.parametrize("code", ["2823-3", "6298-4", "77194-9", "98979-8"])
+def test_the_check_digit_of_loinc(code: str) -> None:
+    assert mod10(code)
+    assert not any(mod10(f"{code[:-1]}{digit}") for digit in "0123456789" if digit != code[-1])
+
+
+@pytest.mark.parametrize("code", ["1010671000000107", "1022651000000102"])
+def test_codes_that_were_seen_in_the_wild_with_a_slip_are_refused(code: str) -> None:
+    assert not verhoeff(code)
+
+
+def test_a_patient_file_is_checked_resource_by_resource(tmp_path: Path) -> None:
+    good, bad = observation(3.1), observation(3.1, id="bad") | {"status": 7, "unheard": True}
+    path = tmp_path / "patient.json"
+    path.write_text(json.dumps(bundle(good, bad, {"resourceType": "Unheard"}, "text")))
+    places = [problem.place for problem in check_patient(path)]
+    assert not any("entry[0]" in place for place in places)
+    assert any("entry[1].resource.unheard" in place for place in places)
+    assert any("entry[2]" in place for place in places)
+    assert any("entry[3]" in place for place in places)
+
+
+def test_a_hook_request_is_checked_by_its_prefetch(tmp_path: Path) -> None:
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps({"hook": "patient-view", "prefetch": {"orders": bundle({"resourceType": "ServiceRequest"})}}))
+    assert all("orders.entry[0]" in problem.place for problem in check_patient(path))
+    assert check_patient(path)

@@ -1,0 +1,1 @@
+"""What several tests share: invented people, FHIR servers, signing, databases, browsers."""

@@ -1,0 +1,152 @@
+"""Documents that cannot drift: what they say is run, parsed or compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cds_service.knowledge.schema import CardFile, RuleFile
+from cds_service.lint.cases import CasesFile
+from cds_service.settings import Settings
+from tests.conftest import COVERAGE, ROOT
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md", "docs/connect.md", "docs/pages.md"]
+FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+
+
+def fences(document: str, kind: str) -> list[str]:
+    return [body for found, body in FENCE.findall((ROOT / document).read_text()) if found == kind]
+
+
+def commands(document: str) -> list[str]:
+    """Every `cds-service` command of a document, in fences and in code spans."""
+    text = (ROOT / document).read_text()
+    found = re.findall(r"\.venv/bin/cds-service [^`\n]+", text)
+    return [" ".join(command.split()) for command in found]
+
+
+CODE = sorted({*(ROOT / "cds_service").glob("*.py"), *(ROOT / "cds_service/pages").rglob("*.*")} - {*ROOT.rglob("*.pyc")})
+COMMANDS = sorted({command for document in DOCUMENTS for command in commands(document)})
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    for name in ("logic", "cards", "fixtures", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_the_documents_hold_commands() -> None:
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_a_document_runs(clone: Path, command: str) -> None:
+    line = command.replace(".venv/bin/cds-service", f"{sys.executable} -m cds_service.cli")
+    env = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(clone), "PYTHONPATH": str(ROOT)} | COVERAGE
+    done = subprocess.run(line, shell=True, cwd=clone, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for document in DOCUMENTS for name in re.findall(r"\bmake ([a-z]+)\b", (ROOT / document).read_text())}
+    assert {"run", "test", "demo", "check"} <= named <= targets
+
+
+def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert "make test" in fences("README.md", "sh")[0]
+    assert [line for line in script.splitlines() if line.startswith("make")] == ["make check", "make test"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_json_block_is_json(document: str) -> None:
+    for block in fences(document, "json"):
+        json.loads(block)
+
+
+def test_the_examples_of_a_rule_have_the_shape_that_is_read() -> None:
+    rule, cases, card = fences("CONTRIBUTING.md", "json")
+    assert list(json.loads(rule)) == list(RuleFile.__struct_fields__)
+    assert json.loads(rule) == json.loads((ROOT / "logic/rules/results/low-potassium.json").read_text())
+    assert msgspec.json.decode(cases, type=CasesFile).rule == "low-potassium"
+    assert msgspec.json.decode(card, type=CardFile).rule == "low-potassium"
+
+
+def test_the_rooms_are_the_folders() -> None:
+    rooms = next(block for block in fences("README.md", "") if block.startswith("logic/"))
+    named = {line.split("/")[0] for line in rooms.splitlines() if line}
+    hidden = {"var", "dist", "out"}
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))} - hidden
+    assert named == folders
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [*DOCUMENTS, "logic/value_sets/README.md"]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / document).read_text()):
+            assert ((ROOT / document).parent / target).exists(), f"{document}: {target}"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `CDS_(\w+)` \| ([^|]+) \|", (ROOT / "deploy/README.md").read_text(), re.MULTILINE))
+    fields = Settings.model_fields
+    assert {name.lower() for name in rows} == set(fields)
+    for name, shown in rows.items():
+        default = fields[name.lower()].default
+        if isinstance(default, (str, int)) and not isinstance(default, bool):
+            assert shown.strip().strip("`") == str(default), name
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 75
+
+
+def test_no_document_names_a_rule_that_does_not_exist() -> None:
+    rules = {path.stem for path in (ROOT / "logic/rules").glob("*/*.json")} - {"cases"}
+    listed = re.findall(r"^- \w[\w-]*: (.+)$", (ROOT / "CHANGELOG.md").read_text().replace("\n  ", " "), re.MULTILINE)
+    named = {name.strip() for row in listed for name in row.split(",")}
+    assert named
+    assert named <= rules
+
+
+def test_the_code_holds_no_clinical_word() -> None:
+    """Drugs, tests, codes and conditions live in logic/ and cards/. One value set's worth of words must not leak."""
+    names = {
+        name for path in (ROOT / "logic/value_sets").glob("*.json") for name in json.loads(path.read_bytes()).get("names", ())
+    }
+    words = names | {
+        "potassium",
+        "sodium",
+        "magnesium",
+        "calcium",
+        "thyroid",
+        "cramp",
+        "diuretic",
+        "statin",
+        "quinine",
+        "tsh",
+        "2823-3",
+    }
+    told = {}
+    for path in CODE:
+        code = re.sub(r'("""[\s\S]*?""")|(#.*)', "", path.read_text())
+        code = code.replace("leg-cramps.example", "").replace("example.leg-cramps", "").replace("Recurrent leg cramps", "")
+        found = {word for word in words if re.search(rf"\b{re.escape(word)}s?\b", code, re.IGNORECASE)}
+        if found:
+            told[path.name] = found
+    assert told == {}
+
+
+def test_modules_and_functions_stay_small() -> None:
+    for path in CODE:
+        assert len(path.read_text().splitlines()) <= 400, path.name

@@ -1,0 +1,148 @@
+"""Nothing of a patient in logs and errors; settings that are told plainly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cds_service.cards.approvals import read_approvals
+from cds_service.errors import SettingsError
+from cds_service.service import Conductor
+from cds_service.settings import Settings, read_settings
+from tests.conftest import ROOT
+from tests.http.test_endpoints import CALL, make
+from tests.support.people import body, bundle, concept, condition, medication, observation, patient
+
+SECRETS = ["zebedee", "1944-04-14", "Obscurin", "77.123", "quokka", "p1-secret"]
+
+
+def secret_call() -> dict[str, Any]:
+    own = {"reference": "Patient/p1-secret"}
+    name = [{"family": "Zebedee", "given": ["Quokka"]}]
+    call = body(
+        {
+            "patient": patient(id="p1-secret", name=name, birthDate="1944-04-14"),
+            "conditions": bundle(condition(concept(text="leg cramps, says Quokka"), subject=own)),
+            "medicationRequests": bundle(medication(concept(text="Obscurin 5 mg"), subject=own)),
+            "electrolytes": bundle(observation(77.123, subject=own), observation("77.123x", subject=own, id="zebedee-2")),
+        }
+    )
+    call["context"]["patientId"] = "p1-secret"
+    return call
+
+
+@pytest.mark.parametrize("kind", ["answered", "refused", "failed", "malformed", "incomplete"])
+def test_no_log_line_holds_anything_of_a_patient(
+    conductor: Conductor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
+    call = secret_call()
+    if kind == "refused":
+        call["hook"] = "order-sign"
+    if kind == "incomplete":
+        del call["prefetch"]["conditions"]
+    if kind == "failed":
+        monkeypatch.setattr(Conductor, "answer", lambda *given: {"zebedee": 1}["Quokka Zebedee, 1944-04-14"])
+    content = json.dumps(call)[: -1 if kind == "malformed" else None]
+    client = make(conductor, tmp_path)
+    capfd.readouterr()
+    answer = client.post(CALL, content=content, headers={"Content-Type": "application/json"})
+    logged = capfd.readouterr()
+    lines = [json.loads(line) for line in logged.err.splitlines()]
+    assert len(lines) == 1
+    assert logged.out == ""
+    told = json.dumps(lines) + (answer.text if answer.status_code != 200 else "")
+    assert not [secret for secret in SECRETS if secret.lower() in told.lower()]
+    if kind == "failed":
+        assert any("tests.system.test_privacy" in place for place in lines[0]["where"])
+
+
+def test_the_log_counts_what_was_left_out(conductor: Conductor, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = observation(3.1, subject={"reference": "Patient/other"})
+    client = make(conductor, tmp_path)
+    capfd.readouterr()
+    client.post(CALL, json=body({"electrolytes": bundle(other, other, [])}))
+    line = json.loads(capfd.readouterr().err)
+    assert (line["foreign_resources"], line["damaged_resources"], line["cards"]) == (2, 1, 2)
+    assert "self-care" in line["fired"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CDS_PORT", "http"),
+        ("CDS_PORT", "70000"),
+        ("CDS_JURISDICTION", "fr"),
+        ("CDS_BODY_LIMIT", "1"),
+        ("CDS_CORS_ORIGINS", "*"),
+        ("CDS_CORS_ORIGINS", "https://ehr.example/path/"),
+        ("CDS_SERVE", "all"),
+        ("CDS_MAX_CARDS", "0"),
+        ("CDS_ALLOW_AS_OF", "perhaps"),
+        ("CDS_PATIENT_KEY", "too short a key"),
+        ("CDS_RETENTION_DAYS", "29"),
+        ("CDS_METRICS_FROM", "everyone"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert [problem.place for problem in caught.value.problems] == [name]
+    assert "too short a key" not in str(caught.value)
+
+
+def test_a_key_that_is_empty_is_none_and_one_that_is_set_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_PATIENT_KEY", "")
+    assert read_settings().patient_key is None
+    monkeypatch.setenv("CDS_PATIENT_KEY", "k" * 32)
+    assert "kkk" not in repr(read_settings())
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_PORT", "8123")
+    monkeypatch.setenv("CDS_CORS_ORIGINS", "https://a.example, https://b.example:8443")
+    settings = read_settings()
+    assert (settings.port, settings.cors_origins) == (8123, ("https://a.example", "https://b.example:8443"))
+    assert settings.knowledge == ROOT
+
+
+def test_approvals_are_read_or_refused_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "approvals.json"
+    path.write_text('[{"rule": "thyroid", "version": "0.1.0", "name": "Dr Invented", "date": "2026-01-01"}]')
+    assert read_approvals(None) == {}
+    assert read_approvals(path)["thyroid", "0.1.0"].name == "Dr Invented"
+    for content in ("{", "{}", '[{"rule": 1}]'):
+        path.write_text(content)
+        with pytest.raises(SettingsError):
+            read_approvals(path)
+    with pytest.raises(SettingsError):
+        read_approvals(tmp_path / "nowhere.json")
+
+
+def test_a_site_may_serve_only_what_it_has_approved(conductor: Conductor, tmp_path: Path) -> None:
+    path = tmp_path / "approvals.json"
+    path.write_text('[{"rule": "thyroid", "version": "0.1.0", "name": "Dr Invented", "date": "2026-01-01"}]')
+    approved = Conductor(conductor.knowledge, Settings(serve="approved"), read_approvals(path))
+    (card,) = make(approved, tmp_path).post(CALL, json=body()).json()["cards"]
+    assert card["summary"] == "Leg cramps, tests not done recently: TSH"
+    assert "reviewed here by Dr Invented, 2026-01-01" in card["detail"]
+    assert "draft" not in card["detail"]
+    nothing = Conductor(conductor.knowledge, Settings(serve="approved"), {})
+    assert make(nothing, tmp_path).post(CALL, json=body()).json() == {"cards": []}
+
+
+def test_the_log_says_why_the_service_did_not_speak_by_the_name_of_the_fact(
+    conductor: Conductor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = make(conductor, tmp_path)
+    capfd.readouterr()
+    merged = patient(link=[{"other": {"reference": "Patient/quokka"}, "type": "replaced-by"}])
+    assert client.post(CALL, json=body({"patient": merged})).json() == {"cards": []}
+    line = json.loads(capfd.readouterr().err)
+    assert (line["silent_because"], line["fired"]) == (["replaced"], [])
+    assert "quokka" not in json.dumps(line)
+    client.post(CALL, json=body())
+    assert json.loads(capfd.readouterr().err)["silent_because"] == []
