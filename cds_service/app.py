@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cds_service import __version__
+from cds_service.audit.queries import record_feedback
 from cds_service.audit.recorder import Desk
 from cds_service.cards import leaflets
 from cds_service.cards.approvals import read_approvals
@@ -185,7 +186,7 @@ class Door:
         service_id, body = self._service(request), await _json_body(request)
         items = read_feedback(body, self.settings.keep_comments)
         try:
-            added = await self.store.record(service_id, items, datetime.now(UTC), client.iss if client else "")
+            added = await record_feedback(self.store, service_id, items, datetime.now(UTC), client.iss if client else "")
         except Exception as error:
             log.error("feedback not stored", service=service_id, outcomes=len(items), error=type(error).__name__)
             problem = Problem("feedback", "cannot be written down at present", "send it again later")

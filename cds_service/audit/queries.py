@@ -1,4 +1,4 @@
-"""What is kept beside feedback: a row for every answer, and what each card shown stands for. Written, read and purged."""
+"""What is kept: feedback, a row for every answer, and what each card shown stands for. Written, read and purged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from cds_service.cdshooks.feedback import Feedback
 from cds_service.store.database import Store, insert_once
 
 _AT_ONCE = 5000
@@ -53,6 +54,34 @@ class Purged(NamedTuple):
     cards: int
     feedback: int
     hashes: int
+
+
+async def record_feedback(
+    store: Store, service_id: str, items: Sequence[Feedback], received_at: datetime, client: str = ""
+) -> tuple[Feedback, ...]:
+    """Write feedback down and return what was new: the same feedback again adds none. Durable when it returns."""
+    if not items:
+        return ()
+    from cds_service.store.tables import feedback
+
+    engine = await store.open()
+    rows = [_row(service_id, item, received_at, client) for item in items]
+    statement = insert_once(engine, feedback, "fingerprint").returning(feedback.c.fingerprint)
+    async with engine.begin() as connection:
+        # Not every driver counts the rows of many inserts, so each new row is asked back.
+        new = {row.fingerprint for row in await connection.execute(statement, rows)}
+    return tuple(item for item in items if item.fingerprint in new)
+
+
+def _row(service_id: str, item: Feedback, received_at: datetime, client: str) -> dict[str, Any]:
+    row = item._asdict()
+    return row | {
+        "fingerprint": item.fingerprint,
+        "service_id": service_id,
+        "accepted": list(item.accepted),
+        "received_at": received_at,
+        "client": client,
+    }
 
 
 async def write(store: Store, answers: Sequence[Row], cards: Sequence[Row]) -> None:

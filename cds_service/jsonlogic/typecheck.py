@@ -6,7 +6,7 @@ A clinical rule must not, so that operators are known, facts declared and types 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -248,3 +248,15 @@ _CHECKS: dict[str, _Check] = {
     "missing": TypeCheck.absent,
     **dict.fromkeys(("+", "-", "*", "/", "min", "max"), TypeCheck.all_numbers),
 }
+
+
+def numbers(logic: Any) -> Iterator[int | Decimal]:
+    """Every number that a rule compares with."""
+    if isinstance(logic, dict):
+        for argument in logic.values():
+            yield from numbers(argument)
+    elif isinstance(logic, list):
+        for item in logic:
+            yield from numbers(item)
+    elif isinstance(logic, (int, Decimal)) and not isinstance(logic, bool):
+        yield logic

@@ -53,15 +53,3 @@ def _other_words(operator: str, given: list[Any], types: FactTypes, place: str) 
 def _within(operator: str, given: list[Any], at: int, item: Any, types: FactTypes, place: str) -> Iterator[tuple[str, Any]]:
     for where, changed in mutants(item, types, place):
         yield where, {operator: [*given[:at], changed, *given[at + 1 :]]}
-
-
-def numbers(logic: Any) -> Iterator[int | Decimal]:
-    """Every number that a rule compares with."""
-    if isinstance(logic, dict):
-        for argument in logic.values():
-            yield from numbers(argument)
-    elif isinstance(logic, list):
-        for item in logic:
-            yield from numbers(item)
-    elif isinstance(logic, (int, Decimal)) and not isinstance(logic, bool):
-        yield logic

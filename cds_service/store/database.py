@@ -1,4 +1,4 @@
-"""The database, SQLite or PostgreSQL through the same code and migrations, and the one thing it must never lose: feedback.
+"""The database, SQLite or PostgreSQL, opened and migrated through the same code.
 
 SQLAlchemy and Alembic take half a second to import; they are imported when the store is opened, not when the
 service starts to answer.
@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-
-from cds_service.cdshooks.feedback import Feedback
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -57,33 +54,6 @@ class Store:
         engine = await self.open()
         async with engine.connect() as connection:
             await connection.exec_driver_sql("SELECT 1")
-
-    async def record(
-        self, service_id: str, items: Sequence[Feedback], received_at: datetime, client: str = ""
-    ) -> tuple[Feedback, ...]:
-        """Write feedback down and return what was new: the same feedback again adds none. Durable when it returns."""
-        if not items:
-            return ()
-        from cds_service.store.tables import feedback
-
-        engine = await self.open()
-        rows = [_row(service_id, item, received_at, client) for item in items]
-        statement = insert_once(engine, feedback, "fingerprint").returning(feedback.c.fingerprint)
-        async with engine.begin() as connection:
-            # Not every driver counts the rows of many inserts, so each new row is asked back.
-            new = {row.fingerprint for row in await connection.execute(statement, rows)}
-        return tuple(item for item in items if item.fingerprint in new)
-
-
-def _row(service_id: str, item: Feedback, received_at: datetime, client: str) -> dict[str, Any]:
-    row = item._asdict()
-    return row | {
-        "fingerprint": item.fingerprint,
-        "service_id": service_id,
-        "accepted": list(item.accepted),
-        "received_at": received_at,
-        "client": client,
-    }
 
 
 def insert_once(engine: AsyncEngine, table: Table, key: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cds_service.audit.acceptance import Received, add_up
-from cds_service.audit.queries import Reaction
+from cds_service.audit.queries import Reaction, record_feedback
 from cds_service.cli import app
 from cds_service.errors import SettingsError
 from cds_service.service import Conductor
@@ -76,7 +76,7 @@ def test_the_command_tells_what_was_shown_accepted_and_overridden(
 def test_the_command_purges_what_is_too_old(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def old() -> None:
         store = Store(database_url)
-        await store.record(SERVICE, read(ACCEPTED), datetime(2001, 1, 1, tzinfo=UTC))
+        await record_feedback(store, SERVICE, read(ACCEPTED), datetime(2001, 1, 1, tzinfo=UTC))
         await store.close()
 
     asyncio.run(old())

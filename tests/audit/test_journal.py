@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from cds_service.app import build_app
 from cds_service.audit import journal as journals
 from cds_service.audit.journal import Journal, Noted
-from cds_service.audit.queries import purge, write
+from cds_service.audit.queries import purge, record_feedback, write
 from cds_service.audit.recorder import Desk, purge_old
 from cds_service.cdshooks.request import Request, read_request
 from cds_service.service import Conductor
@@ -217,7 +217,7 @@ async def test_what_is_too_old_is_purged_and_hashes_go_earlier(database_url: str
     for at, number in ((old, 1), (late, 2), (NOW, 3)):
         await write(store, [journals._answer(noted(number)._replace(at=at))], cards(at, f"card-{number}"))
         (item,) = read(ACCEPTED | {"card": f"card-{number}"})
-        await store.record(SERVICE, [item], at)
+        await record_feedback(store, SERVICE, [item], at)
     gone = await purge(store, NOW - timedelta(days=50), NOW - timedelta(days=5))
     assert gone == (1, 1, 1, 1)
     assert await purge(store, NOW - timedelta(days=50), NOW - timedelta(days=5)) == (0, 0, 0, 0)

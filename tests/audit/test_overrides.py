@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from cds_service.audit.journal import Kept, Noted, _answer, _cards
 from cds_service.audit.overrides import Overrides
-from cds_service.audit.queries import write
+from cds_service.audit.queries import record_feedback, write
 from cds_service.cdshooks.request import Card
 from cds_service.knowledge.load import Knowledge
 from cds_service.service import Answered, Conductor
@@ -205,7 +205,7 @@ async def test_an_override_counts_by_rule_and_major_version_for_its_days(databas
     await kept(store, table, "urgent", "critical", thyroid="0.2.0")
     await kept(store, table, "taken", thyroid="0.2.0")
     items = [OVERRIDDEN | {"card": "warned"}, OVERRIDDEN | {"card": "urgent"}, ACCEPTED | {"card": "taken"}]
-    await store.record(SERVICE, read(*items), NOW)
+    await record_feedback(store, SERVICE, read(*items), NOW)
     await table.refresh(NOW)
     own = table.patient("", None, "p1")
     # Neither the other major version, nor what is not served, nor the urgent card, nor what was accepted.
@@ -222,7 +222,7 @@ async def test_an_override_counts_by_rule_and_major_version_for_its_days(databas
 async def test_feedback_that_comes_before_its_card_counts_once_the_card_is_written(database_url: str) -> None:
     store = Store(database_url)
     table = table_of(store)
-    await store.record(SERVICE, read(OVERRIDDEN | {"card": "late"}), NOW)
+    await record_feedback(store, SERVICE, read(OVERRIDDEN | {"card": "late"}), NOW)
     await table.refresh(NOW)
     own = table.patient("", None, "p1")
     assert table.of(own, NOW) == {}
@@ -237,7 +237,7 @@ async def test_another_client_can_silence_nothing(database_url: str) -> None:
     store = Store(database_url)
     table = table_of(store)
     await kept(store, table, "hers", client="https://ehr.example", low_potassium="1.4.0")
-    await store.record(SERVICE, read(OVERRIDDEN | {"card": "hers"}), NOW, "https://other.example")
+    await record_feedback(store, SERVICE, read(OVERRIDDEN | {"card": "hers"}), NOW, "https://other.example")
     await table.refresh(NOW)
     assert table.of(table.patient("", None, "p1"), NOW) == {}
     await store.close()
@@ -248,7 +248,7 @@ async def test_a_clock_that_is_ahead_silences_nothing_for_longer(database_url: s
     store = Store(database_url)
     table = table_of(store)
     await kept(store, table, "c", low_potassium="1.4.0")
-    await store.record(SERVICE, read(OVERRIDDEN | {"card": "c", "outcomeTimestamp": "2999-01-01T00:00:00Z"}), NOW)
+    await record_feedback(store, SERVICE, read(OVERRIDDEN | {"card": "c", "outcomeTimestamp": "2999-01-01T00:00:00Z"}), NOW)
     await table.refresh(NOW)
     assert table.of(table.patient("", None, "p1"), NOW + timedelta(days=31)) == {}
     await store.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from cds_service.audit.queries import record_feedback
 from cds_service.cdshooks.feedback import read_feedback
 from cds_service.errors import RequestError
 from cds_service.service import Conductor
@@ -170,7 +171,7 @@ async def test_workers_that_start_and_write_at_once_agree(database_url: str) -> 
     url = database_url.replace("cds.sqlite", "deep/er/cds.sqlite")
     stores = [Store(url) for _ in range(3)]
     items = read(ACCEPTED, OVERRIDDEN, EPIC)
-    added = await asyncio.gather(*(store.record(SERVICE, items, NOW) for store in stores))
+    added = await asyncio.gather(*(record_feedback(store, SERVICE, items, NOW) for store in stores))
     for store in stores:
         await store.ping()
         await store.close()

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from cds_service.audit.acceptance import received
 from cds_service.audit.journal import Journal, Kept, Noted
+from cds_service.audit.queries import record_feedback
 from cds_service.audit.statistics import Figures, read_figures
 from cds_service.cdshooks.feedback import Feedback
 from cds_service.knowledge.load import Knowledge
@@ -121,7 +122,7 @@ def filled(url: str, *all_noted: Noted, reacted: dict[str, tuple[datetime, str]]
             journal.note(item)
         assert await journal.flush()
         for card, (at, client) in (reacted or {}).items():
-            await store.record(SERVICE, [Feedback(card, "overridden", at, (), "", "", 0)], at, client)
+            await record_feedback(store, SERVICE, [Feedback(card, "overridden", at, (), "", "", 0)], at, client)
         figures = await read_figures(store, since(7, NOW))
         await store.close()
         return figures

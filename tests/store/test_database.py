@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+from cds_service.audit.queries import record_feedback
 from cds_service.cdshooks.feedback import read_feedback
 from cds_service.store.database import Store, migrations
 from cds_service.store.tables import metadata
@@ -78,6 +79,6 @@ async def test_a_commit_reaches_the_disk_before_it_is_answered(database_url: str
 async def test_what_was_new_is_told(database_url: str) -> None:
     store = Store(database_url)
     items = read_feedback(SENT)
-    assert await store.record("s", items, NOW, "https://ehr.example") == items
-    assert await store.record("s", items, NOW, "https://ehr.example") == ()
+    assert await record_feedback(store, "s", items, NOW, "https://ehr.example") == items
+    assert await record_feedback(store, "s", items, NOW, "https://ehr.example") == ()
     await store.close()
