@@ -16,7 +16,8 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Message, Scope
 
 from cds_service.app import build_app
-from cds_service.knowledge.load import Knowledge, load_knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.people import fixtures_of, read_cast
 from cds_service.service import Conductor
 from cds_service.settings import Settings

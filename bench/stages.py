@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from cds_service.audit.recorder import Desk
 from cds_service.cdshooks import request as hooks
+from cds_service.cdshooks.response import Answer, encode
 from cds_service.chart.read import read_chart
 from cds_service.facts.evaluate import ChartFacts, FactValues
 from cds_service.knowledge.load import load_knowledge
@@ -50,7 +51,7 @@ def time_stages(content: bytes) -> dict[str, int]:
         "chart": _median(lambda: read_chart(request, queries)),
         "facts": _median(facts),
         "rules": _median(lambda: find(rules, values, "us")),
-        "encode": _median(lambda: hooks.encode(hooks.Answer(answered.cards))),
+        "encode": _median(lambda: encode(Answer(answered.cards))),
     }
     stages["cards"] = max(0, whole - stages["chart"] - stages["facts"] - stages["rules"])
     return stages

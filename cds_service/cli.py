@@ -15,12 +15,14 @@ import typer
 
 from cds_service import __version__
 from cds_service.cards.approvals import read_approvals
-from cds_service.cdshooks.request import ON_ORDERS, Request, encode, read_request
+from cds_service.cdshooks.request import ON_ORDERS, Request, read_request
+from cds_service.cdshooks.response import encode
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explain.explanation import Explanation
 from cds_service.explain.explanation import explain as explained
 from cds_service.fhir.dates import say_date
-from cds_service.knowledge.load import Knowledge, Rule, load_knowledge
+from cds_service.knowledge.knowledge import Knowledge, Rule
+from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import tally
 from cds_service.samples.people import Person, as_request, exported, fixtures_of, read_bundle, read_cast, resources_of
 from cds_service.service import Answered, Conductor

@@ -9,14 +9,17 @@ from datetime import date
 from types import MappingProxyType
 from typing import NamedTuple
 
+from cds_service.cards.approvals import Approval
 from cds_service.cards.compose import Composed, Manner, Patient, Shown, compose, ranked
-from cds_service.cards.footer import Approval, Closings
-from cds_service.cdshooks.request import Card, Request
+from cds_service.cards.footer import Closings
+from cds_service.cdshooks.request import Request
+from cds_service.cdshooks.response import Card
 from cds_service.chart.chart import Chart
-from cds_service.chart.read import demand, queries_in_use, read_chart, with_codes
+from cds_service.chart.read import demand, read_chart
 from cds_service.facts.evaluate import ChartFacts, FactValues
-from cds_service.knowledge.load import Knowledge, Rule
+from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.localise import spelled
+from cds_service.knowledge.prefetch_templates import queries_in_use, with_codes
 from cds_service.model import Fact, Facts, Finding, Outcome, State
 from cds_service.rules.evaluate import Settled, find, settle
 from cds_service.rules.suppress import silenced

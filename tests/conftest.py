@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.knowledge.load import Knowledge, load_knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.load import load_knowledge
 from cds_service.log import configure
 from cds_service.service import Conductor
 from cds_service.settings import Settings

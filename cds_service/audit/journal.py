@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from cds_service.audit.queries import Row, write
 from cds_service.cards.compose import Offer, Shown
-from cds_service.knowledge.load import Rule
+from cds_service.knowledge.knowledge import Rule
 from cds_service.log import log
 from cds_service.model import Outcome, State
 from cds_service.service import Answered

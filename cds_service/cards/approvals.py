@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from cds_service.cards.footer import Approval
 from cds_service.errors import Problem, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A site's own clinical sign-off of one version of a rule."""
+
+    rule: str
+    version: str
+    name: str
+    date: str
 
 
 def read_approvals(path: Path | None) -> Mapping[tuple[str, str], Approval]:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from cds_service.cards.footer import Closings
 from cds_service.cards.suggestions import removals
 from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
-from cds_service.cdshooks.request import SUMMARY_LIMIT, Action, Card, Suggestion
+from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
 from cds_service.fhir.dates import say_date
-from cds_service.knowledge.load import Knowledge, Rule
+from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.schema import Group, Line, Order
 from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, Value
 

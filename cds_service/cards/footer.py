@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from cds_service.cdshooks.request import Coding, Link
-from cds_service.cdshooks.request import Source as CardSource
-from cds_service.knowledge.load import Knowledge, Rule
+from cds_service.cards.approvals import Approval
+from cds_service.cdshooks.response import Coding, Link
+from cds_service.cdshooks.response import Source as CardSource
+from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.schema import Group, Source
 
 TOPIC_SYSTEM = "https://leg-cramps.example/card-topics"
 _MOST_KEPT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A site's own clinical sign-off of one version of a rule."""
-
-    rule: str
-    version: str
-    name: str
-    date: str
 
 
 class Closing(NamedTuple):

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 
 FOLDER = "cards/leaflets"
 LANGUAGES: Mapping[str, str] = {"us": "en-US", "uk": "en-GB"}

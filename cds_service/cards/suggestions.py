@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
 from cds_service.cards.text import clip, plain
-from cds_service.cdshooks.request import Action, Suggestion
+from cds_service.cdshooks.response import Action, Suggestion
 from cds_service.knowledge.schema import Removal
 from cds_service.model import Evidence, Fact
 

@@ -18,10 +18,8 @@ from cds_service.fhir.bundles import Section
 
 T = TypeVar("T")
 
-VERSION = "2.0.1"
 AS_OF = "example.leg-cramps.as-of"
 """Request extension by which an invented patient is judged at her own date. Honoured only where a setting allows it."""
-SUMMARY_LIMIT = 139
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,76 +52,6 @@ class Request:
     draft_orders: Raw | None = None
     selections: tuple[str, ...] | None = None
 
-
-class _Answer(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
-    pass
-
-
-class Coding(_Answer):
-    code: str
-    system: str
-    display: str | None = None
-
-
-class Source(_Answer):
-    label: str
-    url: str | None = None
-    topic: Coding | None = None
-
-
-class Link(_Answer):
-    label: str
-    url: str
-    type: str
-
-
-class Action(_Answer):
-    type: str
-    description: str
-    resource: dict[str, Any] | None = None
-    resource_id: str | None = None
-
-
-class Suggestion(_Answer):
-    label: str
-    uuid: str
-    is_recommended: bool | None = None
-    actions: tuple[Action, ...] = ()
-
-
-class Card(_Answer):
-    uuid: str
-    summary: str
-    indicator: str
-    detail: str
-    source: Source
-    suggestions: tuple[Suggestion, ...] = ()
-    selection_behavior: str | None = None
-    override_reasons: tuple[Coding, ...] = ()
-    links: tuple[Link, ...] = ()
-
-
-class Answer(msgspec.Struct):
-    """No default: an empty list of cards is written, as the specification asks."""
-
-    cards: tuple[Card, ...]
-
-
-class ServiceDescription(_Answer):
-    hook: str
-    id: str
-    title: str
-    description: str
-    version: str
-    usage_requirements: str
-    prefetch: dict[str, str]
-
-
-class Discovery(msgspec.Struct):
-    services: tuple[ServiceDescription, ...]
-
-
-encode = msgspec.json.Encoder(decimal_format="number").encode
 
 ON_ORDERS = ("order-select", "order-sign")
 _SELECTS = "order-select"

@@ -24,47 +24,13 @@ from cds_service.fhir.resources import (
     is_named,
     local_reference,
 )
-from cds_service.knowledge.schema import FactDefinition, Query
+from cds_service.knowledge.schema import Query
 from cds_service.model import State
 
 _NOWHERE = (State.NOT_SUPPLIED, State.FAILED)
 _CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
 
 Readable = Clinical | DraftOrder
-
-
-def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) -> set[str]:
-    """The queries that these facts rest on, through the facts that they are made of."""
-    found: set[str] = set()
-    seen: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            found.update(facts[name].queries)
-            waiting.extend(facts[name].facts)
-    return found
-
-
-def with_codes(query: Query, key: str, facts: Mapping[str, FactDefinition], codes: Mapping[str, tuple[str, ...]]) -> str:
-    """A template with `{codes}` filled: the bare codes of the concepts that its facts ask for.
-
-    Bare, as long system-and-code tokens would make an address that breaks; the reader checks the system itself.
-    `codes` maps each value set, and `lab:<analyte>`, to its codes.
-    """
-    concepts = {
-        concept
-        for definition in facts.values()
-        if key in definition.queries
-        for concept in (*definition.value_sets, *(f"lab:{name}" for name in _analytes(definition)))
-    }
-    wanted = dict.fromkeys(code for concept in sorted(concepts) for code in codes.get(concept, ()))
-    return query.template.replace("{codes}", ",".join(wanted))
-
-
-def _analytes(definition: FactDefinition) -> tuple[str, ...]:
-    return (*definition.analytes, *((definition.adjustment.by,) if definition.adjustment else ()))
 
 
 def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:

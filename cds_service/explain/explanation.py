@@ -18,7 +18,7 @@ from cds_service.explain.reasons import deciding, reasons
 from cds_service.facts.evaluate import FactValues
 from cds_service.jsonlogic.compile import Expression
 from cds_service.jsonlogic.typecheck import numbers
-from cds_service.knowledge.load import Knowledge, Rule
+from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, Outcome
 from cds_service.rules.evaluate import decide
 from cds_service.service import Answered

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cds_service.explain.counterfactuals import joined
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import FactDefinition, Phrase
 from cds_service.model import UNKNOWN, Fact, Interval, State
 

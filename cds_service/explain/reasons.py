@@ -7,7 +7,7 @@ from typing import Any
 
 from cds_service.jsonlogic.compile import Expression, compile_untyped
 from cds_service.jsonlogic.typecheck import operands
-from cds_service.knowledge.load import Rule
+from cds_service.knowledge.knowledge import Rule
 from cds_service.model import Finding, Outcome
 
 

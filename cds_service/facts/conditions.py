@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from functools import partial
 
-from cds_service.chart.index import Given, View, known, presence, reference_to, unknown
+from cds_service.chart.index import View
+from cds_service.chart.presence import Given, known, presence, reference_to, unknown
 from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import CodeableConcept, Condition, Encounter, codings, has_code, local_reference, token, words
 from cds_service.knowledge.schema import FactDefinition, Site

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from cds_service.chart.index import Draft, View, known, presence, unknown
+from cds_service.chart.index import Draft, View
+from cds_service.chart.presence import known, presence, unknown
 from cds_service.facts.conditions import means
 from cds_service.fhir.resources import (
     CodeableConcept,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cds_service.chart.index import View, presence, unknown
+from cds_service.chart.index import View
+from cds_service.chart.presence import presence, unknown
 from cds_service.facts.conditions import begun, is_untrue, onset, telling
 from cds_service.facts.orders_and_procedures import UNDONE, performed
 from cds_service.fhir.dates import read_span

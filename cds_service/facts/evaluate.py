@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
 from cds_service.chart.chart import Chart
-from cds_service.chart.index import View, known, unknown
+from cds_service.chart.index import View
+from cds_service.chart.presence import known, unknown
 from cds_service.facts import conditions, medications
 from cds_service.facts import draft_orders as ordering
 from cds_service.facts import episodes as courses
 from cds_service.facts import orders_and_procedures as orders
 from cds_service.facts import patient as person
 from cds_service.facts import questionnaire as history
-from cds_service.fhir.resources import DraftOrder, Encounter, Patient, QuestionnaireResponse, Resource
-from cds_service.knowledge.load import Knowledge
+from cds_service.facts.baseline import borne_on, held
+from cds_service.fhir.resources import Patient
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
 from cds_service.observations import estimates, results
@@ -59,70 +60,6 @@ PICKERS: Mapping[str, Picker] = {
 }
 
 
-_ALWAYS = "always"
-_UNNAMED = "a drug without a name"
-_OF_A_KIND: Mapping[str, type[Resource]] = {
-    "encounter_reason": Encounter,
-    "answered": QuestionnaireResponse,
-    "history_taken": QuestionnaireResponse,
-    "chosen": QuestionnaireResponse,
-    "counted": QuestionnaireResponse,
-    "counted_up_to": QuestionnaireResponse,
-    "being_ordered": DraftOrder,
-    "order_reason": DraftOrder,
-}
-_BY_CONCEPT = frozenset(PICKERS) - _OF_A_KIND.keys() - {"age_years", "deceased", "replaced", "unmatched"}
-
-
-def _bearings(definition: FactDefinition) -> tuple[str, ...]:
-    """What in a chart may bear on a fact: the concepts that it asks for, or resources of a kind."""
-    picker = definition.picker
-    if picker in _OF_A_KIND:
-        return (_OF_A_KIND[picker].__name__,)
-    if picker not in _BY_CONCEPT:
-        return () if definition.facts else (_ALWAYS,)
-    sites = (definition.site.value_set,) if definition.site else ()
-    adjusting = (definition.adjustment.by, definition.adjustment.to) if definition.adjustment else ()
-    measured = tuple(f"lab:{analyte}" for analyte in (*definition.analytes, *adjusting))
-    drug = (definition.after_drug,) if definition.after_drug else ()
-    return (*definition.value_sets, *drug, *sites, *measured, *((_UNNAMED,) if picker == "taking" else ()))
-
-
-@lru_cache(maxsize=8)
-def borne_on(knowledge: Knowledge) -> Mapping[str, frozenset[str]]:
-    """The facts that each thing in a chart may bear on, those included that are made of others."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for name in knowledge.facts:
-        for part in _parts(name, knowledge.facts):
-            for bearing in _bearings(knowledge.facts[part]):
-                found[bearing].add(name)
-    return {bearing: frozenset(names) for bearing, names in found.items()}
-
-
-def _parts(name: str, facts: Mapping[str, FactDefinition]) -> Iterator[str]:
-    yield name
-    for part in facts[name].facts:
-        yield from _parts(part, facts)
-
-
-def _held(view: View) -> Iterator[str]:
-    """What a chart holds that may bear on a fact."""
-    yield _ALWAYS
-    yield from view.conditions
-    yield from view.measured
-    drugs, unnamed = view.drugs
-    yield from drugs
-    yield from view.orders
-    yield from view.procedures
-    if unnamed:
-        yield _UNNAMED
-    if view.chart.drafts:
-        yield DraftOrder.__name__
-    for kind in (Encounter, QuestionnaireResponse):
-        if view.chart.all(kind):
-            yield kind.__name__
-
-
 class Ground(NamedTuple):
     """What a chart with nothing in it says, looked at as far as another: most facts of most patients, worked out once."""
 
@@ -155,7 +92,7 @@ class ChartFacts(Mapping[str, Fact]):
         if not whole and not any(chart.damaged.values()):
             self.ground = _ground(knowledge, jurisdiction, "|".join(chart.looked), "|".join(chart.looked.values()))
             bearing = borne_on(knowledge)
-            self.touched = frozenset().union(*(bearing[held] for held in _held(self._view) if held in bearing))
+            self.touched = frozenset().union(*(bearing[thing] for thing in held(self._view) if thing in bearing))
 
     def __getitem__(self, name: str) -> Fact:
         fact = self._found.get(name)

@@ -8,7 +8,8 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
-from cds_service.chart.index import Drug, View, known, presence, reference_to, unknown
+from cds_service.chart.index import Drug, View
+from cds_service.chart.presence import known, presence, reference_to, unknown
 from cds_service.facts.conditions import is_active, onset
 from cds_service.facts.orders_and_procedures import done
 from cds_service.fhir.dates import read_span

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cds_service.chart.index import View, presence, reference_to, unknown
+from cds_service.chart.index import View
+from cds_service.chart.presence import presence, reference_to, unknown
 from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import Procedure, ServiceRequest, token, words
 from cds_service.knowledge.schema import FactDefinition

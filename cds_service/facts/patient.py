@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from cds_service.chart.index import View, known, reference_to, unknown
+from cds_service.chart.index import View
+from cds_service.chart.presence import known, reference_to, unknown
 from cds_service.fhir.dates import age_between, read_span
 from cds_service.fhir.resources import local_reference, token
 from cds_service.knowledge.schema import FactDefinition

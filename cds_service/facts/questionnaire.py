@@ -8,7 +8,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import View, known, presence, reference_to, unknown
+from cds_service.chart.index import View
+from cds_service.chart.presence import known, presence, reference_to, unknown
 from cds_service.fhir.dates import read_instant, read_span
 from cds_service.fhir.resources import Answer, Coding, QuestionnaireResponse, ResponseItem, token
 from cds_service.knowledge.schema import FactDefinition

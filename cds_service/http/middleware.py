@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.audit.metrics import Served
-from cds_service.cdshooks.request import encode
+from cds_service.cdshooks.response import encode
 from cds_service.errors import Problem, RequestError
 from cds_service.log import log
 

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from cds_service import __version__
-from cds_service.cdshooks.request import ON_ORDERS, SUMMARY_LIMIT, Answer, Discovery, encode
-from cds_service.knowledge.load import Knowledge
+from cds_service.cdshooks.request import ON_ORDERS
+from cds_service.cdshooks.response import SUMMARY_LIMIT, Answer, Discovery, encode
+from cds_service.knowledge.knowledge import Knowledge
 
 Json = dict[str, Any]
 

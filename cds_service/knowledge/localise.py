@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from cds_service.knowledge.load import CardText, Knowledge
+from cds_service.knowledge.knowledge import CardText, Knowledge
 
 S = TypeVar("S", bound=msgspec.Struct)
 Speller = Callable[[str], str]

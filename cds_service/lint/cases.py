@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from cds_service.jsonlogic.compile import Expression, compile_rule
-from cds_service.knowledge.load import Knowledge, Reader, Rule, Suggestable
+from cds_service.knowledge.knowledge import Knowledge, Rule, Suggestable
+from cds_service.knowledge.load import Reader
 from cds_service.lint.mutants import mutants
 from cds_service.model import UNKNOWN, FactType, Outcome
 from cds_service.rules.evaluate import decide

@@ -7,7 +7,8 @@ from typing import Any
 
 from cds_service.cards import leaflets
 from cds_service.jsonlogic.typecheck import operands
-from cds_service.knowledge.load import Knowledge, Reader, Rule
+from cds_service.knowledge.knowledge import Knowledge, Rule
+from cds_service.knowledge.load import Reader
 from cds_service.lint.cases import CasesFile, read_cases
 from cds_service.samples.counts import Tally, rows, sum_up
 

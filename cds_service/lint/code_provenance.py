@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.fhir.resources import Coding
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import Disjoint, ValueSet
 from cds_service.lint.fact_checks import (
     a_code_has_one_display,

@@ -13,11 +13,11 @@ from typing import Any
 
 from cds_service.cards.compose import service_request
 from cds_service.cards.suggestions import NAME
-from cds_service.chart.read import with_codes
 from cds_service.errors import Problem
 from cds_service.facts.evaluate import COMPOSED, PICKERS
 from cds_service.knowledge import units
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.prefetch_templates import with_codes
 from cds_service.knowledge.schema import FactDefinition
 from cds_service.lint.check_digits import CHECKS
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from cds_service.cards import leaflets
 from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, longest
-from cds_service.cdshooks.request import SUMMARY_LIMIT
+from cds_service.cdshooks.response import SUMMARY_LIMIT
 from cds_service.errors import Problem
 from cds_service.explain.fact_text import unspoken
 from cds_service.jsonlogic.typecheck import numbers
-from cds_service.knowledge.load import CardText, Knowledge, Reader, Rule
+from cds_service.knowledge.knowledge import CardText, Knowledge, Rule
+from cds_service.knowledge.load import Reader
 from cds_service.knowledge.localise import spelled, spoken_texts
 from cds_service.knowledge.schema import RuleFile
 from cds_service.lint.cases import CasesFile, Observed, fits, observe, read_cases, surviving, values_of

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cds_service.errors import KnowledgeError, Problem
-from cds_service.knowledge.load import Knowledge, load_knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.load import load_knowledge
 from cds_service.lint.code_provenance import VERIFICATION, disjoint_sets_share_no_code
 from cds_service.lint.fact_checks import CODEBOOK, facts_name_what_exists, fingerprints, orders_make_valid_requests
 from cds_service.lint.rule_checks import RULEBOOK, cases_kill_every_mutant

@@ -8,7 +8,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import View, known, unknown
+from cds_service.chart.index import View
+from cds_service.chart.presence import known, unknown
 from cds_service.fhir.dates import Span, age_between, read_span
 from cds_service.fhir.resources import token
 from cds_service.knowledge.schema import Analyte, Equation, FactDefinition, GenderTerms

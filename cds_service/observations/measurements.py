@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from cds_service.chart.index import Measured, Readers, View, reference_to
+from cds_service.chart.index import Measured, Readers, View
+from cds_service.chart.presence import reference_to
 from cds_service.fhir.bundles import measurement
 from cds_service.fhir.dates import Span, read_instant
 from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code

@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import Measured, Readers, View, known, presence, reference_to, unknown
+from cds_service.chart.index import Measured, Readers, View
+from cds_service.chart.presence import known, presence, reference_to, unknown
 from cds_service.fhir.bundles import answer
 from cds_service.fhir.dates import read_instant, read_span
 from cds_service.fhir.resources import Observation, token, words

@@ -14,7 +14,7 @@ from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Received, add_up
 from cds_service.audit.queries import Reaction
 from cds_service.audit.statistics import Figures
 from cds_service.errors import Problem, RequestError
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 
 PERIODS = (7, 30, 90, 364)
 COLUMNS = ("day", "client", "rule", "version", "outcome", "reason", "cards")

@@ -15,7 +15,7 @@ from cds_service.errors import Problem, RequestError
 from cds_service.fhir.bundles import components, measurement
 from cds_service.fhir.resources import CodeableConcept, Coding, Measurement
 from cds_service.knowledge import units
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import FactDefinition
 from cds_service.model import UNKNOWN
 from cds_service.observations.results import last_measured, latest_value

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from cds_service.cards import leaflets
 from cds_service.errors import Problem, RequestError
-from cds_service.knowledge.load import Knowledge, Reader, Rule
+from cds_service.knowledge.knowledge import Knowledge, Rule
+from cds_service.knowledge.load import Reader
 from cds_service.knowledge.schema import Order, Source, Statement
 from cds_service.lint.cases import cases_path, observe, read_cases, values_of
 from cds_service.pages.logic_tree import Branch, Grower

@@ -13,7 +13,7 @@ from cds_service.facts.evaluate import FactValues
 from cds_service.fhir.dates import say_date
 from cds_service.jsonlogic.compile import Expression, compile_untyped
 from cds_service.jsonlogic.typecheck import operands
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.lint.catalogue import say
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from cds_service.chart.index import View, reference_to
+from cds_service.chart.index import View
+from cds_service.chart.presence import reference_to
 from cds_service.facts.conditions import is_active, onset
 from cds_service.facts.medications import course
 from cds_service.fhir.dates import read_span, say_date

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from cds_service.audit.acceptance import Received, received
 from cds_service.audit.statistics import Figures, read_figures
-from cds_service.cdshooks.request import encode
+from cds_service.cdshooks.response import encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.log import log
 from cds_service.pages import library

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from cds_service.cdshooks.request import AS_OF, ON_ORDERS, Answer, Request, encode, read_request
+from cds_service.cdshooks.request import AS_OF, ON_ORDERS, Request, read_request
+from cds_service.cdshooks.response import Answer, encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.model import Finding
 from cds_service.pages.form import response

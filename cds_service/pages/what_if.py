@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from cds_service.cards.compose import Shown
-from cds_service.cdshooks.request import Card, read_request
+from cds_service.cdshooks.request import read_request
+from cds_service.cdshooks.response import Card
 from cds_service.chart.index import View
-from cds_service.knowledge.load import Knowledge, Rule
+from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import Finding, Outcome
 from cds_service.pages.edits import Changes, Slide, add_result, changed, numbered, read_changes
 from cds_service.pages.patient_record import Record, read_record

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 from cds_service.jsonlogic.compile import Answer
-from cds_service.knowledge.load import Rule
+from cds_service.knowledge.knowledge import Rule
 from cds_service.model import UNKNOWN, Finding, Outcome, Value
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from datetime import date
 
-from cds_service.knowledge.load import Rule
+from cds_service.knowledge.knowledge import Rule
 from cds_service.model import Facts, Finding, Outcome
 
 

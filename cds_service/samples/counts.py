@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from cds_service.cdshooks.request import Card, read_request
-from cds_service.knowledge.load import Knowledge
+from cds_service.cdshooks.request import read_request
+from cds_service.cdshooks.response import Card
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.samples.people import Person, as_request, patient_file, read_bundle, read_cast
 from cds_service.service import Conductor
 from cds_service.settings import Settings

@@ -15,9 +15,10 @@ import msgspec
 import typer
 import uvicorn
 
-from cds_service.cdshooks.request import AS_OF, Card
+from cds_service.cdshooks.request import AS_OF
+from cds_service.cdshooks.response import Card
 from cds_service.errors import Problem, SettingsError
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.samples.people import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
 from cds_service.security.access import demand_guard, pages_shown
 from cds_service.settings import Settings

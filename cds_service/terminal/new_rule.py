@@ -19,7 +19,7 @@ from jsonlogic import Literal, Operand, Variable
 
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.jsonlogic.compile import compile_rule
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*")
 _COMPARISONS: dict[type[ast.cmpop], str] = {

@@ -11,7 +11,7 @@ import typer
 
 from cds_service.audit.acceptance import Received
 from cds_service.cards.text import listed, plain
-from cds_service.cdshooks.request import Card
+from cds_service.cdshooks.response import Card
 from cds_service.explain.counterfactuals import MOST_TRIES
 from cds_service.explain.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
 from cds_service.fhir.dates import say_date

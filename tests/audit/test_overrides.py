@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from cds_service.audit.journal import Kept, Noted, _answer, _cards
 from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import record_feedback, write
-from cds_service.cdshooks.request import Card
-from cds_service.knowledge.load import Knowledge
+from cds_service.cdshooks.response import Card
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import Answered, Conductor
 from cds_service.store.database import Store
 from tests.audit.test_journal import KEY, request_of

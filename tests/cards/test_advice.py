@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cds_service.cdshooks.request import Card
-from cds_service.knowledge.load import Knowledge
+from cds_service.cdshooks.response import Card
+from cds_service.knowledge.knowledge import Knowledge
 from tests.cards.test_compose import by_topic, cards
 from tests.facts.test_questionnaire import coded, response
 from tests.support.people import ICD10CM, LEG_CRAMPS, SNOMED, bundle, concept, condition, observation, patient

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cds_service.cards.text import fill, fit, listed, longest, plain
-from cds_service.cdshooks.request import SUMMARY_LIMIT, Card, read_request
+from cds_service.cdshooks.request import read_request
+from cds_service.cdshooks.response import SUMMARY_LIMIT, Card
 from cds_service.fhir.dates import read_instant, read_span, say_date
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Evidence, Fact
 from cds_service.service import Conductor
 from cds_service.settings import Settings

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.cards import leaflets
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.support.people import SERVICE, body

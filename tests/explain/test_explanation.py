@@ -19,7 +19,7 @@ from cds_service.explain.fact_text import say_answers, say_interval, statement_o
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.facts.evaluate import FactValues
 from cds_service.jsonlogic.compile import compile_rule
-from cds_service.knowledge.load import Knowledge, Rule
+from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, FactType, Interval, Outcome
 from cds_service.rules.evaluate import decide
 from cds_service.samples.people import Person

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cds_service.cdshooks.request import read_request
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Interval, State
 from cds_service.service import Conductor
 from cds_service.settings import Settings

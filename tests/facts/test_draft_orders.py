@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from cds_service.cdshooks.request import Answer, encode, read_request
+from cds_service.cdshooks.request import read_request
+from cds_service.cdshooks.response import Answer, encode
 from cds_service.errors import RequestError
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Fact, Outcome, State
 from cds_service.service import Answered, Conductor
 from tests.support.people import (

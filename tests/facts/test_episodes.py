@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN
 from tests.support.people import ICD10, ICD10CM, LEG_CRAMPS, OWN, SNOMED, bundle, concept, condition, fact_of
 

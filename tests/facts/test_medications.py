@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, State
 from tests.support.people import ATC, DMD, LEG_CRAMPS, OWN, RXNORM, SNOMED, body, bundle, concept, fact_of, facts_of, medication
 

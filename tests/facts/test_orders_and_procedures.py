@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN
 from tests.support.people import LOINC, OWN, SNOMED, bundle, concept, fact_of, service_request
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, State
 from tests.support.people import OWN, bundle, fact_of
 

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 from cds_service.app import build_app
 from cds_service.cards.footer import TOPIC_SYSTEM
 from cds_service.cdshooks.request import AS_OF as DAY
-from cds_service.cdshooks.request import Card, read_request
+from cds_service.cdshooks.request import read_request
+from cds_service.cdshooks.response import Card
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.support.people import (

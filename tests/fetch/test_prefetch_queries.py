@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from cds_service.cdshooks.request import AS_OF as AS_OF_EXTENSION
-from cds_service.cdshooks.request import Card, Request, read_request
+from cds_service.cdshooks.request import Request, read_request
+from cds_service.cdshooks.response import Card
 from cds_service.chart.read import read_chart
 from cds_service.errors import RequestError
 from cds_service.fetch.prefetch_queries import Fetching, filled

@@ -14,7 +14,7 @@ from cds_service.errors import RequestError
 from cds_service.facts.evaluate import ChartFacts
 from cds_service.fhir.bundles import read_section
 from cds_service.fhir.resources import local_reference
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, State
 from tests.support.people import (
     AS_OF,

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF
 from cds_service.errors import RequestError
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import Conductor
 from cds_service.settings import Settings
 from tests.support.people import SERVICE, body, bundle, observation

@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.cards.text import plain
-from cds_service.cdshooks.request import encode
+from cds_service.cdshooks.response import encode
 from cds_service.explain.explanation import explain
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.localise import spelled, speller, spoken_texts
 from cds_service.samples.people import Person, patient_file, read_bundle
 from cds_service.settings import Settings

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cds_service.cli import app
 from cds_service.errors import KnowledgeError
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.lint.code_provenance import codes_of, compare, report, verify
 
 SNOMED = "http://snomed.info/sct"

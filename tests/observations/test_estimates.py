@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Fact, Interval, State
 from tests.support.people import body, bundle, concept, facts_of, observation, patient
 

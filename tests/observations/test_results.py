@@ -13,7 +13,7 @@ import pytest
 from cds_service.facts.evaluate import FactValues
 from cds_service.fhir.resources import Quantity
 from cds_service.knowledge import units
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import Unusable, convert, say_number
 from cds_service.model import UNKNOWN, Interval, Outcome, State
 from cds_service.rules.evaluate import decide

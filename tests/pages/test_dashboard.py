@@ -20,7 +20,7 @@ from cds_service.audit.journal import Journal, Kept, Noted
 from cds_service.audit.queries import record_feedback
 from cds_service.audit.statistics import Figures, read_figures
 from cds_service.cdshooks.feedback import Feedback
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import State
 from cds_service.pages.dashboard import COLUMNS, board, rows, since, within
 from cds_service.pages.ttl_cache import Recent

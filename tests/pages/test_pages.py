@@ -24,7 +24,8 @@ from starlette.testclient import TestClient
 from bench.pages import paths
 from cds_service.app import build_app
 from cds_service.errors import RequestError
-from cds_service.knowledge.load import Knowledge, load_knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.load import load_knowledge
 from cds_service.lint.cases import cases_path
 from cds_service.pages.guard import PASTES, Guard
 from cds_service.pages.library import FILTERS

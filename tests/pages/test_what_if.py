@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from cds_service.chart.index import View
 from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Outcome
 from cds_service.pages.edits import offered, slides, written_ranges

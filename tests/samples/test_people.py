@@ -17,8 +17,10 @@ from fhir.resources.R4B.bundle import Bundle
 from starlette.testclient import TestClient
 
 from cds_service.app import build_app
-from cds_service.cdshooks.request import AS_OF, Answer, encode, read_request
-from cds_service.knowledge.load import Knowledge, load_knowledge
+from cds_service.cdshooks.request import AS_OF, read_request
+from cds_service.cdshooks.response import Answer, encode
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import rows, tally
 from cds_service.samples.people import Person, as_request, exported, patient_file, read_bundle, read_cast, shifted
 from cds_service.service import Answered, Conductor

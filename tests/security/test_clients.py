@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cds_service.errors import SettingsError
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.security.client_tokens import Trust
 from cds_service.security.clients import Client, Known, read_clients
 from cds_service.security.replay import Replay

@@ -10,7 +10,7 @@ from cds_service.cdshooks.request import read_request
 from cds_service.chart.chart import Chart
 from cds_service.chart.read import demand, read_chart
 from cds_service.facts.evaluate import ChartFacts
-from cds_service.knowledge.load import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import Fact
 
 Json = dict[str, Any]

@@ -1,0 +1,268 @@
+"""The HTTP door: CDS Hooks 2.0.1 discovery, call and feedback, and health. It parses, calls the conductor and prints."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from typing import get_args
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cds_service.audit.queries import record_feedback
+from cds_service.audit.recorder import Desk
+from cds_service.cards import leaflets
+from cds_service.cdshooks.feedback import read_feedback
+from cds_service.cdshooks.request import AS_OF, read_request, renamed
+from cds_service.cdshooks.response import VERSION, Answer, Discovery, ServiceDescription, encode
+from cds_service.errors import Problem, RequestError
+from cds_service.fetch.prefetch_queries import Fetching, fetched_bytes
+from cds_service.http import openapi
+from cds_service.http.middleware import JSON, outcome
+from cds_service.log import log
+from cds_service.model import Outcome
+from cds_service.security.access import access_of, address_of, is_forwarded, is_nearby
+from cds_service.security.clients import Client
+from cds_service.service import Answered, Conductor
+from cds_service.settings import Jurisdiction, Settings
+from cds_service.store.database import Store
+
+FHIR_JSON = "application/fhir+json"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_BIG = 1_000_000
+
+
+class Door:
+    """The handlers, with what they share."""
+
+    def __init__(self, settings: Settings, conductor: Conductor, store: Store, clients: Sequence[Client] = ()) -> None:
+        self.settings, self.conductor, self.store = settings, conductor, store
+        self.clients, self.trust = clients, access_of(settings, clients, store)
+        wanted = {client.jurisdiction for client in clients}
+        self._elsewhere = {key: conductor.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
+        self.fetching = Fetching(settings.deadline, settings.body_limit, settings.environment == "development")
+        self._templates = {key: conductor.templates(key) for key in conductor.knowledge.services}
+        self.desk = Desk(settings, conductor, store)
+        self._discovery = encode(Discovery(tuple(self._describe(key) for key in conductor.knowledge.services)))
+
+    def _describe(self, key: str) -> ServiceDescription:
+        service = self.conductor.knowledge.services[key]
+        return ServiceDescription(
+            hook=service.hook,
+            id=key,
+            title=service.title,
+            description=service.description,
+            version=VERSION,
+            usage_requirements=service.usage_requirements,
+            prefetch=self._templates[key],
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Open the store while the first requests may already come, and keep the collector off what never dies."""
+        opening = asyncio.create_task(self.store.open())
+        opening.add_done_callback(_note_failure)
+        await self.fetching.open(self.clients)
+        self.desk.start()
+        gc.collect()
+        gc.freeze()
+        # Measured: with the default thresholds, full collections make the slowest requests of a busy worker.
+        gc.set_threshold(50_000, 20, 50)
+        yield
+        # Cancelled half-way, the driver's thread would never be told to stop.
+        await asyncio.gather(opening, return_exceptions=True)
+        await self.fetching.close()
+        await self.desk.close()
+        await self.trust.close()
+        await self.store.close()
+
+    async def discover(self, request: Request) -> Response:
+        if self.settings.discovery == "signed" or not self.settings.clients:
+            await self.trust.admit(request.scope, "")
+        return Response(self._discovery, media_type=JSON)
+
+    async def call(self, request: Request) -> Response:
+        started = time.perf_counter()
+        client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}")
+        service_id, body = self._service(request), await _json_body(request)
+        conductor = self._conductor(client)
+        knowledge = conductor.knowledge
+        parsed = read_request(body, knowledge.services[service_id].hook)
+        parsed = renamed(parsed, client.prefetch_keys) if client else parsed
+        as_of = self._as_of(request, parsed.extension)
+        name = client.iss if client else ""
+        patient = self.desk.patient(parsed, name)
+        overridden = self.desk.overridden(patient)
+        if conductor.concerns(service_id, parsed, as_of):
+            parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
+        if len(body) + fetched_bytes(parsed) > _BIG:
+            # A chart this large takes long enough to keep others waiting.
+            answered = await asyncio.to_thread(conductor.answer, service_id, parsed, as_of, overridden)
+        else:
+            answered = conductor.answer(service_id, parsed, as_of, overridden)
+        self.desk.note(service_id, parsed, answered, started, name, patient)
+        _log_answer(service_id, parsed.hook_instance, answered, knowledge.fingerprint, started, client)
+        return Response(encode(Answer(answered.cards)), media_type=JSON)
+
+    async def feedback(self, request: Request) -> Response:
+        client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}/feedback")
+        service_id, body = self._service(request), await _json_body(request)
+        items = read_feedback(body, self.settings.keep_comments)
+        try:
+            added = await record_feedback(self.store, service_id, items, datetime.now(UTC), client.iss if client else "")
+        except Exception as error:
+            log.error("feedback not stored", service=service_id, outcomes=len(items), error=type(error).__name__)
+            problem = Problem("feedback", "cannot be written down at present", "send it again later")
+            raise RequestError(503, "store-unavailable", "transient", [problem]) from error
+        self.desk.learn(added)
+        log.info("feedback", service=service_id, outcomes=len(items), new=len(added))
+        return Response(b"{}", media_type=JSON)
+
+    async def questionnaire(self, request: Request) -> Response:
+        """Our FHIR R4 Questionnaire, for any renderer."""
+        return Response(encode(self.conductor.knowledge.questionnaire), media_type=FHIR_JSON)
+
+    async def leaflet(self, request: Request) -> Response:
+        """The leaflet for patients: of the site's jurisdiction, or of one that is named."""
+        name = str(request.path_params["name"])
+        ours = self.conductor.knowledge.wording.leaflet_name
+        known = {ours: self.settings.jurisdiction} | {f"{ours}-{key}": key for key in leaflets.LANGUAGES}
+        if name not in known:
+            problem = Problem("leaflet", f"{name[:60]!r} is unknown", f"use one of {', '.join(known)}")
+            raise RequestError(404, "unknown-leaflet", "not-found", [problem])
+        page = leaflets.render(self.conductor.knowledge, known[name])
+        headers = {
+            "Content-Security-Policy": page.policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "max-age=3600",
+            "ETag": page.tag,
+        }
+        if request.headers.get("if-none-match") == page.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(page.content, headers=headers, media_type="text/html")
+
+    async def alive(self, request: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=JSON)
+
+    async def openapi(self, request: Request) -> Response:
+        """What this service takes and answers, as OpenAPI 3.1."""
+        return Response(openapi.document(self.conductor.knowledge), media_type=JSON)
+
+    async def metrics(self, request: Request) -> Response:
+        """For a monitoring system at an address that the site has named."""
+        if not self._may_read_metrics(request):
+            problem = Problem("address", "may not read this", "ask from an address of CDS_METRICS_FROM, not through a proxy")
+            raise RequestError(403, "forbidden", "forbidden", [problem])
+        self.desk.metrics.drain(self.desk.journal, self.desk.overrides)
+        return Response(self.desk.metrics.text(), media_type=METRICS)
+
+    async def ready(self, request: Request) -> Response:
+        """Ready: knowledge is loaded and the store answers."""
+        try:
+            await self.store.ping()
+        except Exception as error:
+            log.error("store unavailable", error=type(error).__name__)
+            problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")
+            raise RequestError(503, "store-unavailable", "transient", [problem]) from error
+        knowledge = self.conductor.knowledge
+        return Response(
+            encode({"status": "ready", "knowledge": knowledge.fingerprint, "rules": len(knowledge.rules)}),
+            media_type=JSON,
+        )
+
+    def _conductor(self, client: Client | None) -> Conductor:
+        return self._elsewhere.get(client.jurisdiction, self.conductor) if client else self.conductor
+
+    def _service(self, request: Request) -> str:
+        service_id = str(request.path_params["service_id"])
+        if service_id not in self.conductor.knowledge.services:
+            problem = Problem("service", f"{service_id[:60]!r} is unknown", "see GET /cds-services")
+            raise RequestError(404, "unknown-service", "not-found", [problem])
+        return service_id
+
+    def _as_of(self, request: Request, extension: Mapping[str, object]) -> date:
+        given = extension.get(AS_OF)
+        if given is None or not self._may_set_as_of(request):
+            return date.today()
+        try:
+            return date.fromisoformat(given)  # type: ignore[arg-type]  # what is no string is refused below
+        except (TypeError, ValueError):
+            problem = Problem(f"extension.{AS_OF}", "is no date", "send YYYY-MM-DD")
+            raise RequestError(400, "invalid-request", "value", [problem]) from None
+
+    def _may_set_as_of(self, request: Request) -> bool:
+        """By setting; without one, only between two loopback addresses with no proxy in between."""
+        if self.settings.allow_as_of is not None:
+            return self.settings.allow_as_of
+        return is_nearby(request.scope)
+
+    def _may_read_metrics(self, request: Request) -> bool:
+        """Whom the site has named, with no proxy in between, as behind one everybody has its address."""
+        address = address_of(request.scope.get("client"))
+        known = address is not None and any(address in network for network in self.settings.metrics_from)
+        return known and not is_forwarded(request.scope)
+
+
+async def _json_body(request: Request) -> bytes:
+    kind = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
+    if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+        problem = Problem("Content-Type", f"{kind[:60]!r} is not JSON", f"send {JSON}")
+        raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
+    return await request.body()
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """What the router refuses, in the one shape: an unknown path, a method that a path does not have."""
+    assert isinstance(error, HTTPException)
+    slug, code = {404: ("unknown-path", "not-found"), 405: ("method-not-allowed", "not-supported")}.get(
+        error.status_code, ("http-error", "processing")
+    )
+    remedy = "see GET /cds-services" if error.status_code == 404 else f"use {(error.headers or {}).get('Allow', '')}"
+    problem = Problem("request", str(error.detail), remedy)
+    return outcome(RequestError(error.status_code, slug, code, [problem]), error.headers)
+
+
+def _note_failure(opening: asyncio.Task[object]) -> None:
+    """The service answers hooks without its store; `/readyz` and feedback try again."""
+    if not opening.cancelled() and opening.exception():
+        log.error("store unavailable", error=type(opening.exception()).__name__)
+
+
+def _log_answer(
+    service_id: str, hook_instance: str, answered: Answered, fingerprint: str, started: float, client: Client | None
+) -> None:
+    """Ids, counts and times; of the patient nothing."""
+    log.info(
+        "answered",
+        service=service_id,
+        client=client.iss if client else None,
+        hook_instance=hook_instance[:80],
+        knowledge=fingerprint,
+        fired=[item.rule_id for item in answered.findings if item.outcome is Outcome.FIRES],
+        cards=len(answered.cards),
+        silent_because=answered.silent_because,
+        foreign_resources=answered.chart.foreign,
+        silenced=len(answered.silenced),
+        damaged_resources=sum(map(len, answered.chart.damaged.values())),
+        milliseconds=round((time.perf_counter() - started) * 1000, 1),
+    )
+
+
+def add_routes(app: FastAPI, door: Door, form: str) -> None:
+    """`form`: the canonical address of the Questionnaire, served under its last part."""
+    app.add_route("/cds-services", door.discover, methods=["GET"])
+    app.add_route("/cds-services/{service_id}", door.call, methods=["POST"])
+    app.add_route("/cds-services/{service_id}/feedback", door.feedback, methods=["POST"])
+    app.add_route(f"/Questionnaire/{form.rpartition('/')[2]}", door.questionnaire, methods=["GET"])
+    app.add_route("/leaflets/{name}", door.leaflet, methods=["GET"])
+    app.add_route("/healthz", door.alive, methods=["GET"])
+    app.add_route("/readyz", door.ready, methods=["GET"])
+    app.add_route("/metrics", door.metrics, methods=["GET"])
+    app.add_route("/openapi.json", door.openapi, methods=["GET"])
