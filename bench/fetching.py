@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from bench.__main__ import SERVICE, load, server
 from bench.bodies import SIZES, body
 from cds_service.app import build_app, prepare
-from cds_service.fetch.prefetch_queries import Fetching
+from cds_service.fetch.prefetch_queries import PrefetchFetcher
 from cds_service.security.clients import Client
 from cds_service.settings import read_settings
 
@@ -31,12 +31,14 @@ _EMPTY = b'{"resourceType":"Bundle","type":"searchset","total":0}'
 def app() -> FastAPI:
     """The service, whose every caller is one client that may name the FHIR server of the bench."""
     client = Client("https://ehr.example", fhir_bases=(os.environ[_BASE],))
-    complete = Fetching.complete
+    complete = PrefetchFetcher.complete
 
-    async def as_client(self: Fetching, request: Any, templates: Any, _: Client | None, started: float | None = None) -> Any:
+    async def as_client(
+        self: PrefetchFetcher, request: Any, templates: Any, _: Client | None, started: float | None = None
+    ) -> Any:
         return await complete(self, request, templates, client, started)
 
-    Fetching.complete = as_client  # type: ignore[assignment, method-assign]
+    PrefetchFetcher.complete = as_client  # type: ignore[assignment, method-assign]
     settings = read_settings()
     return build_app(settings, prepare(settings))
 

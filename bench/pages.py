@@ -19,7 +19,7 @@ from cds_service.app import build_app
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.people import fixtures_of, read_cast
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,7 @@ async def measure(rounds: int) -> list[Measured]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(database_url=f"sqlite+aiosqlite:///{folder}/cds.sqlite", log_level="error")
         knowledge = load_knowledge(ROOT)
-        app = build_app(settings, Conductor(knowledge, settings, {}))
+        app = build_app(settings, DecisionService(knowledge, settings, {}))
         return [await _measured(app, path, rounds) for path in paths(knowledge)]
 
 

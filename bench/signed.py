@@ -25,7 +25,7 @@ from joserfc.jwk import ECKey, RSAKey
 from bench.__main__ import HOST, SERVICE, answer, server
 from bench.bodies import SIZES, body
 from cds_service.app import build_app, prepare
-from cds_service.audit.recorder import Desk
+from cds_service.audit.recorder import Recorder
 from cds_service.settings import read_settings
 
 _ISS = "https://ehr.example/bench"
@@ -43,7 +43,7 @@ def bare() -> FastAPI:
     def nothing(*_: Any) -> None:
         return None
 
-    Desk.note = Desk.patient = nothing  # type: ignore[method-assign, assignment]
+    Recorder.note = Recorder.patient = nothing  # type: ignore[method-assign, assignment]
     settings = read_settings()
     return build_app(settings, prepare(settings))
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cds_service.audit.recorder import Desk
+from cds_service.audit.recorder import Recorder
 from cds_service.cdshooks import request as hooks
-from cds_service.cdshooks.response import Answer, encode
+from cds_service.cdshooks.response import CdsResponse, encode
 from cds_service.chart.read import read_chart
 from cds_service.facts.evaluate import ChartFacts, FactValues
 from cds_service.knowledge.load import load_knowledge
 from cds_service.rules.evaluate import find
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from cds_service.store.database import Store
 
@@ -33,25 +33,25 @@ _KEPT = 2000
 def time_stages(content: bytes) -> dict[str, int]:
     """Microseconds of each stage, the median of many."""
     knowledge = load_knowledge(Path(__file__).resolve().parent.parent)
-    conductor = Conductor(knowledge, Settings(), {})
+    decision_service = DecisionService(knowledge, Settings(), {})
     request = hooks.read_request(content, "patient-view")
-    queries, rules = conductor.queries[_SERVICE], conductor.rules[_SERVICE]
+    queries, rules = decision_service.queries[_SERVICE], decision_service.rules[_SERVICE]
     chart = read_chart(request, queries)
-    answered = conductor.answer(_SERVICE, request, _AS_OF)
+    decision = decision_service.answer(_SERVICE, request, _AS_OF)
     names = {name for rule in rules for name in rule.facts}
 
     def facts() -> Any:
         found = ChartFacts(chart, knowledge, _AS_OF, "us")
         return [found[name] for name in names]
 
-    whole = _median(lambda: conductor.answer(_SERVICE, request, _AS_OF))
-    values = FactValues(answered.facts)
+    whole = _median(lambda: decision_service.answer(_SERVICE, request, _AS_OF))
+    values = FactValues(decision.facts)
     stages = {
         "parse": _median(lambda: hooks.read_request(content, "patient-view")),
         "chart": _median(lambda: read_chart(request, queries)),
         "facts": _median(facts),
         "rules": _median(lambda: find(rules, values, "us")),
-        "encode": _median(lambda: encode(Answer(answered.cards))),
+        "encode": _median(lambda: encode(CdsResponse(decision.cards))),
     }
     stages["cards"] = max(0, whole - stages["chart"] - stages["facts"] - stages["rules"])
     return stages
@@ -65,28 +65,28 @@ def time_keeping(content: bytes) -> dict[str, int]:
 async def _keeping(content: bytes) -> dict[str, int]:
     knowledge = load_knowledge(Path(__file__).resolve().parent.parent)
     chosen = Settings(patient_key=SecretStr("an invented key, made for this measurement"))
-    conductor = Conductor(knowledge, chosen, {})
+    decision_service = DecisionService(knowledge, chosen, {})
     request = hooks.read_request(content, "patient-view")
-    answered = conductor.answer(_SERVICE, request, _AS_OF)
+    decision = decision_service.answer(_SERVICE, request, _AS_OF)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite+aiosqlite:///{folder}/cds.sqlite")
         await store.open()
-        desk = Desk(chosen, conductor, store)
-        await asyncio.to_thread(desk.metrics.prepare)
+        recorder = Recorder(chosen, decision_service, store)
+        await asyncio.to_thread(recorder.metrics.prepare)
 
         def note() -> None:
-            patient = desk.patient(request, "")
-            desk.overridden(patient)
+            patient = recorder.patient(request, "")
+            recorder.overridden(patient)
             # Each answer has cards of its own.
-            for item in answered.shown:
+            for item in decision.shown:
                 item.card.uuid = str(uuid.uuid4())
-            desk.note(_SERVICE, request, answered, 0.0, "", patient)
+            recorder.note(_SERVICE, request, decision, 0.0, "", patient)
 
         hot = _median(note)
         for _ in range(_KEPT - _REPEATS):
             note()
         spent = time.process_time()
-        assert await desk.catch_up()
+        assert await recorder.catch_up()
         wrote = time.process_time() - spent
         await store.close()
     return {"before the answer": hot, "writer": round(wrote / _KEPT * 1e6)}

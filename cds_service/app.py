@@ -12,16 +12,15 @@ from starlette.middleware.cors import CORSMiddleware
 from cds_service import __version__
 from cds_service.cards.approvals import read_approvals
 from cds_service.errors import Mendable
-from cds_service.http.endpoints import Door, add_routes, http_error
-from cds_service.http.middleware import Shell
+from cds_service.http.endpoints import CdsHooksEndpoints, add_routes, http_error
+from cds_service.http.middleware import ErrorsAndLimits
 from cds_service.lint.run import load_checked
 from cds_service.log import configure
 from cds_service.security.access import pages_shown
-from cds_service.security.clients import Client, Known, read_clients
-from cds_service.service import Conductor
+from cds_service.security.clients import Client, ClientSchema, read_clients
+from cds_service.service import DecisionService
 from cds_service.settings import Jurisdiction, Settings, read_settings
 from cds_service.store.database import Store
-
 
 
 def create_app() -> FastAPI:
@@ -34,16 +33,16 @@ def create_app() -> FastAPI:
         raise SystemExit(1) from None
 
 
-def prepare(settings: Settings) -> Conductor:
+def prepare(settings: Settings) -> DecisionService:
     """Knowledge and approvals read and checked. Raises KnowledgeError or SettingsError."""
-    return Conductor(load_checked(settings.knowledge), settings, read_approvals(settings.approvals))
+    return DecisionService(load_checked(settings.knowledge), settings, read_approvals(settings.approvals))
 
 
-def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
+def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
     """Raises SettingsError if the clients cannot be read, or if nobody guards an address that others can reach."""
     configure(settings.log_level)
-    clients = _clients(settings, conductor)
-    door = Door(settings, conductor, Store(settings.database_url), clients)
+    clients = _clients(settings, decision_service)
+    endpoints = CdsHooksEndpoints(settings, decision_service, Store(settings.database_url), clients)
     app = FastAPI(
         title="Recurrent leg cramps: CDS Hooks service",
         version=__version__,
@@ -51,17 +50,19 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        lifespan=door.lifespan,
+        lifespan=endpoints.lifespan,
         exception_handlers={HTTPException: http_error},
     )
-    add_routes(app, door, str(conductor.knowledge.questionnaire["url"]))
+    add_routes(app, endpoints, str(decision_service.knowledge.questionnaire["url"]))
     if pages_shown(settings) != "off":
         from cds_service.pages.error_pages import pages_for_browsers
         from cds_service.pages.routes import page_routes
 
         app.add_exception_handler(HTTPException, pages_for_browsers(http_error))
-        app.router.routes += page_routes(settings, conductor, pages_shown(settings), door.store, door.desk.note)
-    app.add_middleware(Shell, body_limit=settings.body_limit, served=door.desk.metrics.served)
+        app.router.routes += page_routes(
+            settings, decision_service, pages_shown(settings), endpoints.store, endpoints.recorder.note
+        )
+    app.add_middleware(ErrorsAndLimits, body_limit=settings.body_limit, served=endpoints.recorder.metrics.served)
     origins = {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)}
     if origins:
         app.add_middleware(
@@ -73,6 +74,8 @@ def build_app(settings: Settings, conductor: Conductor) -> FastAPI:
     return app
 
 
-def _clients(settings: Settings, conductor: Conductor) -> tuple[Client, ...]:
+def _clients(settings: Settings, decision_service: DecisionService) -> tuple[Client, ...]:
     development = settings.environment == "development"
-    return read_clients(settings.clients, Known(tuple(conductor.knowledge.queries), get_args(Jurisdiction), development))
+    return read_clients(
+        settings.clients, ClientSchema(tuple(decision_service.knowledge.queries), get_args(Jurisdiction), development)
+    )

@@ -15,7 +15,7 @@ import typer
 
 from cds_service import __version__
 from cds_service.cards.approvals import read_approvals
-from cds_service.cdshooks.request import ON_ORDERS, Request, read_request
+from cds_service.cdshooks.request import ON_ORDERS, HookRequest, read_request
 from cds_service.cdshooks.response import encode
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explain.explanation import Explanation
@@ -24,11 +24,11 @@ from cds_service.fhir.dates import say_date
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import tally
-from cds_service.samples.people import Person, as_request, exported, fixtures_of, read_bundle, read_cast, resources_of
-from cds_service.service import Answered, Conductor
+from cds_service.samples.people import Person, exported, fixtures_of, read_bundle, read_cast, resources_of, to_hook_request
+from cds_service.service import Decision, DecisionService
 from cds_service.settings import Settings, read_settings
 from cds_service.store.database import Store
-from cds_service.terminal.output import show_cards, show_explanation, show_received, show_tally
+from cds_service.terminal.output import show_cards, show_counts, show_explanation, show_received
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
@@ -102,7 +102,7 @@ def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None, ho
     """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
     asked = _ask(patient, as_of, jurisdiction, hook, draft)
     title = f"{asked.person.id}: {asked.person.story}" if asked.person else str(patient)
-    show_cards(f"{title} (on {asked.day})", asked.answered.cards)
+    show_cards(f"{title} (on {asked.day})", asked.decision.cards)
 
 
 @app.command()
@@ -128,15 +128,19 @@ def explain(
     person = asked.person
     typer.secho(person.story if person else str(patient), bold=True)
     name = f"{person.id}, " if person else ""
-    typer.echo(f"{name}{asked.conductor.settings.jurisdiction}, judged on {say_date(asked.day.isoformat(), date.min)}")
+    typer.echo(f"{name}{asked.decision_service.settings.jurisdiction}, judged on {say_date(asked.day.isoformat(), date.min)}")
     show_explanation(told, asked.day, everything=everything)
 
 
 def _explained(asked: Asked) -> Explanation:
-    service_id, conductor = asked.service_id, asked.conductor
-    speaks_when = conductor.knowledge.speaks_when[service_id]
+    service_id, decision_service = asked.service_id, asked.decision_service
+    speaks_when = decision_service.knowledge.speaks_when[service_id]
     return explained(
-        asked.answered, conductor.rules[service_id], speaks_when, conductor.knowledge, conductor.settings.jurisdiction
+        asked.decision,
+        decision_service.rules[service_id],
+        speaks_when,
+        decision_service.knowledge,
+        decision_service.settings.jurisdiction,
     )
 
 
@@ -256,7 +260,7 @@ def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only com
     if not check_only:
         path.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {name}")
-        show_tally(counted)
+        show_counts(counted)
     elif not path.is_file() or path.read_text(encoding="utf-8") != text:
         _report((Problem(name, "is not what the rules say", "run: cds-service catalogue"),))
 
@@ -290,11 +294,11 @@ class Asked(NamedTuple):
     """One patient file, asked of a service as a site of some jurisdiction would ask it on some day."""
 
     service_id: str
-    request: Request
-    conductor: Conductor
+    request: HookRequest
+    decision_service: DecisionService
     person: Person | None
     day: date
-    answered: Answered
+    decision: Decision
 
 
 def _ask(
@@ -311,15 +315,17 @@ def _ask(
     if place not in ("us", "uk"):
         raise SettingsError([Problem("--jurisdiction", f"{place!r} is unknown", "use us or uk")])
     knowledge = load_knowledge(settings.knowledge)
-    conductor = Conductor(knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals))
+    decision_service = DecisionService(
+        knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
+    )
     day = _day(as_of) if as_of else (person.day if person else date.today())
     loaded = read_bundle(path)
     hook = _hook(hook or loaded.get("hook") or (person.hook if person else None), draft, knowledge)
     service_id = knowledge.service_on(hook)
-    body = as_request(loaded, dict(knowledge.queries), hook, person, resources_of(draft) if draft else ())
+    body = to_hook_request(loaded, dict(knowledge.queries), hook, person, resources_of(draft) if draft else ())
     request = read_request(json.dumps(body).encode(), hook)
-    silent = _overridden(overridden, conductor.rules[service_id], day)
-    return Asked(service_id, request, conductor, person, day, conductor.answer(service_id, request, day, silent))
+    silent = _overridden(overridden, decision_service.rules[service_id], day)
+    return Asked(service_id, request, decision_service, person, day, decision_service.answer(service_id, request, day, silent))
 
 
 def _overridden(given: Sequence[str], rules: Sequence[Rule], day: date) -> dict[str, date]:

@@ -11,7 +11,7 @@ import pytest
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import load_knowledge
 from cds_service.log import configure
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.databases import Cluster, cluster
 
@@ -33,8 +33,8 @@ def knowledge() -> Knowledge:
 
 
 @pytest.fixture(scope="session")
-def conductor(knowledge: Knowledge) -> Conductor:
-    return Conductor(knowledge, Settings(), {})
+def decision_service(knowledge: Knowledge) -> DecisionService:
+    return DecisionService(knowledge, Settings(), {})
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ UNKNOWN = ("unknown card", "")
 
 
 @dataclass(slots=True)
-class Received:
+class Acceptance:
     """One version of one rule. `shown`, `accepted` and `overridden` count cards, however often feedback came on one."""
 
     rule: str
@@ -27,17 +27,17 @@ class Received:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-async def received(store: Store, since: datetime | None = None, rule: str = "") -> list[Received]:
+async def received(store: Store, since: datetime | None = None, rule: str = "") -> list[Acceptance]:
     """By rule and version, the most overridden first: of all cards, or of those shown since then, of one rule."""
     found = add_up(await count_shown(store, since, rule), await read_reactions(store, since=since, rule=rule))
     return [item for item in found if item.rule == rule] if rule else found
 
 
-def add_up(shown: Iterable[tuple[Sequence[tuple[str, str]], int]], reactions: Iterable[Reaction]) -> list[Received]:
-    found: dict[tuple[str, str], Received] = {}
+def add_up(shown: Iterable[tuple[Sequence[tuple[str, str]], int]], reactions: Iterable[Reaction]) -> list[Acceptance]:
+    found: dict[tuple[str, str], Acceptance] = {}
 
-    def of(key: tuple[str, str]) -> Received:
-        return found.setdefault(key, Received(*key))
+    def of(key: tuple[str, str]) -> Acceptance:
+        return found.setdefault(key, Acceptance(*key))
 
     for rules, number in shown:
         for rule, version in rules:
@@ -52,7 +52,7 @@ def add_up(shown: Iterable[tuple[Sequence[tuple[str, str]], int]], reactions: It
     return sorted(found.values(), key=lambda one: (-one.overridden, -one.shown, one.rule, one.version))
 
 
-def _count(one: Received, item: Reaction) -> None:
+def _count(one: Acceptance, item: Reaction) -> None:
     if item.outcome == "accepted":
         one.accepted += 1
     else:

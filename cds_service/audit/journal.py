@@ -16,7 +16,7 @@ from cds_service.cards.compose import Offer, Shown
 from cds_service.knowledge.knowledge import Rule
 from cds_service.log import log
 from cds_service.model import Outcome, State
-from cds_service.service import Answered
+from cds_service.service import Decision
 from cds_service.store.database import Store
 
 LIMIT = 5000
@@ -26,7 +26,7 @@ _LONGEST = 200
 ALL = ("all",)
 
 
-class Kept(NamedTuple):
+class CardRecord(NamedTuple):
     """What is kept of one card."""
 
     uuid: str
@@ -36,7 +36,7 @@ class Kept(NamedTuple):
     offers: tuple[Offer, ...]
 
 
-class Noted(NamedTuple):
+class AnswerRecord(NamedTuple):
     """What is kept of one answer: no clinical value, and the patient as a keyed hash or not at all."""
 
     at: datetime
@@ -48,22 +48,22 @@ class Noted(NamedTuple):
     states: Mapping[str, State]
     milliseconds: float
     patient: str | None
-    cards: tuple[Kept, ...]
+    cards: tuple[CardRecord, ...]
 
 
-def outcomes(answered: Answered) -> Mapping[str, Sequence[str]]:
+def outcomes(decision: Decision) -> Mapping[str, Sequence[str]]:
     """The rules by outcome. Left out are the silent ones; what is not for this patient at all is `all` of them."""
     told: dict[str, list[str]] = {}
-    for item in answered.findings:
+    for item in decision.findings:
         if item.outcome is not Outcome.SILENT:
             told.setdefault(item.outcome, []).append(item.rule_id)
-    if len(told.get(Outcome.OUT_OF_SCOPE, ())) == len(answered.findings):
+    if len(told.get(Outcome.OUT_OF_SCOPE, ())) == len(decision.findings):
         return {Outcome.OUT_OF_SCOPE: ALL}
-    return told | ({"silenced": list(answered.silenced)} if answered.silenced else {})
+    return told | ({"silenced": list(decision.suppressed)} if decision.suppressed else {})
 
 
-def kept(shown: Sequence[Shown]) -> tuple[Kept, ...]:
-    return tuple(Kept(item.card.uuid, item.group, item.card.indicator, item.rules, item.offers) for item in shown)
+def kept(shown: Sequence[Shown]) -> tuple[CardRecord, ...]:
+    return tuple(CardRecord(item.card.uuid, item.group, item.card.indicator, item.rules, item.offers) for item in shown)
 
 
 class Journal:
@@ -71,8 +71,8 @@ class Journal:
 
     def __init__(self, store: Store, limit: int = LIMIT) -> None:
         self._store, self._limit = store, limit
-        self._waiting: deque[Noted] = deque()
-        self._in_hand: list[Noted] = []
+        self._waiting: deque[AnswerRecord] = deque()
+        self._in_hand: list[AnswerRecord] = []
         self.lost = 0
         self.failures = 0
 
@@ -80,7 +80,7 @@ class Journal:
         """Answers that are not written yet."""
         return len(self._waiting) + len(self._in_hand)
 
-    def note(self, noted: Noted) -> None:
+    def note(self, noted: AnswerRecord) -> None:
         if len(self._waiting) >= self._limit:
             self._lose([self._waiting.popleft()])
         self._waiting.append(noted)
@@ -105,11 +105,11 @@ class Journal:
             self._in_hand.append(self._waiting.popleft())
         return bool(self._in_hand)
 
-    async def _one_by_one(self, batch: Sequence[Noted]) -> list[Noted]:
+    async def _one_by_one(self, batch: Sequence[AnswerRecord]) -> list[AnswerRecord]:
         """What still waits. One answer that the database refuses must not hold up the others; where it refuses several in a
         row it is away."""
         written = 0
-        refused: list[Noted] = []
+        refused: list[AnswerRecord] = []
         for at, noted in enumerate(batch):
             try:
                 await self._write([noted])
@@ -124,10 +124,10 @@ class Journal:
             self._lose(refused)
         return [] if written else refused
 
-    async def _write(self, batch: Sequence[Noted]) -> None:
+    async def _write(self, batch: Sequence[AnswerRecord]) -> None:
         await write(self._store, [_answer(noted) for noted in batch], [row for noted in batch for row in _cards(noted)])
 
-    def _lose(self, answers: Iterable[Noted]) -> None:
+    def _lose(self, answers: Iterable[AnswerRecord]) -> None:
         self.lost += sum(1 + len(noted.cards) for noted in answers)
 
     def give_up(self) -> None:
@@ -139,7 +139,7 @@ class Journal:
             self._waiting.clear()
 
 
-def _answer(noted: Noted) -> Row:
+def _answer(noted: AnswerRecord) -> Row:
     return {
         "answered_at": noted.at,
         "client": noted.client,
@@ -153,7 +153,7 @@ def _answer(noted: Noted) -> Row:
     }
 
 
-def _cards(noted: Noted) -> list[Row]:
+def _cards(noted: AnswerRecord) -> list[Row]:
     shared: dict[str, Any] = {
         "service_id": noted.service_id,
         "client": noted.client,

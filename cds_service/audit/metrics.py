@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from cds_service.audit.journal import Journal, Noted
+from cds_service.audit.journal import AnswerRecord, Journal
 from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import Reaction
 
@@ -23,7 +23,7 @@ OTHER, NONE, UNKNOWN = "other", "none", "unknown"
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 
-class Served(NamedTuple):
+class RequestRecord(NamedTuple):
     """One request: the route that took it, its service, how it ended and how long it took."""
 
     route: str
@@ -37,14 +37,14 @@ class Metrics:
 
     def __init__(self, services: Container[str], reasons: Container[str]) -> None:
         self._services, self._reasons = services, reasons
-        self._served: deque[Served] = deque(maxlen=_MOST_WAITING)
-        self._noted: deque[Noted] = deque(maxlen=_MOST_WAITING)
+        self._served: deque[RequestRecord] = deque(maxlen=_MOST_WAITING)
+        self._noted: deque[AnswerRecord] = deque(maxlen=_MOST_WAITING)
         self._numbers: _Numbers | None = None
 
-    def served(self, served: Served) -> None:
+    def served(self, served: RequestRecord) -> None:
         self._served.append(served)
 
-    def note(self, noted: Noted) -> None:
+    def note(self, noted: AnswerRecord) -> None:
         self._noted.append(noted)
 
     def prepare(self) -> None:
@@ -97,18 +97,18 @@ class Metrics:
             self._numbers = _Numbers(CollectorRegistry())
         return self._numbers
 
-    def _add_served(self, numbers: _Numbers, served: Served) -> None:
+    def _add_served(self, numbers: _Numbers, served: RequestRecord) -> None:
         service = served.service_id if not served.service_id or served.service_id in self._services else UNKNOWN
         numbers.requests.labels(served.route, service, str(served.status)).inc()
         numbers.seconds.labels(served.route).observe(served.seconds)
 
-    def _add_noted(self, numbers: _Numbers, noted: Noted) -> None:
+    def _add_noted(self, numbers: _Numbers, noted: AnswerRecord) -> None:
         for card in noted.cards:
             numbers.cards.labels(card.group).inc()
             for rule in card.rules:
                 numbers.shown.labels(rule.id, rule.file.version).inc()
         for rule_id in noted.outcomes.get("silenced", ()):
-            numbers.silenced.labels(rule_id).inc()
+            numbers.suppressed.labels(rule_id).inc()
         for query, state in noted.states.items():
             numbers.states.labels(query, state.value).inc()
 
@@ -135,7 +135,9 @@ class _Numbers:
         )
         self.cards = Family("cds_cards", "Cards shown, by group", ("group",), registry=registry)
         self.shown = Family("cds_rules_shown", "Cards that a rule spoke on", ("rule", "version"), registry=registry)
-        self.silenced = Family("cds_rules_silenced", "Times that an override kept a rule silent", ("rule",), registry=registry)
+        self.suppressed = Family(
+            "cds_rules_silenced", "Times that an override kept a rule silent", ("rule",), registry=registry
+        )
         self.accepted = Family("cds_rules_accepted", "Cards accepted, by rule", ("rule", "version"), registry=registry)
         self.overridden = Family(
             "cds_rules_overridden", "Cards overridden, by rule and reason", ("rule", "version", "reason"), registry=registry

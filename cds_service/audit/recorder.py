@@ -8,15 +8,15 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
-from cds_service.audit.journal import Journal, Noted, kept, outcomes
+from cds_service.audit.journal import AnswerRecord, Journal, kept, outcomes
 from cds_service.audit.metrics import Metrics
 from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import Purged, purge, read_reactions
 from cds_service.cdshooks.feedback import Feedback
-from cds_service.cdshooks.request import Request
+from cds_service.cdshooks.request import HookRequest
 from cds_service.log import log
 from cds_service.model import State
-from cds_service.service import Answered, Conductor
+from cds_service.service import Decision, DecisionService
 from cds_service.settings import Settings
 from cds_service.store.database import Store
 
@@ -27,13 +27,13 @@ _FIRST_PURGE = 600.0
 _PURGE = 86_400.0
 
 
-class Desk:
+class Recorder:
     """Opened with `start`, which needs a running loop, and closed with `close`, which writes down what still waits."""
 
-    def __init__(self, settings: Settings, conductor: Conductor, store: Store) -> None:
-        knowledge, key = conductor.knowledge, settings.patient_key
+    def __init__(self, settings: Settings, decision_service: DecisionService, store: Store) -> None:
+        knowledge, key = decision_service.knowledge, settings.patient_key
         self._settings, self._store, self._fingerprint = settings, store, knowledge.fingerprint
-        versions = {rule.id: rule.file.version for rules in conductor.rules.values() for rule in rules}
+        versions = {rule.id: rule.file.version for rules in decision_service.rules.values() for rule in rules}
         self.journal = Journal(store)
         self.overrides = Overrides(store, key.get_secret_value() if key else None, settings.override_days, versions)
         self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
@@ -51,7 +51,7 @@ class Desk:
         self.journal.give_up()
         self.metrics.close()
 
-    def patient(self, request: Request, client: str) -> str | None:
+    def patient(self, request: HookRequest, client: str) -> str | None:
         return self.overrides.patient(client, request.fhir_server, request.patient_id)
 
     def overridden(self, patient: str | None) -> Mapping[str, date]:
@@ -59,25 +59,25 @@ class Desk:
         return self.overrides.of(patient, datetime.now(UTC)) if patient else {}
 
     def note(
-        self, service_id: str, request: Request, answered: Answered, started: float, client: str, patient: str | None
+        self, service_id: str, request: HookRequest, decision: Decision, started: float, client: str, patient: str | None
     ) -> None:
         """Keep what is kept of an answer. `started` by `time.perf_counter`."""
-        noted = Noted(
+        noted = AnswerRecord(
             datetime.now(UTC),
             client,
             service_id,
             request.hook_instance,
             self._fingerprint,
-            outcomes(answered),
-            {name: state for name, state in answered.chart.looked.items() if state is not State.KNOWN},
+            outcomes(decision),
+            {name: state for name, state in decision.chart.query_state.items() if state is not State.KNOWN},
             round((time.perf_counter() - started) * 1000, 2),
             patient,
-            kept(answered.shown),
+            kept(decision.shown),
         )
         self.journal.note(noted)
         self.metrics.note(noted)
 
-    def learn(self, feedback: Iterable[Feedback]) -> None:
+    def on_feedback(self, feedback: Iterable[Feedback]) -> None:
         """What was stored just now is to be counted, and to count."""
         self._feedback += [item.fingerprint for item in feedback]
 

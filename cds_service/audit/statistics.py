@@ -77,9 +77,9 @@ async def read_figures(store: Store, since: datetime) -> Figures:
     about_her = cast(answers.c.outcomes, Text) != _NOT_CONCERNED
     concerned = case((about_her, 1), else_=0).label("concerned")
     took = func.round(cast(answers.c.milliseconds, Numeric(12, 3)), 1).label("took")
-    answered, shown = day_of(engine, answers.c.answered_at), day_of(engine, shown_cards.c.shown_at)
+    decision, shown = day_of(engine, answers.c.answered_at), day_of(engine, shown_cards.c.shown_at)
     recent, since_then = answers.c.answered_at >= since, shown_cards.c.shown_at >= since
-    counted = select(answered, answers.c.client, answers.c.cards, concerned, number).where(recent)
+    counted = select(decision, answers.c.client, answers.c.cards, concerned, number).where(recent)
     cards = select(shown, shown_cards.c.client, rules, number).where(since_then)
     short = select(answers.c.service_id, states, number).where(recent, about_her)
     sample = select(outcomes).where(recent, about_her).order_by(answers.c.answered_at.desc()).limit(SAMPLE)

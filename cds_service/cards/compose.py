@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
-from cds_service.cards.footer import Closings
+from cds_service.cards.footer import Footers
 from cds_service.cards.suggestions import removals
 from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
 from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
@@ -20,32 +20,32 @@ from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, 
 _REMOVED = "remove"
 
 
-class Served(NamedTuple):
+class RankedRules(NamedTuple):
     """The rules of a service by id, most important first, and every fact that decides one of them."""
 
     rules: Mapping[str, Rule]
     asked: Sequence[str]
 
 
-def ranked(rules: Sequence[Rule], knowledge: Knowledge) -> Served:
+def ranked(rules: Sequence[Rule], knowledge: Knowledge) -> RankedRules:
     rank = {name: at for at, name in enumerate(name for group in knowledge.groups for name in group.rules)}
     by_rank = sorted(rules, key=lambda rule: (rank.get(rule.id, len(rank)), rule.id))
-    return Served({rule.id: rule for rule in by_rank}, sorted({name for rule in rules for name in rule.fires_when.facts}))
+    return RankedRules({rule.id: rule for rule in by_rank}, sorted({name for rule in rules for name in rule.fires_when.facts}))
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class CardOptions:
     """How a site wants its cards: what is asked of this stage besides the findings."""
 
     as_of: date
     jurisdiction: str
     max_cards: int
     workup_without_reason: bool
-    closings: Closings
+    closings: Footers
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class OrderSubject:
     """Whom a suggestion is for and, where the record has one, the Condition that is its reason."""
 
     reference: str
@@ -99,7 +99,7 @@ class _Spoken:
 
 
 @dataclass(slots=True)
-class _Draft:
+class _PendingCard:
     """A card before its closing lines are known."""
 
     group: Group
@@ -113,13 +113,13 @@ class _Draft:
 
 def compose(
     findings: Sequence[Finding],
-    served: Served,
+    served: RankedRules,
     facts: Mapping[str, Fact],
     values: Mapping[str, Value],
     knowledge: Knowledge,
-    patient: Patient,
+    patient: OrderSubject,
     missing: Sequence[str],
-    manner: Manner,
+    manner: CardOptions,
     silenced: Container[str] = (),
 ) -> Composed:
     """The cards of one answer, most important first, at most `max_cards`.
@@ -132,7 +132,7 @@ def compose(
     firing -= {name for group in knowledge.groups for rule, names in group.covers.items() if rule in firing for name in names}
     fired = [rule for name, rule in served.rules.items() if name in firing]
     heard = {indicators[rule.file.group] for rule in fired}
-    writer = _Writer(facts, values, knowledge, patient, manner)
+    writer = _CardWriter(facts, values, knowledge, patient, manner)
     spoken = [writer.speak(rule, heard) for rule in fired if rule.id not in silenced]
     drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, manner)]
     if not drafts:
@@ -147,7 +147,7 @@ def compose(
     )
 
 
-def _grouped(group: Group, spoken: Sequence[_Spoken], manner: Manner) -> list[_Draft]:
+def _grouped(group: Group, spoken: Sequence[_Spoken], manner: CardOptions) -> list[_PendingCard]:
     """The cards of one group. What has nothing left to say, such as tests all on order already, makes no card."""
     own = [item for item in spoken if item.rule.file.group == group.id and item.headlines]
     if group.offers and not manner.workup_without_reason:
@@ -157,10 +157,10 @@ def _grouped(group: Group, spoken: Sequence[_Spoken], manner: Manner) -> list[_D
     if group.offers:
         # A test that the record gives a reason for stands before one that is merely offered.
         own.sort(key=lambda item: not any(suggestion.is_recommended for suggestion in item.suggestions))
-    return [_Draft(group, own)] if group.merge else [_Draft(group, [item]) for item in own]
+    return [_PendingCard(group, own)] if group.merge else [_PendingCard(group, [item]) for item in own]
 
 
-class _Writer:
+class _CardWriter:
     """Puts findings into the words of `cards/`."""
 
     def __init__(
@@ -168,8 +168,8 @@ class _Writer:
         facts: Mapping[str, Fact],
         values: Mapping[str, Value],
         knowledge: Knowledge,
-        patient: Patient,
-        manner: Manner,
+        patient: OrderSubject,
+        manner: CardOptions,
     ) -> None:
         self._facts, self._values, self._knowledge = facts, values, knowledge
         self._patient, self._manner, self._say = patient, manner, knowledge.wording
@@ -231,7 +231,7 @@ class _Writer:
         reason = self._patient.reason_reference
         return service_request(order, self._knowledge, self._patient.reference, reason)
 
-    def unreadable(self, findings: Sequence[Finding], served: Served) -> list[str]:
+    def unreadable(self, findings: Sequence[Finding], served: RankedRules) -> list[str]:
         """What was on record and could not be read: neither normal nor never measured, so it is told.
 
         Not where every rule that asks for it is silent whatever it was: then it is nobody's question.
@@ -261,11 +261,11 @@ class _Writer:
         titles = [self._knowledge.queries[name].title for name in missing]
         return [self._say.not_supplied.format(titles=listed(titles, len(titles)))] if titles else []
 
-    def left_out(self, drafts: Sequence[_Draft]) -> list[str]:
+    def left_out(self, drafts: Sequence[_PendingCard]) -> list[str]:
         told = [draft.group.summary.replace("{headlines}", draft.group.joiner.join(_headlines(draft))) for draft in drafts]
         return [self._say.left_out.format(summaries="; ".join(told))] if told else []
 
-    def card(self, draft: _Draft) -> Card:
+    def card(self, draft: _PendingCard) -> Card:
         suggestions = _once(suggestion for item in draft.spoken for suggestion in item.suggestions)
         closing = self._manner.closings.of(draft.group, _rules(draft))
         return Card(
@@ -280,11 +280,11 @@ class _Writer:
             links=closing.links,
         )
 
-    def _summary(self, draft: _Draft) -> str:
+    def _summary(self, draft: _PendingCard) -> str:
         group = draft.group
         return fit(group.summary, _headlines(draft), group.joiner, group.more, SUMMARY_LIMIT)
 
-    def _detail(self, draft: _Draft, closing: str) -> str:
+    def _detail(self, draft: _PendingCard, closing: str) -> str:
         lines = [f"- {line}" for item in draft.spoken for line in item.lines]
         notes = list(draft.notes)
         if any(item.unchecked_orders for item in draft.spoken):
@@ -316,15 +316,15 @@ def service_request(order: Order, knowledge: Knowledge, patient: str, reason: st
     return request
 
 
-def _headlines(draft: _Draft) -> list[str]:
+def _headlines(draft: _PendingCard) -> list[str]:
     return [headline for item in draft.spoken for headline in item.headlines]
 
 
-def _rules(draft: _Draft) -> tuple[Rule, ...]:
+def _rules(draft: _PendingCard) -> tuple[Rule, ...]:
     return tuple(item.rule for item in draft.spoken)
 
 
-def _offers(draft: _Draft) -> tuple[Offer, ...]:
+def _offers(draft: _PendingCard) -> tuple[Offer, ...]:
     return tuple(
         Offer(suggestion.uuid, item.rule.id, order)
         for item in draft.spoken

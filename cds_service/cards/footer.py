@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cds_service.cards.approvals import Approval
-from cds_service.cdshooks.response import Coding, Link
-from cds_service.cdshooks.response import Source as CardSource
+from cds_service.cdshooks.response import CardCoding, CardLink, CardSource
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.schema import Group, Source
 
@@ -15,16 +14,16 @@ TOPIC_SYSTEM = "https://leg-cramps.example/card-topics"
 _MOST_KEPT = 1000
 
 
-class Closing(NamedTuple):
+class Footer(NamedTuple):
     """What ends a card: its last lines, whom it names as its source, the reasons that it offers and its links."""
 
     lines: str
     source: CardSource
-    reasons: tuple[Coding, ...]
-    links: tuple[Link, ...]
+    reasons: tuple[CardCoding, ...]
+    links: tuple[CardLink, ...]
 
 
-class Closings:
+class Footers:
     """Cards of the same rules end alike for every patient, so each ending is written once for a site."""
 
     def __init__(
@@ -37,14 +36,14 @@ class Closings:
         self._knowledge, self._say, self._approvals, self._leaflet_url = knowledge, knowledge.wording, approvals, leaflet_url
         # That of the site's own jurisdiction first.
         self._articles = sorted(knowledge.articles, key=lambda source: source.jurisdiction != jurisdiction)
-        self._kept: dict[tuple[str, ...], Closing] = {}
+        self._kept: dict[tuple[str, ...], Footer] = {}
 
-    def of(self, group: Group, rules: Sequence[Rule]) -> Closing:
+    def of(self, group: Group, rules: Sequence[Rule]) -> Footer:
         key = (group.id, *(rule.id for rule in rules))
         closing = self._kept.get(key)
         if closing is None:
             lines = f"{self._evidence(rules)}\n\n{self._rules(rules)}"
-            closing = Closing(lines, self._source(group, rules), self._reasons(group), self._links(group))
+            closing = Footer(lines, self._source(group, rules), self._reasons(group), self._links(group))
             if len(self._kept) < _MOST_KEPT:
                 self._kept[key] = closing
         return closing
@@ -78,22 +77,22 @@ class Closings:
         source = self._first_cited([name for rule in rules for name in rule.file.evidence])
         topic = group.topic if group.merge else _camel(rules[0].id)
         return CardSource(
-            label=f"{source.publisher}: {source.title}", url=source.url, topic=Coding(code=topic, system=TOPIC_SYSTEM)
+            label=f"{source.publisher}: {source.title}", url=source.url, topic=CardCoding(code=topic, system=TOPIC_SYSTEM)
         )
 
     def _first_cited(self, ids: Sequence[str]) -> Source:
         return next(source for source in self._articles if any(name.startswith(source.cites) for name in ids))
 
-    def _reasons(self, group: Group) -> tuple[Coding, ...]:
+    def _reasons(self, group: Group) -> tuple[CardCoding, ...]:
         reasons = self._knowledge.override_reasons
         return tuple(
-            Coding(code=code, system=reasons.system, display=reasons.displays[code]) for code in group.override_reasons
+            CardCoding(code=code, system=reasons.system, display=reasons.displays[code]) for code in group.override_reasons
         )
 
-    def _links(self, group: Group) -> tuple[Link, ...]:
+    def _links(self, group: Group) -> tuple[CardLink, ...]:
         """Only to what a site says that it serves."""
         url = self._leaflet_url
-        return (Link(label=self._say.leaflet, url=url, type="absolute"),) if group.leaflet and url else ()
+        return (CardLink(label=self._say.leaflet, url=url, type="absolute"),) if group.leaflet and url else ()
 
 
 def _versions(rules: Sequence[Rule]) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.errors import Problem, RequestError
-from cds_service.fhir.bundles import Section
+from cds_service.fhir.bundles import PrefetchValue
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Authorization:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HookRequest:
     """A hook call. `prefetch` maps a key to what stands under it: read already, or raw where some of it cannot be read.
 
     `sent` is the whole prefetch as it came, `sent_as` the client's own names of keys by ours; `user_id` is `Type/id`.
@@ -42,7 +42,7 @@ class Request:
     hook_instance: str
     patient_id: str
     encounter_id: str | None = None
-    prefetch: Mapping[str, Section | Raw] = field(default_factory=dict)
+    prefetch: Mapping[str, PrefetchValue | Raw] = field(default_factory=dict)
     sent: Raw = field(default_factory=Raw, repr=False)
     sent_as: Mapping[str, str] = field(default_factory=dict)
     fhir_server: str | None = None
@@ -71,7 +71,7 @@ def _name(kind: type, text: str) -> _Name:
 
 
 _members = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=_name)
-_sections = msgspec.json.Decoder(dict[_Name, Section], dec_hook=_name)
+_sections = msgspec.json.Decoder(dict[_Name, PrefetchValue], dec_hook=_name)
 _items = msgspec.json.Decoder(list[Raw])
 _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -80,7 +80,7 @@ _NULL = b"null"
 _TOKEN = re.compile(r"[!-~]{1,16384}")
 
 
-def read_request(body: bytes, hook: str) -> Request:
+def read_request(body: bytes, hook: str) -> HookRequest:
     """Parse a call of a service on `hook`. Raises RequestError (400) naming every member that is wrong."""
     root = _open_envelope(body)
     problems: list[Problem] = []
@@ -88,7 +88,7 @@ def read_request(body: bytes, hook: str) -> Request:
     if not context and not problems:
         problems.append(Problem("context", "is empty", "send the context object of the hook"))
     prefetch = _prefetch(root, problems)
-    request = Request(
+    request = HookRequest(
         hook=_member_text(root, "hook", "hook", problems),
         hook_instance=_member_text(root, "hookInstance", "hookInstance", problems),
         patient_id=_patient_id(context, problems),
@@ -108,11 +108,11 @@ def read_request(body: bytes, hook: str) -> Request:
     return request
 
 
-def renamed(request: Request, names: Mapping[str, str]) -> Request:
+def with_prefetch_aliases(request: HookRequest, names: Mapping[str, str]) -> HookRequest:
     """The request with a client's own names of prefetch keys changed to ours. Raises RequestError (400) if one comes twice."""
     if names.keys().isdisjoint(request.prefetch):
         return request
-    prefetch: dict[str, Section | Raw] = {}
+    prefetch: dict[str, PrefetchValue | Raw] = {}
     for key, value in request.prefetch.items():
         name = names.get(key, key)
         if name in prefetch:
@@ -121,7 +121,7 @@ def renamed(request: Request, names: Mapping[str, str]) -> Request:
     return replace(request, prefetch=prefetch, sent_as={ours: theirs for theirs, ours in names.items()})
 
 
-def sent_bytes(request: Request, key: str) -> bytes:
+def sent_bytes(request: HookRequest, key: str) -> bytes:
     """What stands under a prefetch key, as it came."""
     sent = {name.text: bytes(value) for name, value in _members.decode(request.sent).items()}
     return sent.get(key) or sent.get(request.sent_as.get(key, ""), b"")
@@ -163,7 +163,7 @@ def _twice(place: str) -> RequestError:
     return RequestError(400, "duplicate-key", "structure", [Problem(place, "is given twice", "give each member once")])
 
 
-def _prefetch(root: dict[str, Raw], problems: list[Problem]) -> Mapping[str, Section | Raw]:
+def _prefetch(root: dict[str, Raw], problems: list[Problem]) -> Mapping[str, PrefetchValue | Raw]:
     """All sections read in one go; where some resource cannot be, each is left raw, to be read piece by piece."""
     raw = root.get("prefetch")
     if raw is None or _is_null(raw):

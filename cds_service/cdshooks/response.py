@@ -12,61 +12,61 @@ VERSION = "2.0.1"
 SUMMARY_LIMIT = 139
 
 
-class _Answer(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
+class _Message(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
     pass
 
 
-class Coding(_Answer):
+class CardCoding(_Message):
     code: str
     system: str
     display: str | None = None
 
 
-class Source(_Answer):
+class CardSource(_Message):
     label: str
     url: str | None = None
-    topic: Coding | None = None
+    topic: CardCoding | None = None
 
 
-class Link(_Answer):
+class CardLink(_Message):
     label: str
     url: str
     type: str
 
 
-class Action(_Answer):
+class Action(_Message):
     type: str
     description: str
     resource: dict[str, Any] | None = None
     resource_id: str | None = None
 
 
-class Suggestion(_Answer):
+class Suggestion(_Message):
     label: str
     uuid: str
     is_recommended: bool | None = None
     actions: tuple[Action, ...] = ()
 
 
-class Card(_Answer):
+class Card(_Message):
     uuid: str
     summary: str
     indicator: str
     detail: str
-    source: Source
+    source: CardSource
     suggestions: tuple[Suggestion, ...] = ()
     selection_behavior: str | None = None
-    override_reasons: tuple[Coding, ...] = ()
-    links: tuple[Link, ...] = ()
+    override_reasons: tuple[CardCoding, ...] = ()
+    links: tuple[CardLink, ...] = ()
 
 
-class Answer(msgspec.Struct):
+class CdsResponse(msgspec.Struct):
     """No default: an empty list of cards is written, as the specification asks."""
 
     cards: tuple[Card, ...]
 
 
-class ServiceDescription(_Answer):
+class CdsService(_Message):
     hook: str
     id: str
     title: str
@@ -77,7 +77,7 @@ class ServiceDescription(_Answer):
 
 
 class Discovery(msgspec.Struct):
-    services: tuple[ServiceDescription, ...]
+    services: tuple[CdsService, ...]
 
 
 encode = msgspec.json.Encoder(decimal_format="number").encode

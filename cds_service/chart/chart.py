@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cds_service.fhir.bundles import Damaged
-from cds_service.fhir.resources import Clinical, DraftOrder, Medication, Patient, Resource, local_reference
+from cds_service.fhir.bundles import Unreadable
+from cds_service.fhir.resources import AnyResource, DraftOrder, Medication, Patient, Resource, local_reference
 from cds_service.model import State
 
 R = TypeVar("R", bound=Resource)
@@ -15,19 +15,19 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`looked` maps each query to its State; `damaged` to what could not be read in its answer.
+    """`query_state` maps each query to its State; `damaged` to what could not be read in its answer.
 
-    `foreign` counts the resources of another patient, which are left out. `drafts` are the orders that the hook is about,
-    with the medications that came beside them.
+    `other_patients` counts the resources of another patient, which are left out. `drafts` are the orders that the hook is
+    about, with the medications that came beside them.
     """
 
     patient: Patient
     encounter_id: str | None
-    resources: Mapping[type[Resource], Sequence[Clinical | DraftOrder]]
+    resources: Mapping[type[Resource], Sequence[AnyResource | DraftOrder]]
     medications: Mapping[str, Medication]
-    looked: Mapping[str, State]
-    damaged: Mapping[str, Sequence[Damaged]]
-    foreign: int
+    query_state: Mapping[str, State]
+    damaged: Mapping[str, Sequence[Unreadable]]
+    other_patients: int
     drafts: Sequence[DraftOrder] = ()
     draft_medications: Mapping[str, Medication] = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Chart:
     def looking(self, queries: Sequence[str]) -> State:
         """KNOWN if all these queries were answered in full, else how the first of the others was not."""
         for query in queries:
-            state = self.looked.get(query, State.NOT_SUPPLIED)
+            state = self.query_state.get(query, State.NOT_SUPPLIED)
             if state is not State.KNOWN:
                 return state
         return State.KNOWN

@@ -1,6 +1,6 @@
 """The orders of a hook's context, as unfinished as they come: of each as little is read as is asked of it.
 
-A draft that cannot be read is kept aside as `Damaged`, so that it is neither an absence nor a reason to speak.
+A draft that cannot be read is kept aside as `Unreadable`, so that it is neither an absence nor a reason to speak.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import Damaged, RawResource, Reading, decode, raw_entries
+from cds_service.fhir.bundles import RawResource, Section, Unreadable, decode, raw_entries
 from cds_service.fhir.resources import DraftOrder, Medication, local_reference
 
 PLACE = "context.draftOrders"
@@ -27,7 +27,7 @@ _medication = msgspec.json.Decoder(Medication)
 _named = msgspec.json.Decoder(_Named)
 
 
-def read_drafts(bundle: Raw | bytes, selections: Sequence[str] | None) -> Reading:
+def read_drafts(bundle: Raw | bytes, selections: Sequence[str] | None) -> Section:
     """The drafts in question with the Medications beside them: those of `selections`, or all where it is None.
 
     Orders of other types are left out. A selection that names none of the entries leaves open what was selected.
@@ -38,16 +38,16 @@ def read_drafts(bundle: Raw | bytes, selections: Sequence[str] | None) -> Readin
     resources: list[tuple[str | None, DraftOrder | Medication]] = []
     for raw, own in zip(entries, names, strict=True):
         if raw.resource_type == _MEDICATION:
-            read: DraftOrder | Medication | Damaged | None = decode(raw, _medication)
+            read: DraftOrder | Medication | Unreadable | None = decode(raw, _medication)
         else:
             read = _read_order(raw) if selections is None or not own or own & wanted else None
-        if isinstance(read, Damaged):
+        if isinstance(read, Unreadable):
             damaged.append(read)
         elif read is not None:
             resources.append((raw.full_url, read))
     known = set().union(*names)
     damaged += [_nowhere(at, item) for at, item in enumerate(selections or ()) if not _is_found(local_reference(item), known)]
-    return Reading(resources, damaged)
+    return Section(resources, damaged)
 
 
 def _names(raw: RawResource) -> set[str]:
@@ -57,10 +57,10 @@ def _names(raw: RawResource) -> set[str]:
     return urls | ({name, f"{raw.resource_type}/{name}"} if isinstance(name, str) and name else set())
 
 
-def _read_order(raw: RawResource) -> DraftOrder | Damaged | None:
+def _read_order(raw: RawResource) -> DraftOrder | Unreadable | None:
     if raw.resource_type == _ORDER:
         return decode(raw, _order)
-    return None if raw.resource_type else Damaged("", "", (), raw.place, "says no resourceType")
+    return None if raw.resource_type else Unreadable("", "", (), raw.place, "says no resourceType")
 
 
 def _is_found(selection: str, known: set[str]) -> bool:
@@ -69,5 +69,5 @@ def _is_found(selection: str, known: set[str]) -> bool:
     return selection in known or bool(slash and kind != _ORDER)
 
 
-def _nowhere(at: int, selection: str) -> Damaged:
-    return Damaged(_ORDER, "", (), f"context.selections[{at}]", f"{selection[:60]!r} is none of the drafts")
+def _nowhere(at: int, selection: str) -> Unreadable:
+    return Unreadable(_ORDER, "", (), f"context.selections[{at}]", f"{selection[:60]!r} is none of the drafts")

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
-from cds_service.fhir.bundles import Damaged, components, contained_medication
+from cds_service.fhir.bundles import Unreadable, components, contained_medication
 from cds_service.fhir.resources import (
     CodeableConcept,
     Component,
@@ -22,7 +22,7 @@ from cds_service.fhir.resources import (
     Procedure,
     Resource,
     ServiceRequest,
-    words,
+    text_of,
 )
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import State
@@ -52,7 +52,7 @@ Drug = Identified[MedicationRequest | MedicationStatement]
 Draft = Identified[DraftOrder]
 
 
-class Readers(NamedTuple):
+class Locale(NamedTuple):
     """For whom results are told: what is known of them, and the ranges and units of a jurisdiction.
 
     A result keeps this and not the view that keeps it, for a ring of objects would outlive its request.
@@ -63,7 +63,7 @@ class Readers(NamedTuple):
 
 
 @dataclass
-class View:
+class ChartIndex:
     """What the pickers see. Everything in it is a pure function of chart, knowledge and `as_of`."""
 
     chart: Chart
@@ -75,10 +75,10 @@ class View:
     _short: dict[tuple[str, ...], tuple[State, str]] = field(default_factory=dict)
 
     @cached_property
-    def readers(self) -> Readers:
-        return Readers(self.knowledge, self.jurisdiction)
+    def readers(self) -> Locale:
+        return Locale(self.knowledge, self.jurisdiction)
 
-    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+    def memo(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` gives, worked out at the first asking: many facts look at the same results."""
         found: T = self._kept.get(key, _NOT_YET)
         if found is _NOT_YET:
@@ -104,7 +104,7 @@ class View:
             concept = resource.code
             matched = {match.concept for match in terminology.matches(concept)}
             if not matched and concept and not terminology.is_coded(concept):
-                matched = set(terminology.phrased(words(concept)))
+                matched = set(terminology.phrased(text_of(concept)))
             for name in matched:
                 found[name].append(resource)
         return found
@@ -188,7 +188,7 @@ class View:
             found = self._short[queries] = (state, f"{', '.join(titles)}: {state.value}")
         return found
 
-    def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Damaged | None:
+    def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Unreadable | None:
         """The first resource that could not be read and may have been about one of these concepts."""
         if not any(map(self.chart.damaged.get, queries)):
             return None

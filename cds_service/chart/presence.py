@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from cds_service.chart.index import View
+from cds_service.chart.index import ChartIndex
 from cds_service.fhir.resources import (
     Resource,
 )
@@ -27,7 +27,7 @@ def reference_to(resource: Resource) -> str:
     return f"{type(resource).__name__}/{resource.id}" if resource.id else type(resource).__name__
 
 
-def presence(name: str, given: Given, view: View, queries: tuple[str, ...], concepts: Iterable[str]) -> Fact:
+def presence(name: str, given: Given, view: ChartIndex, queries: tuple[str, ...], concepts: Iterable[str]) -> Fact:
     """True where something was found. False only where all was looked at, all could be read, and nothing was there."""
     if given:
         return known(name, True, given)

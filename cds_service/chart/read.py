@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from cds_service.cdshooks.request import Request
+from cds_service.cdshooks.request import HookRequest
 from cds_service.chart.chart import Chart
 from cds_service.chart.draft_orders import read_drafts
 from cds_service.errors import Problem, RequestError
-from cds_service.fhir.bundles import Damaged, Reading, components, read_section
+from cds_service.fhir.bundles import Section, Unreadable, components, read_section
 from cds_service.fhir.resources import (
-    Clinical,
+    AnyResource,
     Condition,
     DraftOrder,
     Medication,
@@ -30,11 +30,11 @@ from cds_service.model import State
 _NOWHERE = (State.NOT_SUPPLIED, State.FAILED)
 _CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
 
-Readable = Clinical | DraftOrder
+Readable = AnyResource | DraftOrder
 
 
-def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
-    """The chart of `context.patientId`, whatever of it was supplied; `demand` then asks for what must be there."""
+def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
+    """The chart of `context.patientId`, whatever of it was supplied; `require_mandatory` then asks for what must be there."""
     asked = [key for key, query in queries.items() if key in request.prefetch and not query.from_context]
     readings = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in asked}
     unasked = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in request.prefetch.keys() - queries.keys()}
@@ -44,38 +44,38 @@ def read_chart(request: Request, queries: Mapping[str, Query]) -> Chart:
     sorter = _Sorter(request.patient_id, found)
     for key, reading in readings.items():
         sorter.take(key, reading)
-    looked = {key: _state(query, key, readings.get(key), request) for key, query in queries.items()}
-    looked |= _answered_in_part(unasked.values(), queries, looked)
-    drafts = _drafts(request, queries, sorter, looked, found)
+    query_state = {key: _state(query, key, readings.get(key), request) for key, query in queries.items()}
+    query_state |= _answered_in_part(unasked.values(), queries, query_state)
+    drafts = _drafts(request, queries, sorter, query_state, found)
     return Chart(
         patient=patient or Patient(),
         encounter_id=request.encounter_id,
         resources=sorter.resources,
         medications=sorter.medications,
-        looked=looked,
+        query_state=query_state,
         damaged=sorter.damaged,
-        foreign=sorter.foreign + drafts.foreign,
+        other_patients=sorter.other_patients + drafts.other_patients,
         drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
         draft_medications=drafts.medications,
     )
 
 
 def _answered_in_part(
-    unasked: Iterable[Reading], queries: Mapping[str, Query], looked: Mapping[str, State]
+    unasked: Iterable[Section], queries: Mapping[str, Query], query_state: Mapping[str, State]
 ) -> dict[str, State]:
     """Some sites type in keys of their own, as `item1`. What stands there counts by its type; as nobody knows what was asked
     for, it proves no absence.
     """
     kinds = {type(resource).__name__ for reading in unasked for _, resource in reading.resources}
-    missing = [key for key, state in looked.items() if state is State.NOT_SUPPLIED] if kinds else []
+    missing = [key for key, state in query_state.items() if state is State.NOT_SUPPLIED] if kinds else []
     return {key: State.INCOMPLETE for key in missing if queries[key].resource_type in kinds}
 
 
 def _drafts(
-    request: Request,
+    request: HookRequest,
     queries: Mapping[str, Query],
     sorter: _Sorter,
-    looked: dict[str, State],
+    query_state: dict[str, State],
     found: Iterable[tuple[str | None, Readable]],
 ) -> _Sorter:
     """The orders of the hook's context: a query that is answered by the call itself, kept apart from what the record holds."""
@@ -86,7 +86,7 @@ def _drafts(
     for key in (key for key, query in queries.items() if query.from_context):
         drafts.take(key, reading)
         sorter.damaged[key] = drafts.damaged[key]
-        looked[key] = State.KNOWN
+        query_state[key] = State.KNOWN
     return drafts
 
 
@@ -95,7 +95,7 @@ def _patient(found: Iterable[tuple[str | None, Readable]], patient_id: str) -> P
     return next((patient for patient in patients if patient.id == patient_id), None)
 
 
-def _state(query: Query, key: str, reading: Reading | None, request: Request) -> State:
+def _state(query: Query, key: str, reading: Section | None, request: HookRequest) -> State:
     """Absent: could not look. Null or nothing found: looked and none. An outcome of severity error: failed."""
     if reading is None:
         if "{{context.encounterId}}" in query.template and not request.encounter_id:
@@ -106,7 +106,7 @@ def _state(query: Query, key: str, reading: Reading | None, request: Request) ->
     return State.INCOMPLETE if reading.incomplete else State.KNOWN
 
 
-def demand(queries: Mapping[str, Query], chart: Chart) -> None:
+def require_mandatory(queries: Mapping[str, Query], chart: Chart) -> None:
     """Raises RequestError 412 naming each mandatory query that has no data.
 
     Without age and problem list nothing can be said; an incomplete answer is still an answer.
@@ -114,7 +114,8 @@ def demand(queries: Mapping[str, Query], chart: Chart) -> None:
     missing = [
         key
         for key, query in queries.items()
-        if query.mandatory and (chart.looked[key] in _NOWHERE or (query.resource_type == "Patient" and not chart.patient.id))
+        if query.mandatory
+        and (chart.query_state[key] in _NOWHERE or (query.resource_type == "Patient" and not chart.patient.id))
     ]
     if missing:
         raise RequestError(
@@ -148,13 +149,13 @@ class _Sorter:
     def __init__(self, patient_id: str, found: Iterable[tuple[str | None, Readable]]) -> None:
         self.resources: dict[type[Resource], list[Readable]] = defaultdict(list)
         self.medications: dict[str, Medication] = {}
-        self.damaged: dict[str, list[Damaged]] = {}
-        self.foreign = 0
+        self.damaged: dict[str, list[Unreadable]] = {}
+        self.other_patients = 0
         self._hers: set[str | None] = set()
         self._own = {f"Patient/{patient_id}", f"urn:uuid:{patient_id}"}
         self._own |= {url for url, item in found if url and isinstance(item, Patient) and item.id == patient_id}
 
-    def take(self, key: str, reading: Reading) -> None:
+    def take(self, key: str, reading: Section) -> None:
         self.damaged[key] = list(reading.damaged)
         hers, resources = self._hers, self.resources
         for full_url, resource in reading.resources:
@@ -172,7 +173,7 @@ class _Sorter:
 
     def _put_aside(self, key: str, resource: Readable, problem: str) -> None:
         kind = type(resource).__name__
-        self.damaged[key].append(Damaged(kind, f"{kind}/{resource.id or '?'}", (), f"prefetch.{key}", problem))
+        self.damaged[key].append(Unreadable(kind, f"{kind}/{resource.id or '?'}", (), f"prefetch.{key}", problem))
 
     def _take_medication(self, full_url: str | None, medication: Medication) -> None:
         self.medications[f"Medication/{medication.id}"] = medication
@@ -189,4 +190,4 @@ class _Sorter:
             # It may be hers or not: neither used nor taken for an absence.
             self._put_aside(key, resource, "subject cannot be resolved")
         else:
-            self.foreign += 1
+            self.other_patients += 1

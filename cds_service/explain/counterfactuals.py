@@ -35,7 +35,7 @@ MOST_TRIES = 20_000
 class Search(NamedTuple):
     """Every way with the fewest changes; empty where no values do. `stopped`: the tries ran out, so others may exist."""
 
-    ways: tuple[Way, ...]
+    smallest_changes: tuple[Way, ...]
     stopped: bool = False
 
 
@@ -43,7 +43,7 @@ class _TriesSpentError(Exception):
     pass
 
 
-def ways(
+def smallest_changes(
     judge: Judge, values: Mapping[str, Any], options: Mapping[str, Sequence[Known]], most_tries: int = MOST_TRIES
 ) -> Search:
     """Search for the fewest changes that make `judge` true, asking it at most `most_tries` times.

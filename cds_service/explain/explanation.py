@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service.explain.counterfactuals import Judge, Search, options_of, ways
+from cds_service.explain.counterfactuals import Judge, Search, options_of, smallest_changes
 from cds_service.explain.fact_text import lacking, say_answers, say_fact
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.facts.evaluate import FactValues
@@ -21,12 +21,12 @@ from cds_service.jsonlogic.typecheck import numbers
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, Outcome
 from cds_service.rules.evaluate import decide
-from cds_service.service import Answered
+from cds_service.service import Decision
 
 _VERDICTS = {Outcome.FIRES: True, Outcome.UNKNOWN: UNKNOWN, Outcome.SILENT: False, Outcome.OUT_OF_SCOPE: False}
 
 
-class Stated(msgspec.Struct, frozen=True):
+class FactStated(msgspec.Struct, frozen=True):
     """One fact in words, with what on record it rests on. Of what is not known, `lacks` says why and `about` what."""
 
     fact: str
@@ -56,7 +56,7 @@ class Explained(msgspec.Struct, frozen=True):
     group: str
     indicator: str
     outcome: str
-    because: tuple[Stated, ...]
+    because: tuple[FactStated, ...]
     fires_if: tuple[tuple[Needed, ...], ...] = ()
     search_stopped: bool = False
     without_card: str = ""
@@ -77,7 +77,7 @@ class Explanation(msgspec.Struct, frozen=True):
     does not speak at all.
     """
 
-    scope: tuple[Stated, ...]
+    scope: tuple[FactStated, ...]
     spoken_to_if: tuple[tuple[Needed, ...], ...]
     cards: tuple[ExplainedCard, ...]
     without_card: tuple[Explained, ...]
@@ -87,7 +87,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain(
-    answered: Answered,
+    decision: Decision,
     rules: Sequence[Rule],
     speaks_when: Expression,
     knowledge: Knowledge,
@@ -95,10 +95,10 @@ def explain(
 ) -> Explanation:
     """The whole explanation of one answer."""
     by_id = {rule.id: rule for rule in rules}
-    values = FactValues(answered.facts)
-    writer = _Writer(answered, speaks_when, knowledge, jurisdiction, values)
-    told = {item.rule_id: writer.rule(item, by_id[item.rule_id]) for item in answered.findings}
-    spoken, left_out = answered.composed.speaks_for, answered.composed.left_out
+    values = FactValues(decision.facts)
+    writer = _ExplanationWriter(decision, speaks_when, knowledge, jurisdiction, values)
+    told = {item.rule_id: writer.rule(item, by_id[item.rule_id]) for item in decision.findings}
+    spoken, left_out = decision.composed.speaks_for, decision.composed.left_out
     fired = [item for item in told.values() if item.outcome == Outcome.FIRES]
     cardless = [item for item in fired if item.rule not in chain(*spoken)]
     return Explanation(
@@ -106,7 +106,7 @@ def explain(
         spoken_to_if=writer.needed(speaks_when.facts, lambda given: speaks_when(given).value, [speaks_when]),
         cards=tuple(
             ExplainedCard(card.indicator, card.summary, tuple(told[name] for name in names))
-            for card, names in zip(answered.cards, spoken, strict=True)
+            for card, names in zip(decision.cards, spoken, strict=True)
         ),
         without_card=tuple(
             msgspec.structs.replace(item, without_card=writer.cardless(by_id[item.rule], item.rule in left_out))
@@ -142,22 +142,22 @@ def _ways(
     if judge(values) is True:
         return Search(())
     thresholds = [number for expression in expressions for number in numbers(expression.source)]
-    return ways(judge, values, options_of(names, types, thresholds))
+    return smallest_changes(judge, values, options_of(names, types, thresholds))
 
 
-class _Writer:
+class _ExplanationWriter:
     """Puts findings into words."""
 
     def __init__(
         self,
-        answered: Answered,
+        decision: Decision,
         speaks_when: Expression,
         knowledge: Knowledge,
         jurisdiction: str,
         values: Mapping[str, Any],
     ) -> None:
-        self._facts, self._knowledge, self._silenced = answered.facts, knowledge, answered.silenced
-        self._silent_because = deciding(speaks_when, values) if answered.silent_because else ()
+        self._facts, self._knowledge, self._silenced = decision.facts, knowledge, decision.suppressed
+        self._silent_because = deciding(speaks_when, values) if decision.silent_because else ()
         self._jurisdiction, self._values = jurisdiction, values
         self._indicators = {group.id: group.indicator for group in knowledge.groups}
 
@@ -184,11 +184,11 @@ class _Writer:
             return Search(())
         return ways_to_fire(rule, self._values, self._jurisdiction, self._knowledge.types)
 
-    def stated(self, fact: Fact) -> Stated:
+    def stated(self, fact: Fact) -> FactStated:
         about, lacks = lacking(fact, self._knowledge) if fact.value is UNKNOWN else ("", "")
-        return Stated(fact.name, say_fact(fact, self._knowledge), fact.evidence, lacks, about)
+        return FactStated(fact.name, say_fact(fact, self._knowledge), fact.evidence, lacks, about)
 
-    def scope(self, rules: Sequence[Rule], speaks_when: Expression) -> tuple[Stated, ...]:
+    def scope(self, rules: Sequence[Rule], speaks_when: Expression) -> tuple[FactStated, ...]:
         """What the service asks of everyone it speaks to, and then what the rules ask before anything else."""
         shared = chain(speaks_when.facts, *(rule.applies_when.facts for rule in rules))
         return tuple(self.stated(self._facts[name]) for name in dict.fromkeys(shared))
@@ -199,7 +199,7 @@ class _Writer:
     def _in_words(self, found: Search) -> tuple[tuple[Needed, ...], ...]:
         return tuple(
             tuple(Needed(item.fact, say_answers(item.fact, item.answers, self._knowledge)) for item in way)
-            for way in found.ways
+            for way in found.smallest_changes
         )
 
     def cardless(self, rule: Rule, did_not_fit: bool) -> str:

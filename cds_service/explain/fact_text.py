@@ -19,30 +19,30 @@ _NOT_LOOKED = (State.NOT_SUPPLIED, State.FAILED, State.INCOMPLETE)
 _BLANK = re.compile(r"\\\{([a-z]+)\\\}")
 
 
-class Statement(NamedTuple):
+class FactText(NamedTuple):
     """How one fact is told: what it is about, and what each answer says; `{number}` is left open."""
 
     about: str
     says: Mapping[str, str]
 
 
-def statement_of(name: str, knowledge: Knowledge) -> Statement:
+def statement_of(name: str, knowledge: Knowledge) -> FactText:
     """Falls back on the question itself where no phrase asks it; `check` refuses that for the facts of rules."""
     definition = knowledge.facts[name]
     found = phrased(definition, knowledge.phrases)
     if found:
         return found
     answers = (NUMBER,) if definition.type == "number" else (*definition.values, "true", "false")
-    return Statement(definition.question, {answer: f"{definition.question} {_open(answer)}" for answer in answers})
+    return FactText(definition.question, {answer: f"{definition.question} {_open(answer)}" for answer in answers})
 
 
-def phrased(definition: FactDefinition, phrases: Sequence[Phrase]) -> Statement | None:
+def phrased(definition: FactDefinition, phrases: Sequence[Phrase]) -> FactText | None:
     """The first phrase that asks the question of a fact, filled in; None if there is none."""
     for phrase in phrases:
         match = _pattern(phrase.asks).fullmatch(definition.question)
         if match:
             blanks = {**match.groupdict(), NUMBER: f"{{{NUMBER}}}"}
-            return Statement(phrase.about.format(**blanks), {key: text.format(**blanks) for key, text in phrase.says.items()})
+            return FactText(phrase.about.format(**blanks), {key: text.format(**blanks) for key, text in phrase.says.items()})
     return None
 
 

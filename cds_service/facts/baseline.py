@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from cds_service.chart.index import View
+from cds_service.chart.index import ChartIndex
 from cds_service.fhir.resources import DraftOrder, Encounter, QuestionnaireResponse, Resource
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import FactDefinition
@@ -65,7 +65,7 @@ def _parts(name: str, facts: Mapping[str, FactDefinition]) -> Iterator[str]:
         yield from _parts(part, facts)
 
 
-def held(view: View) -> Iterator[str]:
+def held(view: ChartIndex) -> Iterator[str]:
     """What a chart holds that may bear on a fact."""
     yield _ALWAYS
     yield from view.conditions

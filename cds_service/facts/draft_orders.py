@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from cds_service.chart.index import Draft, View
+from cds_service.chart.index import ChartIndex, Draft
 from cds_service.chart.presence import known, presence, unknown
-from cds_service.facts.conditions import means
+from cds_service.facts.conditions import matches_concept
 from cds_service.fhir.resources import (
     CodeableConcept,
     Condition,
@@ -15,8 +15,8 @@ from cds_service.fhir.resources import (
     Reference,
     is_named,
     local_reference,
-    token,
-    words,
+    normal_code,
+    text_of,
 )
 from cds_service.knowledge.schema import FactDefinition
 from cds_service.model import Evidence, Fact, State
@@ -28,7 +28,7 @@ NAMED, NONE, OTHER = "named", "none", "other"
 T = TypeVar("T")
 
 
-def being_ordered(name: str, definition: FactDefinition, view: View) -> Fact:
+def being_ordered(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Is a drug of these value sets among the orders in question? Unknown where one of these cannot be identified.
 
     With `like`, what is ordered for something else than that does not count.
@@ -44,7 +44,7 @@ def being_ordered(name: str, definition: FactDefinition, view: View) -> Fact:
     return presence(name, evidence, view, definition.queries, definition.value_sets)
 
 
-def order_reason(name: str, definition: FactDefinition, view: View) -> Fact:
+def order_reason(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """What a drug of these value sets is ordered for: `named`, if it is a condition that the fact `like` asks for; `other`;
     or `none` where no reason is given. Unknown where nothing such is ordered, or the reason cannot be resolved.
     """
@@ -59,10 +59,10 @@ def order_reason(name: str, definition: FactDefinition, view: View) -> Fact:
     return known(name, answer, evidence)
 
 
-def _reason(order: DraftOrder, like: FactDefinition, view: View) -> str | None:
+def _reason(order: DraftOrder, like: FactDefinition, view: ChartIndex) -> str | None:
     given = [(reason, ()) for reason in _listed(order.reason_code) if is_named(reason)]
     referred = [_referred(reference, view) for reference in _listed(order.reason_reference)]
-    verdicts = [means(concept, sites, like, view) for concept, sites in [*given, *filter(None, referred)]]
+    verdicts = [matches_concept(concept, sites, like, view) for concept, sites in [*given, *filter(None, referred)]]
     if True in verdicts:
         return NAMED
     if None in verdicts or None in referred:
@@ -73,7 +73,7 @@ def _reason(order: DraftOrder, like: FactDefinition, view: View) -> str | None:
 Named = tuple[CodeableConcept | None, Iterable[CodeableConcept | None]]
 
 
-def _referred(reference: Reference, view: View) -> Named | None:
+def _referred(reference: Reference, view: ChartIndex) -> Named | None:
     """The Condition that is referred to, or failing that the words beside the reference."""
     name = local_reference(reference.reference)
     for condition in view.chart.all(Condition):
@@ -87,18 +87,18 @@ def _listed(given: list[T | None] | T | None) -> list[T]:
     return [item for item in (given if isinstance(given, list) else [given]) if item is not None]
 
 
-def _drafts(definition: FactDefinition, view: View) -> Sequence[Draft]:
+def _drafts(definition: FactDefinition, view: ChartIndex) -> Sequence[Draft]:
     return [draft for key in definition.value_sets for draft in view.drafts[0].get(key, ()) if _stands(draft.source)]
 
 
-def _nameless(view: View) -> str:
+def _nameless(view: ChartIndex) -> str:
     """Which draft does not say of what it is, if any: it may be of anything."""
     found = [draft.source for draft in view.drafts[1] if _stands(draft.source)]
     return f"{_reference(found[0])} names no drug" if found else ""
 
 
 def _stands(order: DraftOrder) -> bool:
-    return token(order.status) not in _TAKEN_BACK and not order.do_not_perform
+    return normal_code(order.status) not in _TAKEN_BACK and not order.do_not_perform
 
 
 def _reference(order: DraftOrder) -> str:
@@ -106,4 +106,4 @@ def _reference(order: DraftOrder) -> str:
 
 
 def _evidence(draft: Draft) -> Evidence:
-    return Evidence(_reference(draft.source), words(draft.concept), short=draft.ingredient)
+    return Evidence(_reference(draft.source), text_of(draft.concept), short=draft.ingredient)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from cds_service.chart.chart import Chart
-from cds_service.chart.index import View
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, unknown
 from cds_service.facts import conditions, medications
 from cds_service.facts import draft_orders as ordering
@@ -23,7 +23,7 @@ from cds_service.knowledge.schema import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
 from cds_service.observations import estimates, results
 
-Picker = Callable[[str, FactDefinition, View], Fact]
+Picker = Callable[[str, FactDefinition, ChartIndex], Fact]
 
 PICKERS: Mapping[str, Picker] = {
     "age_years": person.age_years,
@@ -33,7 +33,7 @@ PICKERS: Mapping[str, Picker] = {
     "active_condition": conditions.active_condition,
     "began_within": conditions.began_within,
     "began_against_onset": conditions.began_against_onset,
-    "under_way": courses.under_way,
+    "under_way": courses.ongoing,
     "problem": conditions.problem,
     "encounter_diagnosis": conditions.encounter_diagnosis,
     "encounter_reason": conditions.encounter_reason,
@@ -48,10 +48,10 @@ PICKERS: Mapping[str, Picker] = {
     "is_estimated": estimates.is_estimated,
     "measured_within": results.measured_within,
     "coded_answer": results.coded_answer,
-    "answered": history.answered,
-    "chosen": history.chosen,
-    "counted": history.counted,
-    "counted_up_to": history.counted_up_to,
+    "answered": history.boolean_answer,
+    "chosen": history.coded_answers,
+    "counted": history.integer_answer,
+    "counted_up_to": history.integer_at_least,
     "history_taken": history.history_taken,
     "being_ordered": ordering.being_ordered,
     "order_reason": ordering.order_reason,
@@ -60,7 +60,7 @@ PICKERS: Mapping[str, Picker] = {
 }
 
 
-class Ground(NamedTuple):
+class EmptyChartBaseline(NamedTuple):
     """What a chart with nothing in it says, looked at as far as another: most facts of most patients, worked out once."""
 
     key: str
@@ -69,36 +69,38 @@ class Ground(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _ground(knowledge: Knowledge, jurisdiction: str, queries: str, states: str) -> Ground:
-    looked = {query: State(state) for query, state in zip(queries.split("|"), states.split("|"), strict=True)}
-    nobody = Chart(Patient(), None, {}, {}, looked, {}, 0)
+def _baseline(knowledge: Knowledge, jurisdiction: str, queries: str, states: str) -> EmptyChartBaseline:
+    query_state = {query: State(state) for query, state in zip(queries.split("|"), states.split("|"), strict=True)}
+    nobody = Chart(Patient(), None, {}, {}, query_state, {}, 0)
     facts = ChartFacts(nobody, knowledge, date.max, jurisdiction, whole=True)
-    return Ground(states, facts, {name: facts[name].value for name in facts})
+    return EmptyChartBaseline(states, facts, {name: facts[name].value for name in facts})
 
 
 class ChartFacts(Mapping[str, Fact]):
     """The facts of one chart, each worked out when it is first asked for. Asking twice costs once.
 
-    What nothing in the chart bears on is taken from the ground, unless `whole` asks for all to be worked out. `touched`
+    What nothing in the chart bears on is taken from the ground, unless `whole` asks for all to be worked out. `affected`
     names the others; a chart with a damaged resource has no ground, as an absence may be the damage.
     """
 
     def __init__(self, chart: Chart, knowledge: Knowledge, as_of: date, jurisdiction: str, *, whole: bool = False) -> None:
-        self._view = View(chart, knowledge, as_of, jurisdiction)
+        self._view = ChartIndex(chart, knowledge, as_of, jurisdiction)
         self._definitions = knowledge.facts
         self._found: dict[str, Fact] = {}
-        self.touched: Set[str] = knowledge.facts.keys()
-        self.ground: Ground | None = None
+        self.affected: Set[str] = knowledge.facts.keys()
+        self.baseline: EmptyChartBaseline | None = None
         if not whole and not any(chart.damaged.values()):
-            self.ground = _ground(knowledge, jurisdiction, "|".join(chart.looked), "|".join(chart.looked.values()))
+            self.baseline = _baseline(
+                knowledge, jurisdiction, "|".join(chart.query_state), "|".join(chart.query_state.values())
+            )
             bearing = borne_on(knowledge)
-            self.touched = frozenset().union(*(bearing[thing] for thing in held(self._view) if thing in bearing))
+            self.affected = frozenset().union(*(bearing[thing] for thing in held(self._view) if thing in bearing))
 
     def __getitem__(self, name: str) -> Fact:
         fact = self._found.get(name)
         if fact is None:
-            if self.ground and name not in self.touched:
-                return self.ground.facts[name]
+            if self.baseline and name not in self.affected:
+                return self.baseline.facts[name]
             fact = self._found[name] = self._pick(name, self._definitions[name])
         return fact
 
@@ -108,12 +110,12 @@ class ChartFacts(Mapping[str, Fact]):
     def __len__(self) -> int:
         return len(self._definitions)
 
-    def settled(self) -> dict[str, Value]:
+    def precomputed(self) -> dict[str, Value]:
         """The values that are known without looking into the chart."""
-        if self.ground is None:
+        if self.baseline is None:
             return {}
-        values = self.ground.values.copy()
-        for name in self.touched:
+        values = self.baseline.values.copy()
+        for name in self.affected:
             del values[name]
         return values
 
@@ -127,7 +129,7 @@ class FactValues(dict[str, Value]):
     """The same facts as the bare values that rules decide on, each fetched when a rule first asks."""
 
     def __init__(self, facts: Mapping[str, Fact]) -> None:
-        super().__init__(facts.settled() if isinstance(facts, ChartFacts) else {})
+        super().__init__(facts.precomputed() if isinstance(facts, ChartFacts) else {})
         self._facts = facts
 
     def __missing__(self, name: str) -> Value:

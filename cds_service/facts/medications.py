@@ -8,12 +8,12 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
-from cds_service.chart.index import Drug, View
+from cds_service.chart.index import ChartIndex, Drug
 from cds_service.chart.presence import known, presence, reference_to, unknown
 from cds_service.facts.conditions import is_active, onset
 from cds_service.facts.orders_and_procedures import done
 from cds_service.fhir.dates import read_span
-from cds_service.fhir.resources import MedicationRequest, MedicationStatement, Period, token, words
+from cds_service.fhir.resources import MedicationRequest, MedicationStatement, Period, normal_code, text_of
 from cds_service.knowledge.schema import FactDefinition
 from cds_service.model import Evidence, Fact, Interval, State
 
@@ -22,7 +22,7 @@ _STATED = ("active", "intended")
 _NOT_ORDERED = ("proposal", "plan")
 
 
-def taking(name: str, definition: FactDefinition, view: View) -> Fact:
+def taking(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Is a drug of these value sets on an active list? Unknown where an active entry cannot be identified."""
     taken = [item for key in definition.value_sets for item in _taken(key, view)]
     if taken:
@@ -33,7 +33,7 @@ def taking(name: str, definition: FactDefinition, view: View) -> Fact:
     return presence(name, (), view, definition.queries, definition.value_sets)
 
 
-def days_taken(name: str, definition: FactDefinition, view: View) -> Fact:
+def days_taken(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """For how many days has a drug of the value set been taken, from the first start of what is active? A partial date
     gives an Interval. Unknown where it is not taken or no start is on record.
     """
@@ -47,7 +47,7 @@ def days_taken(name: str, definition: FactDefinition, view: View) -> Fact:
     return known(name, days, partial(_tell, taken))
 
 
-def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fact:
+def start_against_onset(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Did the drug start `before` or `after` the condition of the second value set began? Unknown without both dates."""
     drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
     taken = _taken(drugs, view)
@@ -65,17 +65,17 @@ def start_against_onset(name: str, definition: FactDefinition, view: View) -> Fa
     return unknown(name, State.KNOWN, "both began about the same time", told)
 
 
-def _began(condition_sets: tuple[str, ...], view: View) -> str:
+def _began(condition_sets: tuple[str, ...], view: ChartIndex) -> str:
     """The first onset of what is active of these: asked of every drug that may have begun before it."""
 
     def find() -> str:
         conditions = [item for key in condition_sets for item in view.conditions.get(key, ())]
         return onset([item for item in conditions if is_active(item, view.as_of)])
 
-    return view.once(("began", condition_sets), find)
+    return view.memo(("began", condition_sets), find)
 
 
-def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
+def began_after_drug(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Did a condition of the further value sets begin, or failing an onset get recorded, after the drug was started?
 
     Each condition counts for itself: an old complaint does not hide a new one. Unknown where no order can be told.
@@ -92,7 +92,7 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     after = [item for item, span in began if span and span.first > start.last]
     if after:
         evidence = [
-            Evidence(reference_to(item), words(item.code), date=onset([item]) or item.recorded_date or "") for item in after
+            Evidence(reference_to(item), text_of(item.code), date=onset([item]) or item.recorded_date or "") for item in after
         ]
         return known(name, True, evidence)
     if any(span is None or span.last >= start.first for _, span in began):
@@ -100,7 +100,7 @@ def began_after_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     return known(name, False)
 
 
-def done_since_drug(name: str, definition: FactDefinition, view: View) -> Fact:
+def done_since_drug(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Was one of these done, or recorded as a result, on day `days` of the drug `after_drug` or later?
 
     Unknown where the drug has no start on record or no order can be told.
@@ -118,19 +118,19 @@ def done_since_drug(name: str, definition: FactDefinition, view: View) -> Fact:
     return presence(name, since, view, definition.queries, definition.value_sets)
 
 
-class Taken(NamedTuple):
+class CurrentMedication(NamedTuple):
     """An entry of a list that counts as taken now, with when it was first taken or ordered, as far as recorded."""
 
     drug: Drug
     start: str
 
 
-def _taken(value_set: str, view: View) -> Sequence[Taken]:
+def _taken(value_set: str, view: ChartIndex) -> Sequence[CurrentMedication]:
     held = view.drugs[0].get(value_set)
-    return view.once(("taken", value_set), lambda: _active(held, view)) if held else ()
+    return view.memo(("taken", value_set), lambda: _active(held, view)) if held else ()
 
 
-def _active(drugs: Iterable[Drug], view: View) -> list[Taken]:
+def _active(drugs: Iterable[Drug], view: ChartIndex) -> list[CurrentMedication]:
     found = []
     for drug in drugs:
         source = drug.source
@@ -138,14 +138,18 @@ def _active(drugs: Iterable[Drug], view: View) -> list[Taken]:
             periods = _periods(source)
             start = _earliest(source, periods)
             if not _ended(periods, view.as_of) and not _later(start, view.as_of):
-                found.append(Taken(drug, start))
+                found.append(CurrentMedication(drug, start))
     return found
 
 
 def _is_current(source: MedicationRequest | MedicationStatement) -> bool:
     if isinstance(source, MedicationStatement):
-        return token(source.status) in _STATED
-    return token(source.status) in _REQUESTED and token(source.intent) not in _NOT_ORDERED and not source.do_not_perform
+        return normal_code(source.status) in _STATED
+    return (
+        normal_code(source.status) in _REQUESTED
+        and normal_code(source.intent) not in _NOT_ORDERED
+        and not source.do_not_perform
+    )
 
 
 def _ended(periods: Sequence[Period], as_of: date) -> bool:
@@ -179,20 +183,20 @@ def _later(start: str, as_of: date) -> bool:
     return span is not None and span.first > as_of
 
 
-def course(source: MedicationRequest | MedicationStatement) -> tuple[str, str]:
+def period_of(source: MedicationRequest | MedicationStatement) -> tuple[str, str]:
     """From when to when an entry of a list says that a drug is taken, as written; empty where it does not say."""
     periods = _periods(source)
     return _earliest(source, periods), max((period.end for period in periods if period.end), default="")
 
 
-def _tell(taken: Iterable[Taken]) -> list[Evidence]:
+def _tell(taken: Iterable[CurrentMedication]) -> list[Evidence]:
     return [_evidence(drug, start) for drug, start in taken]
 
 
-def _tell_starts(taken: Iterable[Taken]) -> list[Evidence]:
+def _tell_starts(taken: Iterable[CurrentMedication]) -> list[Evidence]:
     return [Evidence(reference_to(drug.source), drug.ingredient, date=start) for drug, start in taken]
 
 
 def _evidence(drug: Drug, start: str) -> Evidence:
-    note = "on hold" if token(drug.source.status) == "on-hold" else ""
-    return Evidence(reference_to(drug.source), words(drug.concept), short=drug.ingredient, date=start, note=note)
+    note = "on hold" if normal_code(drug.source.status) == "on-hold" else ""
+    return Evidence(reference_to(drug.source), text_of(drug.concept), short=drug.ingredient, date=start, note=note)

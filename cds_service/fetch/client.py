@@ -41,7 +41,7 @@ class FetchFailed(Exception):
 
 
 @dataclass(slots=True)
-class Visit:
+class FetchBudget:
     """What the questions of one hook share: the server and its token, what is left of time (`time.perf_counter`) and bytes."""
 
     base: Address
@@ -75,7 +75,7 @@ class FhirClient:
         self._loopback, self._lookup = loopback, lookup or _system_lookup
         self._session: ClientSession | None = None
 
-    async def ask(self, visit: Visit, address: Address, form: str | None = None) -> bytes:
+    async def ask(self, visit: FetchBudget, address: Address, form: str | None = None) -> bytes:
         """The body of a GET, or with `form` of a POST. Tried twice at most. Raises FetchFailed."""
         if not address.is_within(visit.base):
             raise FetchFailed("elsewhere")
@@ -86,7 +86,7 @@ class FhirClient:
             return await self._again(failure, session, visit, address, form)
 
     async def _again(
-        self, failure: FetchFailed, session: ClientSession, visit: Visit, address: Address, form: str | None
+        self, failure: FetchFailed, session: ClientSession, visit: FetchBudget, address: Address, form: str | None
     ) -> bytes:
         """The second try. Most questions need none, and the machinery of trying again costs as much as half a question."""
         from stamina import retry_context
@@ -100,7 +100,7 @@ class FhirClient:
                 return await self._try(session, visit, address, form)
         raise AssertionError("each attempt returns or raises")
 
-    async def _try(self, session: ClientSession, visit: Visit, address: Address, form: str | None) -> bytes:
+    async def _try(self, session: ClientSession, visit: FetchBudget, address: Address, form: str | None) -> bytes:
         from aiohttp import ClientError
         from yarl import URL
 
@@ -150,7 +150,7 @@ class FhirClient:
             self._session = None
 
 
-async def _body(response: ClientResponse, visit: Visit) -> bytes:
+async def _body(response: ClientResponse, visit: FetchBudget) -> bytes:
     if response.status != 200:
         response.close()
         raise FetchFailed(f"http-{response.status}", _retry_after(response.headers))

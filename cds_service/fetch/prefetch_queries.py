@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from msgspec import Raw
 
-from cds_service.cdshooks.request import Request, sent_bytes
-from cds_service.fetch.client import FetchFailed, FhirClient, Visit
-from cds_service.fetch.search_pages import FAILED, Pages, has_failed, is_resource, medications_wanted
+from cds_service.cdshooks.request import HookRequest, sent_bytes
+from cds_service.fetch.client import FetchBudget, FetchFailed, FhirClient
+from cds_service.fetch.search_pages import FAILED, SearchResult, has_failed, is_resource, medications_wanted
 from cds_service.fhir.bundles import read_section
 from cds_service.fhir.resources import local_reference
 from cds_service.log import log
@@ -42,24 +42,24 @@ _LONGEST_ID = 256
 _MEDICATION = "Medication"
 
 
-class Asker(Protocol):
+class FhirReader(Protocol):
     async def open(self) -> None: ...
 
-    async def ask(self, visit: Visit, address: Address, form: str | None = None) -> bytes: ...
+    async def ask(self, visit: FetchBudget, address: Address, form: str | None = None) -> bytes: ...
 
     async def close(self) -> None: ...
 
 
-class Fetching:
+class PrefetchFetcher:
     """`deadline` in seconds is for the whole hook; `most_bytes` is for all that one hook reads."""
 
-    def __init__(self, deadline: float, most_bytes: int, loopback: bool, asker: Asker | None = None) -> None:
+    def __init__(self, deadline: float, most_bytes: int, loopback: bool, asker: FhirReader | None = None) -> None:
         self._deadline, self._most_bytes, self._loopback = deadline, most_bytes, loopback
         self._asker = asker or FhirClient(loopback)
 
     async def complete(
-        self, request: Request, templates: Mapping[str, str], client: Client | None, started: float | None = None
-    ) -> Request:
+        self, request: HookRequest, templates: Mapping[str, str], client: Client | None, started: float | None = None
+    ) -> HookRequest:
         """The request with what its client's FHIR server holds. Without a client, or its token, nobody is asked.
 
         `started`, by `time.perf_counter`, is when the deadline began to run. Raises nothing for what a server does.
@@ -69,7 +69,7 @@ class Fetching:
             return request
         began = time.perf_counter()
         until = (began if started is None else started) + self._deadline - _RESERVE
-        visit = Visit(base, until, self._most_bytes, request.authorization.token if request.authorization else None)
+        visit = FetchBudget(base, until, self._most_bytes, request.authorization.token if request.authorization else None)
         asked = _asked(request, templates)
         if not asked:
             return request
@@ -89,7 +89,7 @@ class Fetching:
     async def close(self) -> None:
         await self._asker.close()
 
-    def _base(self, request: Request, client: Client | None) -> Address | None:
+    def _base(self, request: HookRequest, client: Client | None) -> Address | None:
         given = request.authorization
         if client is None or not request.fhir_server or (given is None and not client.open_server):
             return None
@@ -101,7 +101,7 @@ class Fetching:
             log.warning("not fetched", hook_instance=request.hook_instance[:80], reason="no FHIR server of this client")
         return base
 
-    async def _fill(self, pages: Pages, question: str | None, visit: Visit) -> None:
+    async def _fill(self, pages: SearchResult, question: str | None, visit: FetchBudget) -> None:
         """Ask one query to its end. How far it came is in `pages`, also where the deadline cuts it off."""
         try:
             await self._read(pages, question, visit)
@@ -110,7 +110,7 @@ class Fetching:
         except FetchFailed as failure:
             pages.problem = failure.reason
 
-    async def _read(self, pages: Pages, question: str | None, visit: Visit) -> None:
+    async def _read(self, pages: SearchResult, question: str | None, visit: FetchBudget) -> None:
         path, _, query = (question or "").partition("?")
         address = Address(visit.base.origin, f"{visit.base.path}/{path}", query)
         if not pages.begun:
@@ -123,7 +123,7 @@ class Fetching:
             _add(pages, await self._search(visit, address))
         await self._turn(pages, address, visit)
 
-    async def _search(self, visit: Visit, address: Address) -> bytes:
+    async def _search(self, visit: FetchBudget, address: Address) -> bytes:
         """GET, or POST where the address is too long for some server; the other where the server wants that."""
         get = (address, None)
         post = (Address(address.origin, f"{address.path}/_search"), address.query)
@@ -136,7 +136,7 @@ class Fetching:
                 raise
         return await self._asker.ask(visit, *second)
 
-    async def _turn(self, pages: Pages, address: Address, visit: Visit) -> None:
+    async def _turn(self, pages: SearchResult, address: Address, visit: FetchBudget) -> None:
         """Follow `next` as long as it stays at this server. Raises FetchFailed where anything is left."""
         for _ in range(_MOST_PAGES - 1):
             if pages.next_url is None:
@@ -151,7 +151,7 @@ class Fetching:
         if pages.matches < pages.total:
             raise FetchFailed("fewer-than-told")
 
-    async def _read_medications(self, pages: Pages, visit: Visit) -> None:
+    async def _read_medications(self, pages: SearchResult, visit: FetchBudget) -> None:
         """The drugs that a list names by reference only. Raises FetchFailed where one of them does not come."""
         wanted = pages.medications_wanted()
         results = await asyncio.gather(
@@ -163,7 +163,7 @@ class Fetching:
         if len(wanted) > _MOST_MEDICATIONS:
             raise FetchFailed("too-many-references")
 
-    async def _read_medication(self, pages: Pages, reference: str, visit: Visit) -> None:
+    async def _read_medication(self, pages: SearchResult, reference: str, visit: FetchBudget) -> None:
         kind, _, given = local_reference(reference).partition("/")
         name = _encoded(given)
         if kind != _MEDICATION or not name or ("://" in reference and not reference.startswith(f"{visit.base}/")):
@@ -174,33 +174,33 @@ class Fetching:
         pages.add_resource(data)
 
 
-def _add(pages: Pages, data: bytes) -> None:
+def _add(pages: SearchResult, data: bytes) -> None:
     if not pages.add(data):
         raise FetchFailed("unreadable")
 
 
-def _asked(request: Request, templates: Mapping[str, str]) -> dict[str, Pages]:
+def _asked(request: HookRequest, templates: Mapping[str, str]) -> dict[str, SearchResult]:
     """What there is to ask: what was not supplied, what failed at the client, and what was supplied in part."""
-    asked: dict[str, Pages] = {}
+    asked: dict[str, SearchResult] = {}
     for key, template in templates.items():
         if key not in request.prefetch or has_failed(request.prefetch[key]):
             if filled(template, request) is not None:
-                asked[key] = Pages()
+                asked[key] = SearchResult()
         elif pages := _begun(request, key):
             asked[key] = pages
     return asked
 
 
-def _begun(request: Request, key: str) -> Pages | None:
+def _begun(request: HookRequest, key: str) -> SearchResult | None:
     """A supplied Bundle of which more is to be had: a further page, or drugs that it names by reference."""
     reading = read_section(request.prefetch[key], "")
     if not reading.incomplete and not medications_wanted(reading.resources):
         return None
-    pages = Pages()
+    pages = SearchResult()
     return pages if pages.add(sent_bytes(request, key)) else None
 
 
-def filled(template: str, request: Request) -> str | None:
+def filled(template: str, request: HookRequest) -> str | None:
     """A prefetch template as an address below the FHIR base; None where the call does not say what it asks for."""
     values = _values(request)
     parts = _TOKEN.split(template)
@@ -208,7 +208,7 @@ def filled(template: str, request: Request) -> str | None:
     return None if None in found else "".join(filter(None, found))
 
 
-def _values(request: Request) -> dict[str, str | None]:
+def _values(request: HookRequest) -> dict[str, str | None]:
     """The tokens of CDS Hooks 2.0. Ids are encoded, so that none reaches out of its place in the address."""
     kind, _, name = request.user_id.rpartition("/")
     user = _encoded(name)
@@ -226,12 +226,12 @@ def _encoded(name: str) -> str | None:
     return quote(name, safe="")
 
 
-def fetched_bytes(request: Request) -> int:
+def fetched_bytes(request: HookRequest) -> int:
     """How much a completed request holds that is still to be read."""
     return sum(len(memoryview(value)) for value in request.prefetch.values() if isinstance(value, Raw))
 
 
-def _tell(request: Request, asked: Mapping[str, Pages], began: float) -> None:
+def _tell(request: HookRequest, asked: Mapping[str, SearchResult], began: float) -> None:
     log.info(
         "fetched",
         hook_instance=request.hook_instance[:80],

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import Section, read_section
+from cds_service.fhir.bundles import PrefetchValue, read_section
 from cds_service.fhir.resources import (
-    Clinical,
+    AnyResource,
     DraftOrder,
     MedicationRequest,
     MedicationStatement,
@@ -54,7 +54,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(slots=True)
-class Pages:
+class SearchResult:
     """The answer to one query as far as it has come. `problem`: why it is not whole; empty where it is.
 
     `total` is how many there are by the server's word, `next_url` what leads to the next page.
@@ -121,7 +121,7 @@ def _is_match(entry: Raw) -> bool:
     return search is None or search.mode not in ("include", "outcome")
 
 
-def has_failed(section: Section | Raw) -> bool:
+def has_failed(section: PrefetchValue | Raw) -> bool:
     """Whether a client says that its own query failed, for another reason than that it is forbidden."""
     if isinstance(section, Raw):
         try:
@@ -133,7 +133,7 @@ def has_failed(section: Section | Raw) -> bool:
     return section.failed and not any(issue and issue.code == "forbidden" for issue in section.issue or ())
 
 
-def medications_wanted(found: Sequence[tuple[str | None, Clinical | DraftOrder]]) -> list[str]:
+def medications_wanted(found: Sequence[tuple[str | None, AnyResource | DraftOrder]]) -> list[str]:
     """The references to medications that a Bundle itself does not answer, such as `Medication/1`."""
     references = [reference for _, item in found if (reference := _by_reference(item))]
     if not references:
@@ -142,7 +142,7 @@ def medications_wanted(found: Sequence[tuple[str | None, Clinical | DraftOrder]]
     return list(dict.fromkeys(item for item in references if not {item, local_reference(item)} & here))
 
 
-def _by_reference(item: Clinical | DraftOrder) -> str:
+def _by_reference(item: AnyResource | DraftOrder) -> str:
     """The reference by which an entry of a medication list names its drug, if it does so and holds no drug itself."""
     if not isinstance(item, (MedicationRequest, MedicationStatement)) or item.medication_reference is None:
         return ""

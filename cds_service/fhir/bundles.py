@@ -1,7 +1,7 @@
 """How a prefetch value is read: a resource, a Bundle, or a mess of both.
 
 Reading is tolerant where FHIR is ambiguous and strict where a wrong guess could harm: one bad resource is kept
-aside as `Damaged`, so that whatever rests on it becomes unknown, while the others count.
+aside as `Unreadable`, so that whatever rests on it becomes unknown, while the others count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.fhir.resources import (
-    Clinical,
+    AnyResource,
     CodeableConcept,
     Component,
     DraftOrder,
@@ -27,22 +27,22 @@ from cds_service.fhir.resources import (
 )
 
 
-class Link(msgspec.Struct, gc=False):
+class BundleLink(msgspec.Struct, gc=False):
     relation: str | None = None
     url: str | None = None
 
 
 class Entry(msgspec.Struct, gc=False, rename="camel"):
     full_url: str | None = None
-    resource: Clinical | None = None
+    resource: AnyResource | None = None
 
 
 class Bundle(Resource, tag="Bundle"):
-    link: list[Link | None] | None = None
+    link: list[BundleLink | None] | None = None
     entry: list[Entry | None] | None = None
 
 
-Section = Union[Bundle, Clinical, None]
+PrefetchValue = Union[Bundle, AnyResource, None]
 """What one prefetch key may hold."""
 
 
@@ -60,7 +60,7 @@ class _Kind(msgspec.Struct, rename="camel"):
     resource_type: str
 
 
-class Damaged(NamedTuple):
+class Unreadable(NamedTuple):
     """A resource that cannot be read. What can be salvaged says which facts must not be decided."""
 
     resource_type: str
@@ -70,11 +70,11 @@ class Damaged(NamedTuple):
     problem: str
 
 
-class Reading(NamedTuple):
+class Section(NamedTuple):
     """What one prefetch value holds. `failed`: an OperationOutcome in place of data; `incomplete`: part is missing."""
 
-    resources: Sequence[tuple[str | None, Clinical | DraftOrder]]
-    damaged: list[Damaged]
+    resources: Sequence[tuple[str | None, AnyResource | DraftOrder]]
+    damaged: list[Unreadable]
     failed: bool = False
     incomplete: bool = False
 
@@ -91,10 +91,10 @@ class RawResource(NamedTuple):
 R = TypeVar("R")
 
 _NULL = b"null"
-_section = msgspec.json.Decoder(Section)
+_section = msgspec.json.Decoder(PrefetchValue)
 _raw_bundle = msgspec.json.Decoder(_RawBundle)
 _raw_entry = msgspec.json.Decoder(_RawEntry)
-_resource = msgspec.json.Decoder(Clinical)
+_resource = msgspec.json.Decoder(AnyResource)
 _kind = msgspec.json.Decoder(_Kind)
 _contained = msgspec.json.Decoder(list[Raw])
 _quantity = msgspec.json.Decoder(Quantity | None)
@@ -103,16 +103,16 @@ _concepts = msgspec.json.Decoder(list[CodeableConcept | None] | None)
 _ranges = msgspec.json.Decoder(list[ReferenceRange | None] | None)
 _components = msgspec.json.Decoder(list[Component | None] | None)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(Clinical))
+_READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyResource))
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
 
-def read_section(data: Section | Raw | bytes, place: str) -> Reading:
+def read_section(data: PrefetchValue | Raw | bytes, place: str) -> Section:
     """Read one prefetch value: a resource, a Bundle of any type, an OperationOutcome or null, decoded already or raw.
 
     Raises nothing for bad content: it comes back as `damaged`, `failed` or `incomplete`.
     """
-    section: Section
+    section: PrefetchValue
     if isinstance(data, (Raw, bytes)):
         try:
             section = _section.decode(data)
@@ -121,7 +121,7 @@ def read_section(data: Section | Raw | bytes, place: str) -> Reading:
     else:
         section = data
     if section is None:
-        return Reading([], [])
+        return Section([], [])
     if isinstance(section, Bundle):
         entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
         return _sorted_out(entries, [], _has_next(section.link))
@@ -151,7 +151,7 @@ def components(observation: Observation) -> list[Component] | None:
     return [component for component in found or () if component]
 
 
-def answer(observation: Observation) -> CodeableConcept | None:
+def coded_value(observation: Observation) -> CodeableConcept | None:
     """The coded value of an Observation; None where it has none that can be read."""
     try:
         return _concept.decode(observation.value_codeable_concept) if observation.value_codeable_concept else None
@@ -159,7 +159,7 @@ def answer(observation: Observation) -> CodeableConcept | None:
         return None
 
 
-def _read_piecemeal(data: Raw | bytes, place: str) -> Reading:
+def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
     """One bad or unknown resource must not cost the others: each entry on its own."""
     if _type_of(data) != "Bundle":
         resource, damaged = _read_resource(data, place)
@@ -167,9 +167,9 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Reading:
     try:
         bundle = _raw_bundle.decode(data)
     except _UNREADABLE as error:
-        return Reading([], [Damaged("", "", (), place, str(error))], incomplete=True)
-    resources: list[tuple[str | None, Clinical]] = []
-    broken: list[Damaged] = []
+        return Section([], [Unreadable("", "", (), place, str(error))], incomplete=True)
+    resources: list[tuple[str | None, AnyResource]] = []
+    broken: list[Unreadable] = []
     for number, raw in enumerate(bundle.entry or ()):
         full_url, resource, damaged = _read_entry(raw, f"{place}.entry[{number}]")
         if resource:
@@ -179,28 +179,28 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Reading:
     return _sorted_out(resources, broken, _has_next(bundle.link))
 
 
-def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[Damaged]]:
+def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[Unreadable]]:
     """The resources of a Bundle, each still to be decoded, and what is no entry at all."""
     try:
         bundle = _raw_bundle.decode(data)
     except _UNREADABLE as error:
-        return [], [Damaged("", "", (), place, str(error))]
+        return [], [Unreadable("", "", (), place, str(error))]
     found: list[RawResource] = []
-    broken: list[Damaged] = []
+    broken: list[Unreadable] = []
     for number, raw in enumerate(bundle.entry or ()):
         where = f"{place}.entry[{number}]"
         try:
             entry = _raw_entry.decode(raw)
         except _UNREADABLE as error:
             if bytes(raw).strip() != _NULL:
-                broken.append(Damaged("", "", (), where, str(error)))
+                broken.append(Unreadable("", "", (), where, str(error)))
             continue
         if bytes(entry.resource).strip() not in (b"", _NULL):
             found.append(RawResource(entry.full_url, _type_of(entry.resource), entry.resource, f"{where}.resource"))
     return found, broken
 
 
-def decode(raw: RawResource, decoder: msgspec.json.Decoder[R]) -> R | Damaged:
+def decode(raw: RawResource, decoder: msgspec.json.Decoder[R]) -> R | Unreadable:
     """One resource by a decoder of its own, or what is left of it."""
     try:
         return decoder.decode(raw.data)
@@ -208,20 +208,20 @@ def decode(raw: RawResource, decoder: msgspec.json.Decoder[R]) -> R | Damaged:
         return _salvage(raw.data, raw.resource_type, raw.place, str(error) or type(error).__name__)
 
 
-def _read_entry(raw: Raw, place: str) -> tuple[str | None, Clinical | None, Damaged | None]:
+def _read_entry(raw: Raw, place: str) -> tuple[str | None, AnyResource | None, Unreadable | None]:
     if bytes(raw).strip() == b"null":
         return None, None, None
     try:
         entry = _raw_entry.decode(raw)
     except _UNREADABLE as error:
-        return None, None, Damaged("", "", (), place, str(error))
+        return None, None, Unreadable("", "", (), place, str(error))
     if bytes(entry.resource).strip() in (b"", b"null"):
         return entry.full_url, None, None
     resource, damaged = _read_resource(entry.resource, f"{place}.resource")
     return entry.full_url, resource, damaged
 
 
-def _read_resource(raw: Raw | bytes, place: str) -> tuple[Clinical | None, Damaged | None]:
+def _read_resource(raw: Raw | bytes, place: str) -> tuple[AnyResource | None, Unreadable | None]:
     """The resource; or what is left of it; or neither, if it is of a type that nothing here reads."""
     try:
         return _resource.decode(raw), None
@@ -239,7 +239,7 @@ def _type_of(raw: Raw | bytes) -> str:
         return ""
 
 
-def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Damaged:
+def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Unreadable:
     try:
         loose = msgspec.json.decode(raw)
     except _UNREADABLE:
@@ -247,7 +247,7 @@ def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Damaged:
     loose = loose if isinstance(loose, dict) else {}
     name = loose.get("id")
     reference = f"{kind}/{name}" if kind and isinstance(name, str) else ""
-    return Damaged(kind, reference, _loose_concepts(loose), place, problem)
+    return Unreadable(kind, reference, _loose_concepts(loose), place, problem)
 
 
 def _loose_concepts(loose: dict[str, Any]) -> tuple[CodeableConcept, ...]:
@@ -276,14 +276,14 @@ def _has_next(links: Any) -> bool:
     return "next" in relations
 
 
-def _sorted_out(found: list[tuple[str | None, Clinical]], damaged: list[Damaged], incomplete: bool) -> Reading:
+def _sorted_out(found: list[tuple[str | None, AnyResource]], damaged: list[Unreadable], incomplete: bool) -> Section:
     """Take the OperationOutcomes out of what was found: they speak about the search, not about the patient."""
     outcomes = [resource for _, resource in found if isinstance(resource, OperationOutcome)]
     if not outcomes:
-        return Reading(found, damaged, incomplete=incomplete)
+        return Section(found, damaged, incomplete=incomplete)
     failed = any(outcome.failed for outcome in outcomes)
     kept = [pair for pair in found if not isinstance(pair[1], OperationOutcome)]
-    return Reading(kept, damaged, failed=failed and not kept, incomplete=incomplete or (failed and bool(kept)))
+    return Section(kept, damaged, failed=failed and not kept, incomplete=incomplete or (failed and bool(kept)))
 
 
 def contained_medication(contained: Raw, reference: str) -> Medication | None:

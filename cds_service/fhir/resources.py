@@ -201,7 +201,7 @@ class Encounter(Resource, tag="Encounter"):
     reason_code: list[CodeableConcept | None] | None = None
 
 
-class Answer(_Element):
+class QuestionnaireAnswer(_Element):
     value_boolean: bool | None = None
     value_integer: int | None = None
     value_coding: Coding | None = None
@@ -209,7 +209,7 @@ class Answer(_Element):
 
 class ResponseItem(_Element):
     link_id: str | None = None
-    answer: list[Answer | None] | None = None
+    answer: list[QuestionnaireAnswer | None] | None = None
     item: list[ResponseItem | None] | None = None
 
 
@@ -235,7 +235,7 @@ class OperationOutcome(Resource, tag="OperationOutcome"):
         return any(issue is None or issue.severity not in ("warning", "information") for issue in self.issue or [None])
 
 
-Clinical = Union[
+AnyResource = Union[
     Patient,
     Condition,
     Observation,
@@ -254,7 +254,7 @@ def codings(concept: CodeableConcept | None) -> list[Coding]:
     return [coding for coding in concept.coding or () if coding] if concept else []
 
 
-def words(concept: CodeableConcept | None) -> str:
+def text_of(concept: CodeableConcept | None) -> str:
     """A concept as a person wrote it: its text, else the first display, else the first code."""
     if concept is None:
         return ""
@@ -271,14 +271,14 @@ def is_named(concept: CodeableConcept | None) -> bool:
     return bool(concept.text) or any(coding and (coding.code or coding.display) for coding in concept.coding or ())
 
 
-def token(value: str | None) -> str:
+def normal_code(value: str | None) -> str:
     """A code such as a status, without the trailing spaces that real systems send."""
     return (value or "").strip().lower()
 
 
 def has_code(concept: CodeableConcept | None, *codes: str) -> bool:
     for coding in (concept.coding or ()) if concept else ():
-        if coding is not None and (coding.code in codes or token(coding.code) in codes):
+        if coding is not None and (coding.code in codes or normal_code(coding.code) in codes):
             return True
     return False
 

@@ -16,20 +16,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cds_service.audit.queries import record_feedback
-from cds_service.audit.recorder import Desk
+from cds_service.audit.recorder import Recorder
 from cds_service.cards import leaflets
 from cds_service.cdshooks.feedback import read_feedback
-from cds_service.cdshooks.request import AS_OF, read_request, renamed
-from cds_service.cdshooks.response import VERSION, Answer, Discovery, ServiceDescription, encode
+from cds_service.cdshooks.request import AS_OF, read_request, with_prefetch_aliases
+from cds_service.cdshooks.response import VERSION, CdsResponse, CdsService, Discovery, encode
 from cds_service.errors import Problem, RequestError
-from cds_service.fetch.prefetch_queries import Fetching, fetched_bytes
+from cds_service.fetch.prefetch_queries import PrefetchFetcher, fetched_bytes
 from cds_service.http import openapi
-from cds_service.http.middleware import JSON, outcome
+from cds_service.http.middleware import JSON, operation_outcome
 from cds_service.log import log
 from cds_service.model import Outcome
 from cds_service.security.access import access_of, address_of, is_forwarded, is_nearby
 from cds_service.security.clients import Client
-from cds_service.service import Answered, Conductor
+from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction, Settings
 from cds_service.store.database import Store
 
@@ -38,22 +38,24 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _BIG = 1_000_000
 
 
-class Door:
+class CdsHooksEndpoints:
     """The handlers, with what they share."""
 
-    def __init__(self, settings: Settings, conductor: Conductor, store: Store, clients: Sequence[Client] = ()) -> None:
-        self.settings, self.conductor, self.store = settings, conductor, store
+    def __init__(
+        self, settings: Settings, decision_service: DecisionService, store: Store, clients: Sequence[Client] = ()
+    ) -> None:
+        self.settings, self.decision_service, self.store = settings, decision_service, store
         self.clients, self.trust = clients, access_of(settings, clients, store)
         wanted = {client.jurisdiction for client in clients}
-        self._elsewhere = {key: conductor.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
-        self.fetching = Fetching(settings.deadline, settings.body_limit, settings.environment == "development")
-        self._templates = {key: conductor.templates(key) for key in conductor.knowledge.services}
-        self.desk = Desk(settings, conductor, store)
-        self._discovery = encode(Discovery(tuple(self._describe(key) for key in conductor.knowledge.services)))
+        self._elsewhere = {key: decision_service.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
+        self.fetching = PrefetchFetcher(settings.deadline, settings.body_limit, settings.environment == "development")
+        self._templates = {key: decision_service.templates(key) for key in decision_service.knowledge.services}
+        self.recorder = Recorder(settings, decision_service, store)
+        self._discovery = encode(Discovery(tuple(self._describe(key) for key in decision_service.knowledge.services)))
 
-    def _describe(self, key: str) -> ServiceDescription:
-        service = self.conductor.knowledge.services[key]
-        return ServiceDescription(
+    def _describe(self, key: str) -> CdsService:
+        service = self.decision_service.knowledge.services[key]
+        return CdsService(
             hook=service.hook,
             id=key,
             title=service.title,
@@ -69,7 +71,7 @@ class Door:
         opening = asyncio.create_task(self.store.open())
         opening.add_done_callback(_note_failure)
         await self.fetching.open(self.clients)
-        self.desk.start()
+        self.recorder.start()
         gc.collect()
         gc.freeze()
         # Measured: with the default thresholds, full collections make the slowest requests of a busy worker.
@@ -78,7 +80,7 @@ class Door:
         # Cancelled half-way, the driver's thread would never be told to stop.
         await asyncio.gather(opening, return_exceptions=True)
         await self.fetching.close()
-        await self.desk.close()
+        await self.recorder.close()
         await self.trust.close()
         await self.store.close()
 
@@ -91,24 +93,24 @@ class Door:
         started = time.perf_counter()
         client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}")
         service_id, body = self._service(request), await _json_body(request)
-        conductor = self._conductor(client)
-        knowledge = conductor.knowledge
+        decision_service = self._conductor(client)
+        knowledge = decision_service.knowledge
         parsed = read_request(body, knowledge.services[service_id].hook)
-        parsed = renamed(parsed, client.prefetch_keys) if client else parsed
+        parsed = with_prefetch_aliases(parsed, client.prefetch_keys) if client else parsed
         as_of = self._as_of(request, parsed.extension)
         name = client.iss if client else ""
-        patient = self.desk.patient(parsed, name)
-        overridden = self.desk.overridden(patient)
-        if conductor.concerns(service_id, parsed, as_of):
+        patient = self.recorder.patient(parsed, name)
+        overridden = self.recorder.overridden(patient)
+        if decision_service.concerns(service_id, parsed, as_of):
             parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
         if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
-            answered = await asyncio.to_thread(conductor.answer, service_id, parsed, as_of, overridden)
+            decision = await asyncio.to_thread(decision_service.answer, service_id, parsed, as_of, overridden)
         else:
-            answered = conductor.answer(service_id, parsed, as_of, overridden)
-        self.desk.note(service_id, parsed, answered, started, name, patient)
-        _log_answer(service_id, parsed.hook_instance, answered, knowledge.fingerprint, started, client)
-        return Response(encode(Answer(answered.cards)), media_type=JSON)
+            decision = decision_service.answer(service_id, parsed, as_of, overridden)
+        self.recorder.note(service_id, parsed, decision, started, name, patient)
+        _log_answer(service_id, parsed.hook_instance, decision, knowledge.fingerprint, started, client)
+        return Response(encode(CdsResponse(decision.cards)), media_type=JSON)
 
     async def feedback(self, request: Request) -> Response:
         client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}/feedback")
@@ -120,23 +122,23 @@ class Door:
             log.error("feedback not stored", service=service_id, outcomes=len(items), error=type(error).__name__)
             problem = Problem("feedback", "cannot be written down at present", "send it again later")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
-        self.desk.learn(added)
+        self.recorder.on_feedback(added)
         log.info("feedback", service=service_id, outcomes=len(items), new=len(added))
         return Response(b"{}", media_type=JSON)
 
     async def questionnaire(self, request: Request) -> Response:
         """Our FHIR R4 Questionnaire, for any renderer."""
-        return Response(encode(self.conductor.knowledge.questionnaire), media_type=FHIR_JSON)
+        return Response(encode(self.decision_service.knowledge.questionnaire), media_type=FHIR_JSON)
 
     async def leaflet(self, request: Request) -> Response:
         """The leaflet for patients: of the site's jurisdiction, or of one that is named."""
         name = str(request.path_params["name"])
-        ours = self.conductor.knowledge.wording.leaflet_name
+        ours = self.decision_service.knowledge.wording.leaflet_name
         known = {ours: self.settings.jurisdiction} | {f"{ours}-{key}": key for key in leaflets.LANGUAGES}
         if name not in known:
             problem = Problem("leaflet", f"{name[:60]!r} is unknown", f"use one of {', '.join(known)}")
             raise RequestError(404, "unknown-leaflet", "not-found", [problem])
-        page = leaflets.render(self.conductor.knowledge, known[name])
+        page = leaflets.render(self.decision_service.knowledge, known[name])
         headers = {
             "Content-Security-Policy": page.policy,
             "X-Content-Type-Options": "nosniff",
@@ -153,15 +155,15 @@ class Door:
 
     async def openapi(self, request: Request) -> Response:
         """What this service takes and answers, as OpenAPI 3.1."""
-        return Response(openapi.document(self.conductor.knowledge), media_type=JSON)
+        return Response(openapi.document(self.decision_service.knowledge), media_type=JSON)
 
     async def metrics(self, request: Request) -> Response:
         """For a monitoring system at an address that the site has named."""
         if not self._may_read_metrics(request):
             problem = Problem("address", "may not read this", "ask from an address of CDS_METRICS_FROM, not through a proxy")
             raise RequestError(403, "forbidden", "forbidden", [problem])
-        self.desk.metrics.drain(self.desk.journal, self.desk.overrides)
-        return Response(self.desk.metrics.text(), media_type=METRICS)
+        self.recorder.metrics.drain(self.recorder.journal, self.recorder.overrides)
+        return Response(self.recorder.metrics.text(), media_type=METRICS)
 
     async def ready(self, request: Request) -> Response:
         """Ready: knowledge is loaded and the store answers."""
@@ -171,18 +173,18 @@ class Door:
             log.error("store unavailable", error=type(error).__name__)
             problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
-        knowledge = self.conductor.knowledge
+        knowledge = self.decision_service.knowledge
         return Response(
             encode({"status": "ready", "knowledge": knowledge.fingerprint, "rules": len(knowledge.rules)}),
             media_type=JSON,
         )
 
-    def _conductor(self, client: Client | None) -> Conductor:
-        return self._elsewhere.get(client.jurisdiction, self.conductor) if client else self.conductor
+    def _conductor(self, client: Client | None) -> DecisionService:
+        return self._elsewhere.get(client.jurisdiction, self.decision_service) if client else self.decision_service
 
     def _service(self, request: Request) -> str:
         service_id = str(request.path_params["service_id"])
-        if service_id not in self.conductor.knowledge.services:
+        if service_id not in self.decision_service.knowledge.services:
             problem = Problem("service", f"{service_id[:60]!r} is unknown", "see GET /cds-services")
             raise RequestError(404, "unknown-service", "not-found", [problem])
         return service_id
@@ -226,7 +228,7 @@ async def http_error(request: Request, error: Exception) -> Response:
     )
     remedy = "see GET /cds-services" if error.status_code == 404 else f"use {(error.headers or {}).get('Allow', '')}"
     problem = Problem("request", str(error.detail), remedy)
-    return outcome(RequestError(error.status_code, slug, code, [problem]), error.headers)
+    return operation_outcome(RequestError(error.status_code, slug, code, [problem]), error.headers)
 
 
 def _note_failure(opening: asyncio.Task[object]) -> None:
@@ -236,7 +238,7 @@ def _note_failure(opening: asyncio.Task[object]) -> None:
 
 
 def _log_answer(
-    service_id: str, hook_instance: str, answered: Answered, fingerprint: str, started: float, client: Client | None
+    service_id: str, hook_instance: str, decision: Decision, fingerprint: str, started: float, client: Client | None
 ) -> None:
     """Ids, counts and times; of the patient nothing."""
     log.info(
@@ -245,24 +247,24 @@ def _log_answer(
         client=client.iss if client else None,
         hook_instance=hook_instance[:80],
         knowledge=fingerprint,
-        fired=[item.rule_id for item in answered.findings if item.outcome is Outcome.FIRES],
-        cards=len(answered.cards),
-        silent_because=answered.silent_because,
-        foreign_resources=answered.chart.foreign,
-        silenced=len(answered.silenced),
-        damaged_resources=sum(map(len, answered.chart.damaged.values())),
+        fired=[item.rule_id for item in decision.findings if item.outcome is Outcome.FIRES],
+        cards=len(decision.cards),
+        silent_because=decision.silent_because,
+        foreign_resources=decision.chart.other_patients,
+        silenced=len(decision.suppressed),
+        damaged_resources=sum(map(len, decision.chart.damaged.values())),
         milliseconds=round((time.perf_counter() - started) * 1000, 1),
     )
 
 
-def add_routes(app: FastAPI, door: Door, form: str) -> None:
+def add_routes(app: FastAPI, endpoints: CdsHooksEndpoints, form: str) -> None:
     """`form`: the canonical address of the Questionnaire, served under its last part."""
-    app.add_route("/cds-services", door.discover, methods=["GET"])
-    app.add_route("/cds-services/{service_id}", door.call, methods=["POST"])
-    app.add_route("/cds-services/{service_id}/feedback", door.feedback, methods=["POST"])
-    app.add_route(f"/Questionnaire/{form.rpartition('/')[2]}", door.questionnaire, methods=["GET"])
-    app.add_route("/leaflets/{name}", door.leaflet, methods=["GET"])
-    app.add_route("/healthz", door.alive, methods=["GET"])
-    app.add_route("/readyz", door.ready, methods=["GET"])
-    app.add_route("/metrics", door.metrics, methods=["GET"])
-    app.add_route("/openapi.json", door.openapi, methods=["GET"])
+    app.add_route("/cds-services", endpoints.discover, methods=["GET"])
+    app.add_route("/cds-services/{service_id}", endpoints.call, methods=["POST"])
+    app.add_route("/cds-services/{service_id}/feedback", endpoints.feedback, methods=["POST"])
+    app.add_route(f"/Questionnaire/{form.rpartition('/')[2]}", endpoints.questionnaire, methods=["GET"])
+    app.add_route("/leaflets/{name}", endpoints.leaflet, methods=["GET"])
+    app.add_route("/healthz", endpoints.alive, methods=["GET"])
+    app.add_route("/readyz", endpoints.ready, methods=["GET"])
+    app.add_route("/metrics", endpoints.metrics, methods=["GET"])
+    app.add_route("/openapi.json", endpoints.openapi, methods=["GET"])

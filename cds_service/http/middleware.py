@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds_service.audit.metrics import Served
+from cds_service.audit.metrics import RequestRecord
 from cds_service.cdshooks.response import encode
 from cds_service.errors import Problem, RequestError
 from cds_service.log import log
@@ -16,16 +16,16 @@ from cds_service.log import log
 JSON = "application/json"
 # The caller was gone before there was an answer.
 _GONE = 499
-CODES = "https://leg-cramps.example/error-codes"
+ERROR_CODE_SYSTEM = "https://leg-cramps.example/error-codes"
 
 
-def outcome(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+def operation_outcome(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
     """An OperationOutcome with one issue a problem, the place as `expression`, and our stable code."""
     issues = [
         {
             "severity": "error",
             "code": error.code,
-            "details": {"coding": [{"system": CODES, "code": error.slug}], "text": f"{item.place}: {item.message}"},
+            "details": {"coding": [{"system": ERROR_CODE_SYSTEM, "code": error.slug}], "text": f"{item.place}: {item.message}"},
             "diagnostics": item.remedy or item.message,
             "expression": [item.place],
         }
@@ -35,10 +35,10 @@ def outcome(error: RequestError, headers: Mapping[str, str] | None = None) -> Re
     return Response(body, error.status, dict(headers or {}), JSON)
 
 
-class Shell:
+class ErrorsAndLimits:
     """Pure ASGI, as a middleware that wraps each request in a task costs more than the answer."""
 
-    def __init__(self, app: ASGIApp, body_limit: int, served: Callable[[Served], None]) -> None:
+    def __init__(self, app: ASGIApp, body_limit: int, served: Callable[[RequestRecord], None]) -> None:
         self.app, self.body_limit, self.served = app, body_limit, served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +57,7 @@ class Shell:
             await self._answer(scope, receive, noting)
         finally:
             service_id = scope.get("path_params", {}).get("service_id", "")
-            self.served(Served(_route(scope), service_id, status, time.perf_counter() - started))
+            self.served(RequestRecord(_route(scope), service_id, status, time.perf_counter() - started))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -67,11 +67,11 @@ class Shell:
             # The places and ids of a refusal, never the values that stood there.
             log.info("refused", status=error.status, code=error.slug, path=_route(scope), places=_places(error))
             challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-            await outcome(error, challenge)(scope, receive, send)
+            await operation_outcome(error, challenge)(scope, receive, send)
         except Exception as error:
             log.exception("failed", path=_route(scope), error=type(error).__name__)
             problem = Problem("service", "failed to answer; the log of the service says where", "report it to its maintainers")
-            await outcome(RequestError(500, "internal-error", "exception", [problem]))(scope, receive, send)
+            await operation_outcome(RequestError(500, "internal-error", "exception", [problem]))(scope, receive, send)
 
     def _refuse_declared(self, scope: Scope) -> None:
         declared = dict(scope["headers"]).get(b"content-length", b"0")

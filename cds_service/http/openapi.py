@@ -9,7 +9,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.cdshooks.request import ON_ORDERS
-from cds_service.cdshooks.response import SUMMARY_LIMIT, Answer, Discovery, encode
+from cds_service.cdshooks.response import SUMMARY_LIMIT, CdsResponse, Discovery, encode
 from cds_service.knowledge.knowledge import Knowledge
 
 Json = dict[str, Any]
@@ -141,13 +141,13 @@ def _taken(members: Json, optional: Json) -> Json:
 
 
 def _schemas(hooks: tuple[str, ...]) -> Json:
-    _, answered = msgspec.json.schema_components((Answer, Discovery), ref_template=_REFS)
-    for schema in answered.values():
+    _, decision = msgspec.json.schema_components((CdsResponse, Discovery), ref_template=_REFS)
+    for schema in decision.values():
         _say_what_is_left_out(schema)
-    answered["Card"]["properties"]["summary"]["maxLength"] = SUMMARY_LIMIT
-    answered["Card"]["properties"]["indicator"] = {"enum": ["info", "warning", "critical"]}
+    decision["Card"]["properties"]["summary"]["maxLength"] = SUMMARY_LIMIT
+    decision["Card"]["properties"]["indicator"] = {"enum": ["info", "warning", "critical"]}
     resource = {"type": "object", "required": ["resourceType"]}
-    return answered | {
+    return decision | {
         "Call": _call(hooks),
         "Feedback": _taken({"feedback": {"type": "array", "items": _FEEDBACK_ITEM}}, {}),
         "Questionnaire": resource | {"properties": {"resourceType": {"const": "Questionnaire"}}},

@@ -20,14 +20,14 @@ from cds_service.jsonlogic.typecheck import ARITY, MAX_DEPTH, TypeCheck, operand
 from cds_service.model import UNKNOWN, FactType, FactTypes, ValueType
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Evaluation(msgspec.Struct, frozen=True):
     """A value with the names of the facts that settled it, in the order of the rule."""
 
     value: Any
     because: tuple[str, ...]
 
 
-Node = Callable[[Any, Any], Answer]
+Node = Callable[[Any, Any], Evaluation]
 """A compiled operation: (facts, element of the list that is being walked) -> Answer."""
 
 _NOTHING: Any = object()
@@ -42,7 +42,7 @@ class Expression:
     key: str
     node: Node = field(repr=False, compare=False)
 
-    def __call__(self, values: Mapping[str, Any]) -> Answer:
+    def __call__(self, values: Mapping[str, Any]) -> Evaluation:
         return self.node(values, _NOTHING)
 
 
@@ -76,7 +76,7 @@ def _compile(logic: Any, names: dict[str, None]) -> Node:
     if isinstance(logic, list):
         return _literal_list([_compile(item, names) for item in logic])
     if not isinstance(logic, dict):
-        constant = Answer(logic, ())
+        constant = Evaluation(logic, ())
         return lambda values, element: constant
     if len(logic) != 1:
         raise LogicError([Problem("logic", f"has {len(logic)} operators", "write one operator an object")])
@@ -97,11 +97,11 @@ def _compile(logic: Any, names: dict[str, None]) -> Node:
 
 
 def _literal_list(items: list[Node]) -> Node:
-    def node(values: Any, element: Any) -> Answer:
+    def node(values: Any, element: Any) -> Evaluation:
         answers = [item(values, element) for item in items]
         if any(answer.value is UNKNOWN for answer in answers):
-            return Answer(UNKNOWN, _unknown(answers))
-        return Answer(tuple(answer.value for answer in answers), _all(answers))
+            return Evaluation(UNKNOWN, _unknown(answers))
+        return Evaluation(tuple(answer.value for answer in answers), _all(answers))
 
     return node
 
@@ -113,18 +113,18 @@ def _var(given: list[Any], names: dict[str, None]) -> Node:
         names.setdefault(path)
     because = (path,)
 
-    def node(values: Any, element: Any) -> Answer:
+    def node(values: Any, element: Any) -> Evaluation:
         if element is not _NOTHING:
-            return Answer(_walk(element, path, default), ())
-        return Answer(_walk(values, path, default), because)
+            return Evaluation(_walk(element, path, default), ())
+        return Evaluation(_walk(values, path, default), because)
 
-    def fact(values: Any, element: Any) -> Answer:
+    def fact(values: Any, element: Any) -> Evaluation:
         if element is not _NOTHING:
-            return Answer(_walk(element, path, default), ())
+            return Evaluation(_walk(element, path, default), ())
         try:
-            return Answer(values[path], because)
+            return Evaluation(values[path], because)
         except (KeyError, TypeError, IndexError):
-            return Answer(UNKNOWN, because)
+            return Evaluation(UNKNOWN, because)
 
     return fact if path and "." not in path and len(given) == 1 and not path.isdigit() else node
 
@@ -146,9 +146,9 @@ def _missing(given: list[Any], names: dict[str, None]) -> Node:
     for name in asked:
         names.setdefault(name)
 
-    def node(values: Any, element: Any) -> Answer:
+    def node(values: Any, element: Any) -> Evaluation:
         found = tuple(name for name in asked if _fact(values, name) in (UNKNOWN, None, ""))
-        return Answer(found, tuple(asked))
+        return Evaluation(found, tuple(asked))
 
     return node
 
@@ -161,13 +161,13 @@ def _fact(values: Any, name: str) -> Any:
         return _walk(values, name, UNKNOWN)
 
 
-def _all(answers: Sequence[Answer]) -> tuple[str, ...]:
+def _all(answers: Sequence[Evaluation]) -> tuple[str, ...]:
     if len(answers) == 1:
         return answers[0].because
     return tuple(dict.fromkeys(name for answer in answers for name in answer.because))
 
 
-def _unknown(answers: Sequence[Answer]) -> tuple[str, ...]:
+def _unknown(answers: Sequence[Evaluation]) -> tuple[str, ...]:
     return _all([answer for answer in answers if answer.value is UNKNOWN])
 
 
@@ -175,8 +175,8 @@ def _junction(operator: str, items: list[Node]) -> Node:
     """`and`, `or`: the first operand that decides, alone; else all of them, or those that are unknown."""
     deciding = operator == "or"
 
-    def node(values: Any, element: Any) -> Answer:
-        answers: list[Answer] = []
+    def node(values: Any, element: Any) -> Evaluation:
+        answers: list[Evaluation] = []
         doubt = False
         for item in items:
             answer = item(values, element)
@@ -186,8 +186,8 @@ def _junction(operator: str, items: list[Node]) -> Node:
                 return answer
             answers.append(answer)
         if doubt:
-            return Answer(UNKNOWN, _unknown(answers))
-        return Answer(answers[-1].value, _all(answers))
+            return Evaluation(UNKNOWN, _unknown(answers))
+        return Evaluation(answers[-1].value, _all(answers))
 
     return node
 
@@ -195,9 +195,9 @@ def _junction(operator: str, items: list[Node]) -> Node:
 def _not(operator: str, items: list[Node]) -> Node:
     inner = items[0]
 
-    def node(values: Any, element: Any) -> Answer:
+    def node(values: Any, element: Any) -> Evaluation:
         answer = inner(values, element)
-        return Answer(UNKNOWN if answer.value is UNKNOWN else not truthy(answer.value), answer.because)
+        return Evaluation(UNKNOWN if answer.value is UNKNOWN else not truthy(answer.value), answer.because)
 
     return node
 
@@ -205,18 +205,18 @@ def _not(operator: str, items: list[Node]) -> Node:
 def _if(operator: str, items: list[Node]) -> Node:
     pairs, otherwise = list(zip(items[:-1:2], items[1::2], strict=False)), items[-1] if len(items) % 2 else None
 
-    def node(values: Any, element: Any) -> Answer:
-        settled: list[Answer] = []
+    def node(values: Any, element: Any) -> Evaluation:
+        settled: list[Evaluation] = []
         for condition, branch in pairs:
             test = condition(values, element)
             if test.value is UNKNOWN:
-                return Answer(UNKNOWN, test.because)
+                return Evaluation(UNKNOWN, test.because)
             settled.append(test)
             if truthy(test.value):
                 chosen = branch(values, element)
-                return Answer(chosen.value, chosen.because if chosen.value is UNKNOWN else _all([*settled, chosen]))
-        chosen = otherwise(values, element) if otherwise else Answer(None, ())
-        return Answer(chosen.value, chosen.because if chosen.value is UNKNOWN else _all([*settled, chosen]))
+                return Evaluation(chosen.value, chosen.because if chosen.value is UNKNOWN else _all([*settled, chosen]))
+        chosen = otherwise(values, element) if otherwise else Evaluation(None, ())
+        return Evaluation(chosen.value, chosen.because if chosen.value is UNKNOWN else _all([*settled, chosen]))
 
     return node
 
@@ -224,12 +224,12 @@ def _if(operator: str, items: list[Node]) -> Node:
 def _operation(work: Callable[..., Any], items: list[Node]) -> Node:
     """An operator on known operands; unknown as soon as one of them is."""
 
-    def node(values: Any, element: Any) -> Answer:
+    def node(values: Any, element: Any) -> Evaluation:
         answers = [item(values, element) for item in items]
         for answer in answers:
             if answer.value is UNKNOWN:
-                return Answer(UNKNOWN, _unknown(answers))
-        return Answer(work(*(answer.value for answer in answers)), _all(answers))
+                return Evaluation(UNKNOWN, _unknown(answers))
+        return Evaluation(work(*(answer.value for answer in answers)), _all(answers))
 
     return node
 
@@ -237,9 +237,9 @@ def _operation(work: Callable[..., Any], items: list[Node]) -> Node:
 def _against(work: Callable[..., Any], item: Node, constant: Any) -> Node:
     """The same for what most rules hold: one fact against one constant."""
 
-    def node(values: Any, element: Any) -> Answer:
+    def node(values: Any, element: Any) -> Evaluation:
         answer = item(values, element)
-        return answer if answer.value is UNKNOWN else Answer(work(answer.value, constant), answer.because)
+        return answer if answer.value is UNKNOWN else Evaluation(work(answer.value, constant), answer.because)
 
     return node
 
@@ -248,13 +248,13 @@ def _quantifier(operator: str, items: list[Node]) -> Node:
     """`some`, `all`, `none` over a list, each element judged in three values."""
     source, predicate = items
 
-    def node(values: Any, element: Any) -> Answer:
+    def node(values: Any, element: Any) -> Evaluation:
         listed = source(values, element)
         if listed.value is UNKNOWN:
             return listed
         judged = [predicate(values, item).value for item in listed.value or ()]
         truths = [value if value is UNKNOWN else truthy(value) for value in judged]
-        return Answer(_quantified(operator, truths), listed.because)
+        return Evaluation(_quantified(operator, truths), listed.because)
 
     return node
 

@@ -88,7 +88,7 @@ class Panel(_File):
     origin: str
 
 
-class Site(_File):
+class BodySite(_File):
     """How a cramp code without a site is placed: by these words, or assumed where a jurisdiction has no better code."""
 
     value_set: str
@@ -159,7 +159,7 @@ class FactDefinition(_File, kw_only=True):
     options: tuple[str, ...] = ()
     least: int | None = None
     like: str = ""
-    site: Site | None = None
+    site: BodySite | None = None
     adjustment: Adjustment | None = None
 
 

@@ -19,7 +19,7 @@ from cds_service.rules.evaluate import decide
 UNKNOWN_WORD = "unknown"
 
 
-class Row(msgspec.Struct, forbid_unknown_fields=True):
+class CaseRow(msgspec.Struct, forbid_unknown_fields=True):
     """One sentence, one difference from the baseline. `suggests` and `recommends` name orders, where they matter."""
 
     says: str
@@ -32,7 +32,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
 class CasesFile(msgspec.Struct, forbid_unknown_fields=True):
     rule: str
     baseline: dict[str, Any]
-    cases: tuple[Row, ...]
+    cases: tuple[CaseRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Observed:
     suggests: tuple[str, ...]
     recommends: tuple[str, ...]
 
-    def agrees(self, row: Row) -> bool:
+    def agrees(self, row: CaseRow) -> bool:
         return (
             self.outcome == row.expect
             and (row.suggests is None or self.suggests == row.suggests)
@@ -69,7 +69,7 @@ def observe(rule: Rule, values: Mapping[str, Any]) -> Observed:
     return Observed(finding.outcome.value, tuple(use.order for use in suggested), tuple(recommended))
 
 
-def values_of(file: CasesFile, row: Row) -> dict[str, Any]:
+def values_of(file: CasesFile, row: CaseRow) -> dict[str, Any]:
     given = file.baseline | row.given
     return {name: UNKNOWN if value == UNKNOWN_WORD else value for name, value in given.items()}
 

@@ -8,13 +8,13 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import View
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, unknown
 from cds_service.fhir.dates import Span, age_between, read_span
-from cds_service.fhir.resources import token
+from cds_service.fhir.resources import normal_code
 from cds_service.knowledge.schema import Analyte, Equation, FactDefinition, GenderTerms
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
-from cds_service.observations.measurements import Taken
+from cds_service.observations.measurements import DatedMeasurement
 from cds_service.observations.results import last_measured, latest_value
 
 _PRECISE = Context(prec=20)
@@ -23,7 +23,7 @@ _ONE = Decimal(1)
 Compute = Callable[[Decimal, int], Decimal]
 
 
-def latest_or_estimated(name: str, definition: FactDefinition, view: View) -> Fact:
+def latest_or_estimated(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """The latest result of the first analyte, or where a newer one of the second stands alone, what is computed from it.
 
     What the laboratory reported for a day comes before any estimate of that day, whether it can be read or not.
@@ -34,7 +34,7 @@ def latest_or_estimated(name: str, definition: FactDefinition, view: View) -> Fa
     return replace(estimated, name=name)
 
 
-def is_estimated(name: str, definition: FactDefinition, view: View) -> Fact:
+def is_estimated(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Whether `latest_or_estimated` is an estimate; its evidence is then the result that it was computed from."""
     estimated = _estimate(definition, view)
     if estimated is None or estimated.value is UNKNOWN:
@@ -47,19 +47,19 @@ def _only(at: int, definition: FactDefinition) -> FactDefinition:
     return replace(definition, analytes=(definition.analytes[at],))
 
 
-def _estimate(definition: FactDefinition, view: View) -> Fact | None:
+def _estimate(definition: FactDefinition, view: ChartIndex) -> Fact | None:
     """The estimate, unknown where it cannot be made; None where what was reported stands."""
-    return view.once(("estimate", definition.equation, definition.days), partial(_find_estimate, definition, view))
+    return view.memo(("estimate", definition.equation, definition.days), partial(_find_estimate, definition, view))
 
 
-def _find_estimate(definition: FactDefinition, view: View) -> Fact | None:
+def _find_estimate(definition: FactDefinition, view: ChartIndex) -> Fact | None:
     source = last_measured(_only(1, definition), view)
     if source is None or not _stands_alone(source, definition, view):
         return None
     return _estimated(source, latest_value(definition.equation, _only(1, definition), view), definition, view)
 
 
-def _stands_alone(source: Taken, definition: FactDefinition, view: View) -> bool:
+def _stands_alone(source: DatedMeasurement, definition: FactDefinition, view: ChartIndex) -> bool:
     """Whether nothing was reported for the day of what it can be computed from, nor for a later one."""
     reported = last_measured(_only(0, definition), view)
     if reported is not None:
@@ -67,9 +67,9 @@ def _stands_alone(source: Taken, definition: FactDefinition, view: View) -> bool
     return view.all_read(definition.queries)
 
 
-def _estimated(taken: Taken, source: Fact, definition: FactDefinition, view: View) -> Fact:
+def _estimated(taken: DatedMeasurement, source: Fact, definition: FactDefinition, view: ChartIndex) -> Fact:
     equation = view.knowledge.equations[definition.equation]
-    terms = equation.by_gender.get(token(view.chart.patient.gender))
+    terms = equation.by_gender.get(normal_code(view.chart.patient.gender))
     ages = _ages(taken.span, view)
     doubt = source.reason if source.value is UNKNOWN else _doubt(equation, terms, ages)
     if doubt or terms is None or ages is None or not isinstance(source.value, (Decimal, Interval)):
@@ -94,7 +94,7 @@ def _doubt(equation: Equation, terms: GenderTerms | None, ages: tuple[int, int] 
     return f"{equation.title} is made for {equation.least_age} years and older" if ages[0] < equation.least_age else ""
 
 
-def _ages(taken: Span | None, view: View) -> tuple[int, int] | None:
+def _ages(taken: Span | None, view: ChartIndex) -> tuple[int, int] | None:
     """The least and the greatest age when the sample was taken; None where it cannot be told."""
     birth = read_span(view.chart.patient.birth_date)
     if birth is None or taken is None:
@@ -102,7 +102,7 @@ def _ages(taken: Span | None, view: View) -> tuple[int, int] | None:
     return age_between(birth, taken.first)[0], age_between(birth, taken.last)[1]
 
 
-def _compute(equation: Equation, terms: GenderTerms, view: View, amount: Decimal, age: int) -> Decimal:
+def _compute(equation: Equation, terms: GenderTerms, view: ChartIndex, amount: Decimal, age: int) -> Decimal:
     factor = view.knowledge.factors[equation.of].named(equation.unit)
     part = _PRECISE.divide(_PRECISE.divide(_PRECISE.multiply(amount, factor.over), factor.times), Decimal(terms.pivot))
     power = _PRECISE.power(part, Decimal(terms.below if part < _ONE else terms.above))

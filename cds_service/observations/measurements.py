@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cds_service.chart.index import Measured, Readers, View
+from cds_service.chart.index import ChartIndex, Locale, Measured
 from cds_service.chart.presence import reference_to
 from cds_service.fhir.bundles import measurement
 from cds_service.fhir.dates import Span, read_instant
@@ -30,7 +30,7 @@ _NO_UNIT = ("", "1", "{ratio}")
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 
-class Taken(NamedTuple):
+class DatedMeasurement(NamedTuple):
     """One reported measurement, placed in time but not read yet."""
 
     analyte: str
@@ -41,7 +41,7 @@ class Taken(NamedTuple):
 
 
 class Result(msgspec.Struct):
-    """One reported value of one analyte. `verdict` is low, in-range, high, or why it cannot be told.
+    """One reported value of one analyte. `interpretation` is low, in-range, high, or why it cannot be told.
 
     `told` puts it into words, which only a card or an explanation asks for.
     """
@@ -50,7 +50,7 @@ class Result(msgspec.Struct):
     when: str
     span: Span | None
     amount: Decimal | Interval | Unusable
-    verdict: str | Unusable
+    interpretation: str | Unusable
     reference: str
     told: Callable[[], Evidence]
 
@@ -59,7 +59,7 @@ class Result(msgspec.Struct):
         return read_instant(self.when) or EARLIEST
 
 
-class Basis(NamedTuple):
+class RangeUsed(NamedTuple):
     """What a verdict rests on: whose range or interpretation, with its limits and, if the laboratory's, as it was written."""
 
     note: str = ""
@@ -68,22 +68,24 @@ class Basis(NamedTuple):
     written: ReferenceRange | None = None
 
 
-def read(taken: Taken, view: View) -> Result:
-    return view.once(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, view.readers))
+def read(taken: DatedMeasurement, view: ChartIndex) -> Result:
+    return view.memo(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, view.readers))
 
 
-def _read_anew(taken: Taken, here: Readers) -> Result:
+def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:
     analyte, (observation, part), when, span, _ = taken
     said = measurement(part)
     amount = units.convert(said.value_quantity, here.knowledge.factors[analyte]) if said else _UNREADABLE
     said = said or Measurement()
-    verdict: str | Unusable
-    verdict, basis = (amount, Basis()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
+    interpretation: str | Unusable
+    interpretation, basis = (amount, RangeUsed()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
     told = partial(_tell, taken, said, amount, basis, here)
-    return Result(analyte, when, span, amount, verdict, reference_to(observation), told)
+    return Result(analyte, when, span, amount, interpretation, reference_to(observation), told)
 
 
-def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable, basis: Basis, here: Readers) -> Evidence:
+def _tell(
+    taken: DatedMeasurement, said: Measurement, amount: Decimal | Interval | Unusable, basis: RangeUsed, here: Locale
+) -> Evidence:
     analyte, quantity, note = taken.analyte, said.value_quantity, basis.note
     shown = units.say(quantity) if quantity else "no value"
     if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, here):
@@ -94,26 +96,26 @@ def _tell(taken: Taken, said: Measurement, amount: Decimal | Interval | Unusable
     return Evidence(reference_to(taken.measured[0]), title, value=shown, date=taken.when, range=limits, note=note)
 
 
-def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Readers) -> tuple[str | Unusable, Basis]:
+def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Locale) -> tuple[str | Unusable, RangeUsed]:
     """Against the laboratory's own range, else its interpretation code, else the default adult range."""
     own = _own_range(analyte, said, here)
     if own:
         return _compare(amount, own.low, own.high), own
-    for verdict, codes in _INTERPRETATIONS.items():
+    for interpretation, codes in _INTERPRETATIONS.items():
         if any(has_code(item, *codes) for item in said.interpretation or ()):
-            return verdict, Basis("laboratory's interpretation")
+            return interpretation, RangeUsed("laboratory's interpretation")
     return against_default(analyte, amount, here)
 
 
-def against_default(analyte: str, amount: Decimal | Interval, here: Readers) -> tuple[str | Unusable, Basis]:
+def against_default(analyte: str, amount: Decimal | Interval, here: Locale) -> tuple[str | Unusable, RangeUsed]:
     default = here.knowledge.labs[analyte].ranges.get(here.jurisdiction)
     if default is None:
-        return Unusable("no reference range"), Basis()
-    basis = Basis("default adult range", Decimal(default.low), Decimal(default.high))
+        return Unusable("no reference range"), RangeUsed()
+    basis = RangeUsed("default adult range", Decimal(default.low), Decimal(default.high))
     return _compare(amount, basis.low, basis.high), basis
 
 
-def _own_range(analyte: str, said: Measurement, here: Readers) -> Basis | None:
+def _own_range(analyte: str, said: Measurement, here: Locale) -> RangeUsed | None:
     """The one normal range that the laboratory gave for this result; None where it gave none or several."""
     normal = [item for item in said.reference_range or () if item and _is_normal(item)]
     if len(normal) != 1:
@@ -124,7 +126,7 @@ def _own_range(analyte: str, said: Measurement, here: Readers) -> Basis | None:
         return None
     if low is not None and high is not None and low >= high:
         return None
-    return Basis("laboratory's range", low, high, normal[0])
+    return RangeUsed("laboratory's range", low, high, normal[0])
 
 
 def _is_normal(item: ReferenceRange) -> bool:
@@ -132,7 +134,7 @@ def _is_normal(item: ReferenceRange) -> bool:
     return (item.type is None or has_code(item.type, "normal")) and not item.applies_to and item.age is None
 
 
-def _limit(analyte: str, limit: Quantity | None, said: Measurement, here: Readers) -> Decimal | Unusable | None:
+def _limit(analyte: str, limit: Quantity | None, said: Measurement, here: Locale) -> Decimal | Unusable | None:
     """A limit without a unit is in the unit of its result."""
     if limit is None or limit.value is None:
         return None
@@ -159,17 +161,17 @@ def _open(amount: Decimal | Interval, side: str) -> bool:
     return isinstance(amount, Interval) and bool(getattr(amount, side))
 
 
-def unit_here(analyte: str, here: Readers) -> str:
+def unit_here(analyte: str, here: Locale) -> str:
     """The unit in which clinicians of this jurisdiction read an analyte."""
     lab = here.knowledge.labs[analyte]
     return lab.shown.get(here.jurisdiction, lab.unit)
 
 
-def say_here(amount: Decimal, analyte: str, here: Readers) -> str:
+def say_here(amount: Decimal, analyte: str, here: Locale) -> str:
     return f"{_number_here(amount, analyte, here)} {units.say_unit(unit_here(analyte, here))}"
 
 
-def say_default(analyte: str, here: Readers) -> str:
+def say_default(analyte: str, here: Locale) -> str:
     """The default range, as its source prints it where that is the unit read here."""
     lab = here.knowledge.labs[analyte]
     default = lab.ranges.get(here.jurisdiction)
@@ -180,22 +182,22 @@ def say_default(analyte: str, here: Readers) -> str:
     return _range_here(Decimal(default.low), Decimal(default.high), analyte, here)
 
 
-def _is_foreign(analyte: str, quantity: Quantity, here: Readers) -> bool:
+def _is_foreign(analyte: str, quantity: Quantity, here: Locale) -> bool:
     factors = here.knowledge.factors[analyte]
     return factors.of(quantity) != factors.named(unit_here(analyte, here))
 
 
-def _number_here(amount: Decimal, analyte: str, here: Readers) -> str:
+def _number_here(amount: Decimal, analyte: str, here: Locale) -> str:
     return units.say_in(amount, here.knowledge.factors[analyte].named(unit_here(analyte, here)))
 
 
-def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, here: Readers) -> str:
+def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, here: Locale) -> str:
     unit = units.say_unit(unit_here(analyte, here))
     told = [_number_here(limit, analyte, here) if limit is not None else "" for limit in (low, high)]
     return _spanning(told[0], told[1], f" {unit}" if unit not in _NO_UNIT else "")
 
 
-def _say_limits(analyte: str, quantity: Quantity | None, basis: Basis, here: Readers) -> str:
+def _say_limits(analyte: str, quantity: Quantity | None, basis: RangeUsed, here: Locale) -> str:
     if basis.low is None and basis.high is None:
         return ""
     if basis.written is None:

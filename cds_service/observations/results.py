@@ -9,18 +9,18 @@ from functools import lru_cache, partial
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import Measured, Readers, View
+from cds_service.chart.index import ChartIndex, Locale, Measured
 from cds_service.chart.presence import known, presence, reference_to, unknown
-from cds_service.fhir.bundles import answer
+from cds_service.fhir.bundles import coded_value
 from cds_service.fhir.dates import read_instant, read_span
-from cds_service.fhir.resources import Observation, token, words
+from cds_service.fhir.resources import Observation, normal_code, text_of
 from cds_service.knowledge.schema import Adjustment, FactDefinition
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Fact, Interval, State
 from cds_service.observations.measurements import (
     EARLIEST,
+    DatedMeasurement,
     Result,
-    Taken,
     against_default,
     read,
     say_default,
@@ -36,7 +36,7 @@ Placed = tuple[date, str, str, Measured]
 """The last day that a measurement may be of, its id, its time as written, and itself."""
 
 
-def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
+def against_range(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read."""
     newest = _newest(definition, view)
     if not newest:
@@ -45,16 +45,16 @@ def against_range(name: str, definition: FactDefinition, view: View) -> Fact:
     latest = _latest(results, definition)
     if doubt := _unadjusted(latest, results, definition, view):
         return unknown(name, State.UNUSABLE, doubt, partial(_tell, [latest]))
-    if isinstance(latest.verdict, Unusable):
-        return unknown(name, State.UNUSABLE, latest.verdict.reason, partial(_tell, [latest]))
-    return known(name, latest.verdict, partial(_tell, [latest]))
+    if isinstance(latest.interpretation, Unusable):
+        return unknown(name, State.UNUSABLE, latest.interpretation.reason, partial(_tell, [latest]))
+    return known(name, latest.interpretation, partial(_tell, [latest]))
 
 
 def _tell(results: Iterable[Result]) -> list[Evidence]:
     return [item.told() for item in results]
 
 
-def _none_found(name: str, definition: FactDefinition, view: View) -> Fact:
+def _none_found(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     looked = presence(name, [], view, definition.queries, _concepts(definition.analytes))
     return unknown(name, looked.state, looked.reason or _none_in(definition.days or 0))
 
@@ -63,7 +63,7 @@ def _none_in(days: int) -> str:
     return f"none in {days} days" if days < _EVER else "none on record"
 
 
-def latest_value(name: str, definition: FactDefinition, view: View) -> Fact:
+def latest_value(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """The latest result of the window as a number in the unit of its analyte; `lowest` and `highest` choose of one time.
 
     Two values of the same time that differ cannot be read: nothing says which of them holds.
@@ -93,7 +93,7 @@ def _least(result: Result) -> Decimal:
     return amount if isinstance(amount, Decimal) else Decimal("Infinity")
 
 
-def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
+def measured_within(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
     newest = _newest(definition, view)
     if newest and newest[0].span is None:
@@ -103,17 +103,17 @@ def measured_within(name: str, definition: FactDefinition, view: View) -> Fact:
     return presence(name, [], view, definition.queries, _concepts(definition.analytes))
 
 
-def coded_answer(name: str, definition: FactDefinition, view: View) -> Fact:
+def coded_answer(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
     """Does the newest Observation of the first value set answer with a code of the second? No answer is no answer."""
     asked, wanted = definition.value_sets
-    reported = [item for item, _ in view.measured.get(asked, ()) if token(item.status) in _REPORTED]
+    reported = [item for item, _ in view.measured.get(asked, ()) if normal_code(item.status) in _REPORTED]
     dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= view.as_of]
     if not dated:
         looked = presence(name, [], view, definition.queries, [asked])
         return unknown(name, looked.state, looked.reason or "never recorded")
     newest = max(dated, key=lambda item: (read_instant(effective(item)) or EARLIEST, item.id or ""))
-    told = answer(newest)
-    evidence = [Evidence(reference_to(newest), words(told), date=effective(newest))]
+    told = coded_value(newest)
+    evidence = [Evidence(reference_to(newest), text_of(told), date=effective(newest))]
     if not view.knowledge.terminology.is_coded(told):
         return unknown(name, State.UNUSABLE, "answered without a code", evidence)
     matched = {match.concept for match in view.knowledge.terminology.matches(told)}
@@ -133,16 +133,16 @@ def effective(observation: Observation) -> str:
     return next((text.strip() for text in given if text and text.strip()), "")
 
 
-def last_measured(definition: FactDefinition, view: View) -> Taken | None:
+def last_measured(definition: FactDefinition, view: ChartIndex) -> DatedMeasurement | None:
     """What was measured last in the window, its span None where it cannot be placed; None if nothing was."""
     return next(iter(_newest(definition, view)), None)
 
 
-def _newest(definition: FactDefinition, view: View) -> list[Taken]:
+def _newest(definition: FactDefinition, view: ChartIndex) -> list[DatedMeasurement]:
     """What was measured on the newest day of the window; if nothing was, what cannot be placed, its span None."""
     if view.measured.keys().isdisjoint(_concepts(definition.analytes)):
         return []
-    return view.once(("newest", definition.analytes, definition.days), partial(_find_newest, definition, view))
+    return view.memo(("newest", definition.analytes, definition.days), partial(_find_newest, definition, view))
 
 
 @lru_cache
@@ -151,36 +151,36 @@ def _concepts(analytes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"lab:{analyte}" for analyte in analytes)
 
 
-def _find_newest(definition: FactDefinition, view: View) -> list[Taken]:
+def _find_newest(definition: FactDefinition, view: ChartIndex) -> list[DatedMeasurement]:
     since = view.as_of - timedelta(days=definition.days or 0)
-    newest: list[Taken] = []
-    unplaced: list[Taken] = []
+    newest: list[DatedMeasurement] = []
+    unplaced: list[DatedMeasurement] = []
     for analyte in definition.analytes:
         for day, _, when, measured in _placed(analyte, view):
             span = read_span(when)
             inside = span.within(since, view.as_of) if span else None
             if inside is None:
-                unplaced.append(Taken(analyte, measured, when, None, day))
+                unplaced.append(DatedMeasurement(analyte, measured, when, None, day))
             elif inside:
                 if newest and day < newest[0].day:
                     break
-                item = Taken(analyte, measured, when, span, day)
+                item = DatedMeasurement(analyte, measured, when, span, day)
                 newest = [*newest, item] if newest and day == newest[0].day else [item]
             elif day < since:
                 break
     return newest or unplaced
 
 
-def _placed(analyte: str, view: View) -> list[Placed]:
-    return view.once(("placed", analyte), partial(_place, analyte, view))
+def _placed(analyte: str, view: ChartIndex) -> list[Placed]:
+    return view.memo(("placed", analyte), partial(_place, analyte, view))
 
 
-def _place(analyte: str, view: View) -> list[Placed]:
+def _place(analyte: str, view: ChartIndex) -> list[Placed]:
     """What was reported of an analyte, newest first and undated before all: of thousands one or two are read."""
     found = []
     for item in view.measured.get(f"lab:{analyte}", ()):
         observation = item[0]
-        if observation.status in _REPORTED or token(observation.status) in _REPORTED:
+        if observation.status in _REPORTED or normal_code(observation.status) in _REPORTED:
             when = effective(observation)
             span = read_span(when)
             found.append((span.last if span else date.max, observation.id or "", when, item))
@@ -193,21 +193,21 @@ def _day_and_id(placed: Placed) -> tuple[date, str]:
     return placed[:2]
 
 
-def _read_day(taken: list[Taken], definition: FactDefinition, view: View) -> list[Result]:
+def _read_day(taken: list[DatedMeasurement], definition: FactDefinition, view: ChartIndex) -> list[Result]:
     """The results of one day, read, and what they give together."""
     results = [read(item, view) for item in taken]
     if len(results) > 1:
         results.sort(key=lambda item: (item.reference, item.told().value))
-    results = [item if item.span else replace(item, verdict=_UNPLACED, amount=_UNPLACED) for item in results]
+    results = [item if item.span else replace(item, interpretation=_UNPLACED, amount=_UNPLACED) for item in results]
     return results + _adjusted(results, definition, view)
 
 
 def _latest(results: list[Result], definition: FactDefinition) -> Result:
     """Of one day the preferred analyte, of that the newest result; two that disagree cannot be read."""
     same_time = _same_time(results, definition)
-    readable = [item for item in same_time if not isinstance(item.verdict, Unusable)]
-    if len(readable) > 1 and len({item.verdict for item in readable}) > 1:
-        return replace(readable[0], verdict=Unusable("two results of the same time disagree"))
+    readable = [item for item in same_time if not isinstance(item.interpretation, Unusable)]
+    if len(readable) > 1 and len({item.interpretation for item in readable}) > 1:
+        return replace(readable[0], interpretation=Unusable("two results of the same time disagree"))
     return (readable or same_time)[0]
 
 
@@ -222,7 +222,7 @@ def _same_time(results: list[Result], definition: FactDefinition) -> list[Result
     return sorted((item for item in chosen if item.instant == newest), key=lambda item: item.reference)
 
 
-def _unadjusted(result: Result, results: list[Result], definition: FactDefinition, view: View) -> str:
+def _unadjusted(result: Result, results: list[Result], definition: FactDefinition, view: ChartIndex) -> str:
     """Why a result may not stand as it is: what would adjust it is there, but cannot be read. Empty if it may."""
     adjustment = definition.adjustment
     if adjustment is None or result.analyte != adjustment.of:
@@ -237,14 +237,14 @@ def _unadjusted(result: Result, results: list[Result], definition: FactDefinitio
     return f"{title} may be in {damaged.reference or damaged.place}, which could not be read" if damaged else ""
 
 
-def _same_day(results: list[Result], analyte: str, view: View) -> list[Result]:
+def _same_day(results: list[Result], analyte: str, view: ChartIndex) -> list[Result]:
     """What was measured of another analyte on a day of these results."""
     days = {item.span for item in results if item.span}
-    taken = [Taken(analyte, item, when, read_span(when), day) for day, _, when, item in _placed(analyte, view)]
+    taken = [DatedMeasurement(analyte, item, when, read_span(when), day) for day, _, when, item in _placed(analyte, view)]
     return [read(item, view) for item in taken if item.span in days]
 
 
-def _adjusted(results: list[Result], definition: FactDefinition, view: View) -> list[Result]:
+def _adjusted(results: list[Result], definition: FactDefinition, view: ChartIndex) -> list[Result]:
     """A result adjusted by another of the same day, `amount + per * (base - other)`, as `labs.json` and `facts.json` say."""
     adjustment = definition.adjustment
     if adjustment is None:
@@ -261,21 +261,21 @@ def _adjusted(results: list[Result], definition: FactDefinition, view: View) -> 
     ]
 
 
-def _adjust(result: Result, other: Result, adjustment: Adjustment, view: View) -> Result:
+def _adjust(result: Result, other: Result, adjustment: Adjustment, view: ChartIndex) -> Result:
     assert isinstance(result.amount, Decimal)
     assert isinstance(other.amount, Decimal)
     amount = result.amount + Decimal(adjustment.per) * (Decimal(adjustment.base) - other.amount)
-    verdict, basis = against_default(adjustment.to, amount, view.readers)
+    interpretation, basis = against_default(adjustment.to, amount, view.readers)
 
     here = view.readers
 
     def tell() -> Evidence:
         return _tell_adjusted(result, other, amount, adjustment.to, basis.note, here)
 
-    return Result(adjustment.to, result.when, result.span, amount, verdict, result.reference, tell)
+    return Result(adjustment.to, result.when, result.span, amount, interpretation, result.reference, tell)
 
 
-def _tell_adjusted(result: Result, other: Result, amount: Decimal, analyte: str, note: str, here: Readers) -> Evidence:
+def _tell_adjusted(result: Result, other: Result, amount: Decimal, analyte: str, note: str, here: Locale) -> Evidence:
     lab, own, by = here.knowledge.labs[analyte], result.told(), other.told()
     shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
     if unit_here(analyte, here) != lab.unit:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Received, add_up
+from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Acceptance, add_up
 from cds_service.audit.queries import Reaction
 from cds_service.audit.statistics import Figures
 from cds_service.errors import Problem, RequestError
@@ -27,7 +27,7 @@ _STEPS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 1000.0)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Bar(NamedTuple):
+class DayBar(NamedTuple):
     """In units of the drawing."""
 
     x: float
@@ -36,14 +36,14 @@ class Bar(NamedTuple):
     height: float
 
 
-class Plot(NamedTuple):
+class DayPlot(NamedTuple):
     """Numbers over days or weeks, or over steps: `labels` beside `numbers`, and the bars that draw them."""
 
     title: str
     total: int
     labels: tuple[str, ...]
     numbers: tuple[int, ...]
-    bars: tuple[Bar, ...]
+    bars: tuple[DayBar, ...]
 
     @property
     def most(self) -> int:
@@ -79,7 +79,7 @@ class Undecided(NamedTuple):
     number: int
 
 
-class Board(NamedTuple):
+class Summary(NamedTuple):
     """Everything that the page shows. `concerned`: answers about people whom the service speaks to; the rest are empty.
 
     `times`: the milliseconds within which half, 95 and 99 of a hundred answers came.
@@ -88,11 +88,11 @@ class Board(NamedTuple):
     days: int
     answers: int
     concerned: int
-    over_time: tuple[Plot, ...]
-    cards: Plot
-    took: Plot
+    over_time: tuple[DayPlot, ...]
+    cards: DayPlot
+    took: DayPlot
     times: tuple[tuple[str, float], ...]
-    rules: tuple[Received, ...]
+    rules: tuple[Acceptance, ...]
     titles: Mapping[str, str]
     reasons: tuple[Reason, ...]
     supplied: tuple[Supplied, ...]
@@ -120,10 +120,10 @@ Asked = Mapping[str, Iterable[str]]
 """By service the queries that it asks for."""
 
 
-def board(figures: Figures, knowledge: Knowledge, asked: Asked, days: int, now: datetime) -> Board:
+def summary(figures: Figures, knowledge: Knowledge, asked: Asked, days: int, now: datetime) -> Summary:
     received = tuple(add_up(((item.rules, item.number) for item in figures.shown), figures.reactions))
     answers = sum(item.number for item in figures.answers)
-    return Board(
+    return Summary(
         days=days,
         answers=answers,
         concerned=sum(item.number for item in figures.answers if item.concerned),
@@ -142,13 +142,13 @@ def board(figures: Figures, knowledge: Knowledge, asked: Asked, days: int, now: 
     )
 
 
-def _over_time(figures: Figures, days: int, now: datetime) -> Iterator[Plot]:
+def _over_time(figures: Figures, days: int, now: datetime) -> Iterator[DayPlot]:
     shown: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     for cards in figures.shown:
         shown[cards.day] += cards.number
-    for answered in figures.answers:
-        answers[answered.day] += answered.number
+    for decision in figures.answers:
+        answers[decision.day] += decision.number
     first = since(days, now).date()
     told = [("Answers", answers), ("Cards shown", shown)]
     told += [(title, _reacted(figures, outcome)) for title, outcome in (("Accepted", "accepted"), ("Overridden", "overridden"))]
@@ -178,15 +178,15 @@ def _spread(by_day: Mapping[str, int], first: date, days: int) -> tuple[list[str
     return labels, numbers
 
 
-def _plot(title: str, labels: Sequence[str], numbers: Sequence[int]) -> Plot:
+def _plot(title: str, labels: Sequence[str], numbers: Sequence[int]) -> DayPlot:
     most, wide = max(numbers, default=0) or 1, WIDTH / max(len(numbers), 1)
     heights = [round(number / most * HEIGHT, 1) for number in numbers]
     gap = min(2.0, wide * 0.2)
-    bars = [Bar(round(at * wide, 2), HEIGHT - high, round(wide - gap, 2), high) for at, high in enumerate(heights) if high]
-    return Plot(title, sum(numbers), tuple(labels), tuple(numbers), tuple(bars))
+    bars = [DayBar(round(at * wide, 2), HEIGHT - high, round(wide - gap, 2), high) for at, high in enumerate(heights) if high]
+    return DayPlot(title, sum(numbers), tuple(labels), tuple(numbers), tuple(bars))
 
 
-def _cards_an_answer(figures: Figures) -> Plot:
+def _cards_an_answer(figures: Figures) -> DayPlot:
     counts: Counter[int] = Counter()
     for item in figures.answers:
         if item.concerned:
@@ -195,7 +195,7 @@ def _cards_an_answer(figures: Figures) -> Plot:
     return _plot("Cards an answer", labels, [counts[number] for number in range(_MOST_CARDS + 1)])
 
 
-def _took(figures: Figures) -> Plot:
+def _took(figures: Figures) -> DayPlot:
     bounds = [0.0, *_STEPS, float("inf")]
     numbers = [
         sum(count for took, count in figures.times if low < took <= high or (took == low == 0))

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from cds_service.chart.index import Measured, View
+from cds_service.chart.index import ChartIndex, Measured
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.bundles import components, measurement
 from cds_service.fhir.resources import CodeableConcept, Coding, Measurement
@@ -52,7 +52,7 @@ class Added(NamedTuple):
     since: date
 
 
-class Changes(NamedTuple):
+class Edits(NamedTuple):
     """`left_out` are references. With `measuring` as on record, `value` is where the slider stands."""
 
     slide: Slide
@@ -146,7 +146,7 @@ class Given:
             return self._day
 
 
-def read_changes(fields: Mapping[str, Sequence[str]], view: View, listed: Iterable[str]) -> Changes:
+def read_changes(fields: Mapping[str, Sequence[str]], view: ChartIndex, listed: Iterable[str]) -> Edits:
     """What a form asks for. `listed`: references of what stands on record, each of which can be left out.
 
     Raises RequestError (400) naming every field that cannot be.
@@ -158,7 +158,7 @@ def read_changes(fields: Mapping[str, Sequence[str]], view: View, listed: Iterab
     measured = [name for name in known if view.measured.get(f"lab:{name}")]
     slide = known[given.last("analyte", known, next(iter(measured or known)))]
     measuring, value = _slid(given, slide, on_record(slide, view))
-    changes = Changes(
+    changes = Edits(
         slide,
         measuring,
         value,
@@ -185,7 +185,7 @@ def _slid(given: Given, slide: Slide, stands: Decimal) -> tuple[Measuring, Decim
     return "value" if moved else measuring, given.number("value", slide, stands)
 
 
-def on_record(slide: Slide, view: View) -> Decimal:
+def on_record(slide: Slide, view: ChartIndex) -> Decimal:
     """Where the slider stands at first: nearest to the latest result, else in the middle."""
     latest = latest_value(slide.analyte, _ever(slide, view), view).value
     middle = slide.values[len(slide.values) // 2]
@@ -195,7 +195,7 @@ def on_record(slide: Slide, view: View) -> Decimal:
     return min(slide.values, key=lambda value: abs(value - here))
 
 
-def _ever(slide: Slide, view: View) -> FactDefinition:
+def _ever(slide: Slide, view: ChartIndex) -> FactDefinition:
     return FactDefinition(question=slide.title, type="number", picker="latest_value", analytes=(slide.analyte,), days=_EVER)
 
 
@@ -206,7 +206,7 @@ def numbered(bundle: dict[str, Any]) -> dict[str, Any]:
     return bundle | {"entry": named}
 
 
-def changed(bundle: dict[str, Any], changes: Changes, view: View) -> dict[str, Any]:
+def changed(bundle: dict[str, Any], changes: Edits, view: ChartIndex) -> dict[str, Any]:
     """The record of a person as it would be, but for what is slid; `view` sees it as it is."""
     gone = set(changes.left_out)
     measured = view.measured.get(f"lab:{changes.slide.analyte}", ()) if changes.measuring == "missing" else ()
@@ -216,7 +216,7 @@ def changed(bundle: dict[str, Any], changes: Changes, view: View) -> dict[str, A
     return bundle | {"entry": [*entries, *({"resource": item} for item in _additions(changes, view))]}
 
 
-def add_result(call: dict[str, Any], changes: Changes, view: View) -> None:
+def add_result(call: dict[str, Any], changes: Edits, view: ChartIndex) -> None:
     """Put what was slid under the query that it would have come from: another that failed must not pass for answered."""
     if changes.measuring == "value":
         section = call["prefetch"][_queries_of(changes.slide.analyte, view.knowledge)[0]]
@@ -239,7 +239,7 @@ def _without_components(entry: dict[str, Any], measured: Iterable[Measured]) -> 
     return entry | {"resource": resource | {"component": kept}}
 
 
-def _additions(changes: Changes, view: View) -> Iterator[Resource]:
+def _additions(changes: Edits, view: ChartIndex) -> Iterator[Resource]:
     subject = _subject(view)
     for condition in changes.conditions:
         yield _condition(condition, view.knowledge) | {"subject": subject}
@@ -247,11 +247,11 @@ def _additions(changes: Changes, view: View) -> Iterator[Resource]:
         yield _prescription(drug, view.knowledge) | {"subject": subject}
 
 
-def _subject(view: View) -> Resource:
+def _subject(view: ChartIndex) -> Resource:
     return {"reference": f"Patient/{view.chart.patient.id}"}
 
 
-def _result(slide: Slide, value: Decimal, view: View) -> Resource:
+def _result(slide: Slide, value: Decimal, view: ChartIndex) -> Resource:
     """A result of the day, later than any other of it; the laboratory's range is that of the last on record."""
     code, display = next(iter(view.knowledge.labs[slide.analyte].loinc.items()))
     last = last_measured(_ever(slide, view), view)

@@ -25,7 +25,7 @@ def problem_page(status: int, problems: Iterable[Problem]) -> Response:
 def pages_for_browsers(otherwise: Answer) -> Answer:
     """What the router refuses: a page for who asks for HTML, for anyone else as `otherwise` has it."""
 
-    async def answered(request: Request, error: Any) -> Response:
+    async def decision(request: Request, error: Any) -> Response:
         if not _is_for_a_browser(request):
             return await otherwise(request, error)
         message = "is none of these pages" if error.status_code == HTTPStatus.NOT_FOUND else "cannot be asked for in this way"
@@ -33,7 +33,7 @@ def pages_for_browsers(otherwise: Answer) -> Answer:
         shown.headers.update(error.headers or {})
         return shown
 
-    return answered
+    return decision
 
 
 def _is_for_a_browser(request: Request) -> bool:

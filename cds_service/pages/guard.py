@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cds_service.errors import Problem, RequestError
-from cds_service.security.access import Unsigned, address_of
+from cds_service.security.access import LoopbackOnly, address_of
 from cds_service.settings import Settings
 
 PASTES = 30
@@ -21,7 +21,7 @@ class Guard:
 
     def __init__(self, settings: Settings, mode: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._signed_in, self._clock = settings, mode == "signed-in", clock
-        self._unsigned = None if settings.clients else Unsigned(settings.guarded, settings.cors_origins)
+        self._unsigned = None if settings.clients else LoopbackOnly(settings.guarded, settings.cors_origins)
         self._pasted: OrderedDict[str, deque[float]] = OrderedDict()
 
     async def admit(self, scope: Mapping[str, Any]) -> None:

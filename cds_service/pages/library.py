@@ -11,7 +11,7 @@ from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import Reader
 from cds_service.knowledge.schema import Order, Source, Statement
 from cds_service.lint.cases import cases_path, observe, read_cases, values_of
-from cds_service.pages.logic_tree import Branch, Grower
+from cds_service.pages.logic_tree import Branch, LogicTree
 
 FILTERS = ("topic", "status", "group", "jurisdiction", "evidence")
 
@@ -103,7 +103,7 @@ def told(knowledge: Knowledge, name: str) -> Told:
     rule = next((rule for rule in knowledge.rules if rule.id == name), None)
     if rule is None:
         raise RequestError(404, "unknown-rule", "not-found", [Problem("rule", "is unknown", "choose one of the list")])
-    grow, file = Grower(knowledge).grow, rule.file
+    grow, file = LogicTree(knowledge).grow, rule.file
     orders = [(knowledge.orders[use.order], grow(use.when.source), grow(use.recommended_when.source)) for use in rule.orders]
     return Told(
         rule=rule,

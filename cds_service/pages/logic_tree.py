@@ -37,7 +37,7 @@ class Branch(NamedTuple):
     datum: str = ""
 
 
-class Condition(NamedTuple):
+class TestedCondition(NamedTuple):
     """A part of a rule made ready: the same for everybody."""
 
     logic: Any
@@ -46,10 +46,10 @@ class Condition(NamedTuple):
     parts: tuple[Any, ...]
 
 
-_CONDITIONS: WeakKeyDictionary[Knowledge, dict[int, Condition]] = WeakKeyDictionary()
+_CONDITIONS: WeakKeyDictionary[Knowledge, dict[int, TestedCondition]] = WeakKeyDictionary()
 
 
-class Grower:
+class LogicTree:
     """Makes trees of one knowledge, and where facts are given, of one person."""
 
     def __init__(self, knowledge: Knowledge, facts: Mapping[str, Fact] | None = None, as_of: date = date.max) -> None:
@@ -64,16 +64,16 @@ class Grower:
             return Branch(condition.words, truth, tuple(map(self.grow, condition.parts)))
         return Branch(condition.words, truth, datum=self._datum(condition, truth))
 
-    def _read(self, logic: Any) -> Condition:
+    def _read(self, logic: Any) -> TestedCondition:
         """By identity, as logic of a rule stays; it is held here, so that no other can take its place."""
         found = self._conditions.get(id(logic))
         if found is None:
             parts = _parts(logic)
             words = _JUNCTIONS[next(iter(logic))] if parts else self._words(logic)
-            found = self._conditions[id(logic)] = Condition(logic, compile_untyped(logic), words, parts)
+            found = self._conditions[id(logic)] = TestedCondition(logic, compile_untyped(logic), words, parts)
         return found
 
-    def _truth(self, condition: Condition) -> str:
+    def _truth(self, condition: TestedCondition) -> str:
         if self._values is None:
             return ""
         value = condition.expression(self._values).value
@@ -112,7 +112,7 @@ class Grower:
         told = NUMBER in says or all(str(item).lower() in says or item in says for item in answers)
         return say_answers(name, answers, self._knowledge) if told else say({"var": name})
 
-    def _datum(self, condition: Condition, truth: str) -> str:
+    def _datum(self, condition: TestedCondition, truth: str) -> str:
         """Of what is not known why; of the rest what on record says so."""
         if self._facts is None:
             return ""

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from cds_service.chart.index import View
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import reference_to
 from cds_service.facts.conditions import is_active, onset
-from cds_service.facts.medications import course
+from cds_service.facts.medications import period_of
 from cds_service.fhir.dates import read_span, say_date
-from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, Observation, Period, words
+from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, Observation, Period, text_of
 from cds_service.model import Evidence
-from cds_service.observations.measurements import HIGH, LOW, Taken, read
+from cds_service.observations.measurements import HIGH, LOW, DatedMeasurement, read
 from cds_service.pages.sandbox import Trial
 
 WIDTH, HEIGHT = 240.0, 100.0
@@ -28,10 +28,10 @@ _WORDS = {LOW: "low", HIGH: "high", "in-range": "in range"}
 class Point(NamedTuple):
     x: float
     y: float
-    verdict: str
+    interpretation: str
 
 
-class Plot(NamedTuple):
+class ResultPlot(NamedTuple):
     """In units of the drawing. `top` and `bottom` bound the range, where there is one."""
 
     points: tuple[Point, ...]
@@ -40,7 +40,7 @@ class Plot(NamedTuple):
     has_range: bool
 
 
-class Row(NamedTuple):
+class RecordRow(NamedTuple):
     """One thing on record. `used` numbers the cards that rest on it, from 1."""
 
     reference: str
@@ -49,7 +49,7 @@ class Row(NamedTuple):
     date: str
     range: str
     note: str
-    verdict: str
+    interpretation: str
     used: tuple[int, ...]
 
 
@@ -57,14 +57,14 @@ class Series(NamedTuple):
     """What is on record of one analyte, newest first."""
 
     name: str
-    rows: tuple[Row, ...]
-    plot: Plot | None
+    rows: tuple[RecordRow, ...]
+    plot: ResultPlot | None
 
 
-class Bar(NamedTuple):
+class MedicationBar(NamedTuple):
     """One drug of a list, from `start` to `end` in units of the drawing; `start` None where it is not on record."""
 
-    row: Row
+    row: RecordRow
     start: float | None
     end: float
 
@@ -72,7 +72,7 @@ class Bar(NamedTuple):
 class Courses(NamedTuple):
     """Drugs against the onset of what the service is about, where that is on record."""
 
-    bars: tuple[Bar, ...]
+    bars: tuple[MedicationBar, ...]
     onset: float | None
     onset_date: str
     first: str
@@ -82,15 +82,15 @@ class Courses(NamedTuple):
 class Record(NamedTuple):
     series: tuple[Series, ...]
     courses: Courses
-    conditions: tuple[Row, ...]
+    conditions: tuple[RecordRow, ...]
     unreadable: tuple[tuple[str, str], ...]
     missing: tuple[tuple[str, str], ...]
 
 
 def read_record(trial: Trial) -> Record:
     """Everything of the record that bears on what the service knows, and what it could not read or was not given."""
-    chart, knowledge = trial.answered.chart, trial.conductor.knowledge
-    view = View(chart, knowledge, trial.choice.day, trial.choice.jurisdiction)
+    chart, knowledge = trial.decision.chart, trial.decision_service.knowledge
+    view = ChartIndex(chart, knowledge, trial.choice.day, trial.choice.jurisdiction)
     used = uses(trial)
     damaged = {(item.reference or item.place, item.problem) for items in chart.damaged.values() for item in items}
     return Record(
@@ -98,14 +98,14 @@ def read_record(trial: Trial) -> Record:
         courses=_courses(view, used, _onset(trial)),
         conditions=tuple(_conditions(view, used)),
         unreadable=tuple(sorted(damaged)),
-        missing=tuple((knowledge.queries[key].title, state) for key, state in chart.looked.items() if state != "known"),
+        missing=tuple((knowledge.queries[key].title, state) for key, state in chart.query_state.items() if state != "known"),
     )
 
 
 def uses(trial: Trial) -> Mapping[str, tuple[int, ...]]:
     """The cards that rest on each resource: by the facts that settled their rules, and those that their lines tell."""
-    facts, knowledge, found = trial.answered.facts, trial.conductor.knowledge, defaultdict[str, set[int]](set)
-    for number, rules in enumerate(trial.answered.composed.speaks_for, start=1):
+    facts, knowledge, found = trial.decision.facts, trial.decision_service.knowledge, defaultdict[str, set[int]](set)
+    for number, rules in enumerate(trial.decision.composed.speaks_for, start=1):
         names = {name for rule in rules for name in (*trial.findings[rule].because, *knowledge.cards[rule].facts)}
         for name in names:
             if _is_told(facts[name].value):
@@ -119,21 +119,21 @@ def _is_told(value: object) -> bool:
 
 
 def _onset(trial: Trial) -> str:
-    reason = trial.conductor.knowledge.services[trial.service_id].reason_fact
-    held = {item.reference for item in trial.answered.facts[reason].evidence}
-    return onset(item for item in trial.answered.chart.all(Condition) if reference_to(item) in held)
+    reason = trial.decision_service.knowledge.services[trial.service_id].reason_fact
+    held = {item.reference for item in trial.decision.facts[reason].evidence}
+    return onset(item for item in trial.decision.chart.all(Condition) if reference_to(item) in held)
 
 
-def _series(view: View, used: Mapping[str, tuple[int, ...]]) -> Iterator[Series]:
+def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[Series]:
     for name, analyte in view.knowledge.labs.items():
         measured = view.measured.get(f"lab:{name}", ())
         rows = []
         for item in measured:
             when = _when(item[0])
             span = read_span(when)
-            result = read(Taken(name, item, when, span, span.last if span else view.as_of), view)
-            verdict = result.verdict if isinstance(result.verdict, str) else result.verdict.reason
-            rows.append((when, _row(result.told(), view.as_of, _WORDS.get(verdict, verdict), used)))
+            result = read(DatedMeasurement(name, item, when, span, span.last if span else view.as_of), view)
+            interpretation = result.interpretation if isinstance(result.interpretation, str) else result.interpretation.reason
+            rows.append((when, _row(result.told(), view.as_of, _WORDS.get(interpretation, interpretation), used)))
         if rows:
             rows.sort(key=lambda pair: pair[0], reverse=True)
             yield Series(analyte.title, tuple(row for _, row in rows), _plot(rows, view.as_of))
@@ -145,12 +145,14 @@ def _when(observation: Observation) -> str:
     return next((text.strip() for text in given if text), "")
 
 
-def _row(told: Evidence, as_of: date, verdict: str, used: Mapping[str, tuple[int, ...]]) -> Row:
+def _row(told: Evidence, as_of: date, interpretation: str, used: Mapping[str, tuple[int, ...]]) -> RecordRow:
     cards = used.get(told.reference, ())
-    return Row(told.reference, told.name, told.value, say_date(told.date, as_of), told.range, told.note, verdict, cards)
+    return RecordRow(
+        told.reference, told.name, told.value, say_date(told.date, as_of), told.range, told.note, interpretation, cards
+    )
 
 
-def _plot(rows: Sequence[tuple[str, Row]], as_of: date) -> Plot | None:
+def _plot(rows: Sequence[tuple[str, RecordRow]], as_of: date) -> ResultPlot | None:
     """Values over time as far as both are plain; None where nothing can be drawn."""
     placed = [(span.first, _numbers(row.value), row) for when, row in rows if (span := read_span(when))]
     drawn = [(day, numbers[0], row) for day, numbers, row in placed if numbers and day <= as_of]
@@ -165,10 +167,10 @@ def _plot(rows: Sequence[tuple[str, Row]], as_of: date) -> Plot | None:
     def y(value: float) -> float:
         return round(HEIGHT - _EDGE - (value - low + room) / (high - low + 2 * room) * (HEIGHT - 2 * _EDGE), 1)
 
-    points = tuple(Point(_x(day, first, as_of), y(value), row.verdict) for day, value, row in drawn)
+    points = tuple(Point(_x(day, first, as_of), y(value), row.interpretation) for day, value, row in drawn)
     top = y(limits[1]) if limits[1] is not None else 0.0
     bottom = y(limits[0]) if limits[0] is not None else HEIGHT
-    return Plot(points, top, bottom, limits != (None, None))
+    return ResultPlot(points, top, bottom, limits != (None, None))
 
 
 def _x(day: date, first: date, last: date) -> float:
@@ -189,9 +191,9 @@ def _limits(text: str) -> tuple[float | None, float | None]:
     return (numbers[0], numbers[1]) if " to " in text and len(numbers) > 1 else (None, None)
 
 
-def _courses(view: View, used: Mapping[str, tuple[int, ...]], began: str) -> Courses:
+def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) -> Courses:
     sources: list[Source] = [*view.chart.all(MedicationRequest), *view.chart.all(MedicationStatement)]
-    told = [(source, *course(source)) for source in sources]
+    told = [(source, *period_of(source)) for source in sources]
     days = [span.first for text in (*(start for _, start, _ in told), began) if (span := read_span(text))]
     first = min((day for day in days if day <= view.as_of), default=view.as_of - _YEAR)
     names = _drug_names(view)
@@ -213,27 +215,27 @@ def _bar(
     first: date,
     as_of: date,
     used: Mapping[str, tuple[int, ...]],
-) -> Bar:
+) -> MedicationBar:
     begun, ended = read_span(start), read_span(end)
-    name = names.get(id(source)) or words(source.medication_codeable_concept) or "a drug without a name"
+    name = names.get(id(source)) or text_of(source.medication_codeable_concept) or "a drug without a name"
     told = Evidence(reference_to(source), name, value=source.status or "no status", date=start)
     row = _row(told, as_of, "", used)
     at = _x(max(begun.first, first), first, as_of) if begun and begun.first <= as_of else None
     last = min(ended.last, as_of) if ended else as_of
-    return Bar(row, at, max(_x(last, first, as_of), at or 0.0))
+    return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0))
 
 
-def _drug_names(view: View) -> Mapping[int, str]:
+def _drug_names(view: ChartIndex) -> Mapping[int, str]:
     """What is written of each drug, wherever it stands: also where the list only refers to it."""
     by_set, unnamed = view.drugs
     drugs = [drug for found in (*by_set.values(), unnamed) for drug in found]
-    return {id(drug.source): words(drug.concept) for drug in drugs}
+    return {id(drug.source): text_of(drug.concept) for drug in drugs}
 
 
-def _conditions(view: View, used: Mapping[str, tuple[int, ...]]) -> Iterator[Row]:
+def _conditions(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[RecordRow]:
     for condition in _newest_first(view.chart.all(Condition)):
-        state = "active" if is_active(condition, view.as_of) else words(condition.clinical_status) or "not active"
-        told = Evidence(reference_to(condition), words(condition.code), value=state, date=onset([condition]))
+        state = "active" if is_active(condition, view.as_of) else text_of(condition.clinical_status) or "not active"
+        told = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset([condition]))
         yield _row(told, view.as_of, "", used)
 
 

@@ -15,23 +15,23 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from cds_service.audit.acceptance import Received, received
+from cds_service.audit.acceptance import Acceptance, received
 from cds_service.audit.statistics import Figures, read_figures
 from cds_service.cdshooks.response import encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.log import log
 from cds_service.pages import library
-from cds_service.pages.dashboard import PERIODS, as_csv, board, read_days, say_reason, since
+from cds_service.pages.dashboard import PERIODS, as_csv, read_days, say_reason, since, summary
 from cds_service.pages.edits import offered, slides
 from cds_service.pages.error_pages import problem_page
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
 from cds_service.pages.patient_record import read_record
-from cds_service.pages.sandbox import PASTE_LIMIT, Bench, Choice, Trial
+from cds_service.pages.sandbox import PASTE_LIMIT, Choice, Sandbox, Trial
 from cds_service.pages.ttl_cache import Recent
 from cds_service.pages.what_if import Slides
 from cds_service.pages.why import explained
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from cds_service.store.database import Store
 
@@ -44,9 +44,9 @@ _LONGEST_SHOWN = 200_000
 _DAYS, _RULE_DAYS = 30, 90
 
 
-def page_routes(settings: Settings, conductor: Conductor, mode: str, store: Store, note: Note) -> list[BaseRoute]:
+def page_routes(settings: Settings, decision_service: DecisionService, mode: str, store: Store, note: Note) -> list[BaseRoute]:
     """The routes of the pages; `note` keeps what was shown, so that feedback on it counts; `store` tells what came of it."""
-    pages = Pages(settings, conductor, mode, store, note)
+    pages = Pages(settings, decision_service, mode, store, note)
     shown = [
         ("/", pages.start, "GET"),
         ("/try", pages.pasted, "POST"),
@@ -71,18 +71,18 @@ def page_routes(settings: Settings, conductor: Conductor, mode: str, store: Stor
 class Pages:
     """The handlers, with what they share."""
 
-    def __init__(self, settings: Settings, conductor: Conductor, mode: str, store: Store, note: Note) -> None:
-        self._bench, self._mode, self._store, self._note = Bench(conductor), mode, store, note
+    def __init__(self, settings: Settings, decision_service: DecisionService, mode: str, store: Store, note: Note) -> None:
+        self._bench, self._mode, self._store, self._note = Sandbox(decision_service), mode, store, note
         self._settings, self._guard = settings, Guard(settings, mode)
         self._slides, self._one_paste = Slides(self._bench), asyncio.Lock()
         self._figures_read = Recent[Figures]()
-        self._rules_received = Recent[list[Received]]()
+        self._rules_received = Recent[list[Acceptance]]()
 
     def guarded(self, handler: Handler) -> Handler:
         """With whoever may not look refused, and every mistake of a person told on a page."""
 
         @wraps(handler)
-        async def answered(request: Request) -> Response:
+        async def decision(request: Request) -> Response:
             try:
                 await self._guard.admit(request.scope)
                 return await handler(request)
@@ -93,7 +93,7 @@ class Pages:
                 log.error("page failed", path=handler.__name__, problems=[item.place for item in error.problems])
                 return problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
 
-        return answered
+        return decision
 
     async def static(self, request: Request) -> Response:
         from cds_service.pages.templating import static
@@ -114,7 +114,7 @@ class Pages:
             "start.html",
             status,
             cast=self._bench.cast,
-            jurisdiction=given.get("jurisdiction", self._bench.conductor.settings.jurisdiction),
+            jurisdiction=given.get("jurisdiction", self._bench.decision_service.settings.jurisdiction),
             today=given.get("date", date.today().isoformat()),
             hook=given.get("hook", hooks[0]),
             problems=problems,
@@ -133,7 +133,7 @@ class Pages:
         person = self._bench.person(str(request.path_params["person"]))
         trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
         if self._takes_feedback:
-            self._note(trial.service_id, trial.request, trial.answered, started, "", None)
+            self._note(trial.service_id, trial.request, trial.decision, started, "", None)
         return self._cards_page(request, trial, person=person)
 
     async def request_json(self, request: Request) -> Response:
@@ -179,7 +179,7 @@ class Pages:
         choice = self._bench.choice(given, person)
         fields = {name: given.getlist(name) for name in given}
         found = await asyncio.to_thread(self._slides.what_if, person, choice, fields)
-        knowledge = found.trial.conductor.knowledge
+        knowledge = found.trial.decision_service.knowledge
         return page(
             "what_if.html",
             person=person,
@@ -201,7 +201,10 @@ class Pages:
         from cds_service.pages.templating import page
 
         person = self._bench.person(str(request.path_params["person"]))
-        asked, query = self._bench.conductor.knowledge.questionnaire, _query(self._bench.choice(request.query_params, person))
+        asked, query = (
+            self._bench.decision_service.knowledge.questionnaire,
+            _query(self._bench.choice(request.query_params, person)),
+        )
         shown = {"title": asked["title"], "description": asked.get("description", ""), "questions": questions(asked)}
         return page("history.html", status, person=person, query=query, given=given, problems=problems, **shown)
 
@@ -213,12 +216,12 @@ class Pages:
             trial = self._bench.try_person(person, choice, given)
         except RequestError as error:
             return self._history_page(request, given, error.problems, error.status)
-        return self._cards_page(request, trial, person=person, answered=True)
+        return self._cards_page(request, trial, person=person, decision=True)
 
     async def rules(self, request: Request) -> Response:
         from cds_service.pages.templating import page
 
-        knowledge, given = self._bench.conductor.knowledge, request.query_params
+        knowledge, given = self._bench.decision_service.knowledge, request.query_params
         return page(
             "rules.html",
             rules=library.chosen(knowledge, given),
@@ -231,7 +234,7 @@ class Pages:
     async def rule(self, request: Request) -> Response:
         from cds_service.pages.templating import page
 
-        told = library.told(self._bench.conductor.knowledge, str(request.path_params["rule"]))
+        told = library.told(self._bench.decision_service.knowledge, str(request.path_params["rule"]))
         here = await self._received(told.rule.id) if self._may_count else None
         return page(
             "rule.html",
@@ -242,7 +245,7 @@ class Pages:
             may_count=self._may_count,
         )
 
-    async def _received(self, rule: str) -> list[Received] | None:
+    async def _received(self, rule: str) -> list[Acceptance] | None:
         """None where the store cannot be read: the rule itself can."""
         try:
             first = since(_RULE_DAYS, datetime.now(UTC))
@@ -254,10 +257,10 @@ class Pages:
     async def dashboard(self, request: Request) -> Response:
         from cds_service.pages.templating import page
 
-        conductor, now = self._bench.conductor, datetime.now(UTC)
+        decision_service, now = self._bench.decision_service, datetime.now(UTC)
         days = read_days(request.query_params.get("days", str(_DAYS)))
         figures = await self._figures(days, now)
-        counted = await asyncio.to_thread(board, figures, conductor.knowledge, conductor.queries, days, now)
+        counted = await asyncio.to_thread(summary, figures, decision_service.knowledge, decision_service.queries, days, now)
         return page("dashboard.html", board=counted, periods=PERIODS, say_reason=self._say_reason)
 
     async def dashboard_csv(self, request: Request) -> Response:
@@ -265,7 +268,7 @@ class Pages:
         from cds_service.pages.templating import HEADERS
 
         days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
-        written = await asyncio.to_thread(as_csv, await self._figures(days, now), self._bench.conductor.knowledge)
+        written = await asyncio.to_thread(as_csv, await self._figures(days, now), self._bench.decision_service.knowledge)
         name = f"cards-{now.date()}-{days}-days.csv"
         headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
         return Response(written, headers=headers, media_type="text/csv")
@@ -288,18 +291,18 @@ class Pages:
         return self._mode == "signed-in" or not (self._settings.clients or self._settings.guarded)
 
     def _say_reason(self, code: str) -> str:
-        return say_reason(code, self._bench.conductor.knowledge)
+        return say_reason(code, self._bench.decision_service.knowledge)
 
     async def codes(self, request: Request) -> Response:
         from cds_service.pages.templating import page
 
-        parts, rules = library.codes(self._bench.conductor.knowledge, str(request.path_params["key"]))
+        parts, rules = library.codes(self._bench.decision_service.knowledge, str(request.path_params["key"]))
         return page("codes.html", parts=parts, rules=rules)
 
     async def statements(self, request: Request) -> Response:
         from cds_service.pages.templating import page
 
-        knowledge = self._bench.conductor.knowledge
+        knowledge = self._bench.decision_service.knowledge
         return page("statements.html", placed=library.statements(knowledge), leaflet=knowledge.wording.leaflet_name)
 
     @property
@@ -314,7 +317,7 @@ class Pages:
             "cards.html",
             trial=trial,
             record=read_record(trial),
-            cards=trial.answered.cards,
+            cards=trial.decision.cards,
             query=_query(trial.choice),
             base=str(request.base_url).rstrip("/"),
             sent=_cut(_pretty(trial.sent)),
@@ -322,7 +325,7 @@ class Pages:
             hooks=list(self._bench.hooks),
             drafts=list(self._bench.drafts.values()),
             takes_feedback=self._takes_feedback,
-            history_title=self._bench.conductor.knowledge.questionnaire["title"],
+            history_title=self._bench.decision_service.knowledge.questionnaire["title"],
             **({"person": None, "text": "", "answered": False} | given),
         )
 

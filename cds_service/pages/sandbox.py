@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from cds_service.cdshooks.request import AS_OF, ON_ORDERS, Request, read_request
-from cds_service.cdshooks.response import Answer, encode
+from cds_service.cdshooks.request import AS_OF, ON_ORDERS, HookRequest, read_request
+from cds_service.cdshooks.response import CdsResponse, encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.model import Finding
 from cds_service.pages.form import response
-from cds_service.samples.people import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
-from cds_service.service import Answered, Conductor
+from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
+from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction
 
 PASTE_LIMIT = 2_000_000
@@ -32,7 +32,7 @@ class Choice(NamedTuple):
     day: date
 
 
-class Draft(NamedTuple):
+class DraftChoice(NamedTuple):
     """An order that may be written for anybody."""
 
     name: str
@@ -46,27 +46,27 @@ class Trial(NamedTuple):
     service_id: str
     choice: Choice
     sent: dict[str, Any]
-    request: Request
-    conductor: Conductor
-    answered: Answered
+    request: HookRequest
+    decision_service: DecisionService
+    decision: Decision
 
     @property
     def answer(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads(encode(Answer(self.answered.cards)))
+        loaded: dict[str, Any] = json.loads(encode(CdsResponse(self.decision.cards)))
         return loaded
 
     @property
     def findings(self) -> Mapping[str, Finding]:
-        return {finding.rule_id: finding for finding in self.answered.findings}
+        return {finding.rule_id: finding for finding in self.decision.findings}
 
 
-class Bench:
+class Sandbox:
     """Where people are tried. The cast is read when it is first asked for; a conductor a jurisdiction."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self.conductor = conductor
-        self._folder = fixtures_of(conductor.settings.knowledge)
-        self._elsewhere: dict[str, Conductor] = {}
+    def __init__(self, decision_service: DecisionService) -> None:
+        self.decision_service = decision_service
+        self._folder = fixtures_of(decision_service.settings.knowledge)
+        self._elsewhere: dict[str, DecisionService] = {}
 
     @cached_property
     def cast(self) -> Sequence[Person]:
@@ -74,13 +74,13 @@ class Bench:
         return read_cast(self._folder) if (self._folder / "cast.json").is_file() else ()
 
     @cached_property
-    def drafts(self) -> Mapping[str, Draft]:
+    def drafts(self) -> Mapping[str, DraftChoice]:
         read = [(path, read_bundle(path)) for path in sorted(self._folder.glob("drafts/*.json"))]
-        return {path.stem: Draft(path.stem, _title(path, order), order) for path, order in read}
+        return {path.stem: DraftChoice(path.stem, _title(path, order), order) for path, order in read}
 
     @property
     def hooks(self) -> Mapping[str, str]:
-        return {service.hook: key for key, service in self.conductor.knowledge.services.items()}
+        return {service.hook: key for key, service in self.decision_service.knowledge.services.items()}
 
     def person(self, name: str) -> Person:
         """Raises RequestError (404)."""
@@ -90,14 +90,14 @@ class Bench:
             raise RequestError(404, "unknown-person", "not-found", [problem])
         return found
 
-    def there(self, jurisdiction: Jurisdiction) -> Conductor:
+    def there(self, jurisdiction: Jurisdiction) -> DecisionService:
         if jurisdiction not in self._elsewhere:
-            self._elsewhere[jurisdiction] = self.conductor.elsewhere(jurisdiction)
+            self._elsewhere[jurisdiction] = self.decision_service.elsewhere(jurisdiction)
         return self._elsewhere[jurisdiction]
 
     def choice(self, given: Mapping[str, str], person: Person | None) -> Choice:
         """What was chosen, else what fits the person. Raises RequestError (400) naming every choice that cannot be."""
-        settings, problems = self.conductor.settings, list[Problem]()
+        settings, problems = self.decision_service.settings, list[Problem]()
         place = given.get("jurisdiction") or (person.jurisdiction if person else settings.jurisdiction)
         hook = given.get("hook") or (person.hook if person else next(iter(self.hooks)))
         draft = given.get("draft", "")
@@ -131,21 +131,23 @@ class Bench:
     def call(self, loaded: dict[str, Any], person: Person | None, choice: Choice) -> dict[str, Any]:
         """A record as the EHR of this person would send it; what is a call already remains one."""
         orders = [self.drafts[choice.draft].resource] if choice.draft else []
-        sent = as_request(loaded, dict(self.conductor.knowledge.queries), choice.hook, person, orders)
+        sent = to_hook_request(loaded, dict(self.decision_service.knowledge.queries), choice.hook, person, orders)
         given = sent.get("extension")
         return {**sent, "extension": {**(given if isinstance(given, dict) else {}), AS_OF: choice.day.isoformat()}}
 
     def ask(self, sent: dict[str, Any], choice: Choice) -> Trial:
-        conductor, service_id = self.there(choice.jurisdiction), self.hooks[choice.hook]
+        decision_service, service_id = self.there(choice.jurisdiction), self.hooks[choice.hook]
         request = read_request(json.dumps(sent, ensure_ascii=False).encode(errors="replace"), choice.hook)
-        return Trial(service_id, choice, sent, request, conductor, conductor.answer(service_id, request, choice.day))
+        return Trial(
+            service_id, choice, sent, request, decision_service, decision_service.answer(service_id, request, choice.day)
+        )
 
     def _answer(self, sent: dict[str, Any], given: Mapping[str, Sequence[str]], day: date) -> None:
         """Put the answers where an EHR would: under the query that asks for them."""
-        knowledge = self.conductor.knowledge
+        knowledge = self.decision_service.knowledge
         key = next(name for name, query in knowledge.queries.items() if query.resource_type == "QuestionnaireResponse")
-        answered = response(knowledge.questionnaire, given, sent["context"]["patientId"], day)
-        sent["prefetch"][key] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": answered}]}
+        decision = response(knowledge.questionnaire, given, sent["context"]["patientId"], day)
+        sent["prefetch"][key] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": decision}]}
 
 
 def read_pasted(text: str) -> dict[str, Any]:

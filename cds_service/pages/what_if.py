@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from cds_service.cards.compose import Shown
 from cds_service.cdshooks.request import read_request
 from cds_service.cdshooks.response import Card
-from cds_service.chart.index import View
+from cds_service.chart.index import ChartIndex
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import Finding, Outcome
-from cds_service.pages.edits import Changes, Slide, add_result, changed, numbered, read_changes
+from cds_service.pages.edits import Edits, Slide, add_result, changed, numbered, read_changes
 from cds_service.pages.patient_record import Record, read_record
-from cds_service.pages.sandbox import Bench, Choice, Trial
+from cds_service.pages.sandbox import Choice, Sandbox, Trial
 from cds_service.samples.people import Person
 
 _TOLD = (Outcome.FIRES, Outcome.UNKNOWN)
@@ -29,7 +29,7 @@ _MOST_KEPT = 64
 _ANY = Decimal("987654321.625")
 
 
-class Turn(NamedTuple):
+class OutcomeChange(NamedTuple):
     """A rule that answers otherwise."""
 
     rule: Rule
@@ -37,7 +37,7 @@ class Turn(NamedTuple):
     now: Outcome
 
 
-class Stretch(NamedTuple):
+class ValueRange(NamedTuple):
     """Values at which the same rules fire and the same cannot be decided; told of the rules that differ along the slider.
 
     `at` is the place of the first on the slider, `steps` how many values there are.
@@ -62,12 +62,12 @@ class WhatIf(NamedTuple):
     """`lifted`: what this person's EHR did not supply, and is taken to have for the sake of what is added."""
 
     record: Record
-    changes: Changes
+    changes: Edits
     trial: Trial
     cards: tuple[Seen, ...]
     gone: tuple[Card, ...]
-    turns: tuple[Turn, ...]
-    stretches: tuple[Stretch, ...]
+    turns: tuple[OutcomeChange, ...]
+    stretches: tuple[ValueRange, ...]
     lifted: tuple[str, ...]
 
     @property
@@ -79,7 +79,7 @@ class WhatIf(NamedTuple):
         return f"{told}: {first}" if first else told
 
     @property
-    def turned(self) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
+    def turned(self) -> tuple[tuple[OutcomeChange, ...], tuple[OutcomeChange, ...]]:
         """Rules that begin or cease to fire, and the others."""
         begin = tuple(item for item in self.turns if Outcome.FIRES in (item.was, item.now))
         return begin, tuple(item for item in self.turns if item not in begin)
@@ -101,9 +101,9 @@ class WhatIf(NamedTuple):
 class Slides:
     """Where things are tried out. Along a slider every value is asked for once, and what came of it is kept."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Sandbox) -> None:
         self._bench = bench
-        self._kept: dict[tuple[str, Choice, Changes], tuple[Stretch, ...]] = {}
+        self._kept: dict[tuple[str, Choice, Edits], tuple[ValueRange, ...]] = {}
         self._one_at_a_time = threading.Lock()
 
     def what_if(self, person: Person, choice: Choice, fields: Mapping[str, Sequence[str]]) -> WhatIf:
@@ -111,7 +111,7 @@ class Slides:
         bench = self._bench
         own = numbered(bench.record(person))
         before = bench.ask(bench.call(own, person, choice), choice)
-        view = View(before.answered.chart, before.conductor.knowledge, choice.day, choice.jurisdiction)
+        view = ChartIndex(before.decision.chart, before.decision_service.knowledge, choice.day, choice.jurisdiction)
         record = read_record(before)
         listed = [row.reference for row in (*record.conditions, *(bar.row for bar in record.courses.bars))]
         changes = read_changes(fields, view, listed)
@@ -127,14 +127,16 @@ class Slides:
             _lifted(person, changes, view.knowledge),
         )
 
-    def _call(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> dict[str, Any]:
+    def _call(self, own: dict[str, Any], person: Person, choice: Choice, changes: Edits, view: ChartIndex) -> dict[str, Any]:
         touched = changes.touched(view.knowledge)
         left = {name: tuple(set(getattr(person, name)).difference(touched)) for name in _NOT_SUPPLIED}
         call = self._bench.call(changed(own, changes, view), replace(person, **left), choice)
         add_result(call, changes, view)
         return call
 
-    def _along(self, own: dict[str, Any], person: Person, choice: Choice, changes: Changes, view: View) -> tuple[Stretch, ...]:
+    def _along(
+        self, own: dict[str, Any], person: Person, choice: Choice, changes: Edits, view: ChartIndex
+    ) -> tuple[ValueRange, ...]:
         key = (person.id, choice, changes._replace(measuring="value", value=_ANY))
         # Who asks meanwhile waits, for a slider asks the service as often as it has values.
         with self._one_at_a_time:
@@ -144,21 +146,23 @@ class Slides:
                 self._kept[key] = self._asked_along(self._call(own, person, choice, key[2], view), choice, changes.slide)
             return self._kept[key]
 
-    def _asked_along(self, call: dict[str, Any], choice: Choice, slide: Slide) -> tuple[Stretch, ...]:
-        conductor, text = self._bench.there(choice.jurisdiction), json.dumps(call)
+    def _asked_along(self, call: dict[str, Any], choice: Choice, slide: Slide) -> tuple[ValueRange, ...]:
+        decision_service, text = self._bench.there(choice.jurisdiction), json.dumps(call)
         service = self._bench.hooks[choice.hook]
         asked = {value: text.replace(str(_ANY), str(value)).encode() for value in slide.values}
-        found = {value: conductor.find(service, read_request(body, choice.hook), choice.day) for value, body in asked.items()}
-        return tuple(_stretches(found, slide, conductor.knowledge))
+        found = {
+            value: decision_service.find(service, read_request(body, choice.hook), choice.day) for value, body in asked.items()
+        }
+        return tuple(_stretches(found, slide, decision_service.knowledge))
 
 
-def _lifted(person: Person, changes: Changes, knowledge: Knowledge) -> tuple[str, ...]:
+def _lifted(person: Person, changes: Edits, knowledge: Knowledge) -> tuple[str, ...]:
     """What this person's EHR did not supply, and would have."""
     not_supplied = {key for name in _NOT_SUPPLIED for key in getattr(person, name)}
     return tuple(knowledge.queries[key].title for key in changes.touched(knowledge) if key in not_supplied)
 
 
-def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowledge: Knowledge) -> Iterator[Stretch]:
+def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowledge: Knowledge) -> Iterator[ValueRange]:
     told = {value: {item.rule_id: item.outcome for item in findings} for value, findings in found.items()}
     moving = [rule for rule in knowledge.rules if len({outcomes.get(rule.id) for outcomes in told.values()}) > 1]
     place = {value: at for at, value in enumerate(slide.values)}
@@ -167,18 +171,18 @@ def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowled
         fires, unknown = (
             tuple(rule for rule, answer in zip(moving, answers, strict=True) if answer is outcome) for outcome in _TOLD
         )
-        yield Stretch(values[0], values[-1], fires, unknown, place[values[0]], len(values))
+        yield ValueRange(values[0], values[-1], fires, unknown, place[values[0]], len(values))
 
 
-def _turns(before: Trial, after: Trial) -> Iterator[Turn]:
-    for rule in before.conductor.rules[before.service_id]:
+def _turns(before: Trial, after: Trial) -> Iterator[OutcomeChange]:
+    for rule in before.decision_service.rules[before.service_id]:
         was, now = before.findings[rule.id].outcome, after.findings[rule.id].outcome
         if was is not now:
-            yield Turn(rule, was, now)
+            yield OutcomeChange(rule, was, now)
 
 
 def _cards(before: Trial, after: Trial) -> Iterator[Seen]:
-    for item in after.answered.shown:
+    for item in after.decision.shown:
         old, card = _same(item, before), item.card
         yield Seen(card, "new" if old is None else "" if _told(old) == _told(card) else "changed")
 
@@ -190,10 +194,10 @@ def _told(card: Card) -> tuple[Any, ...]:
 
 
 def _gone(before: Trial, after: Trial) -> Iterator[Card]:
-    return (item.card for item in before.answered.shown if _same(item, after) is None)
+    return (item.card for item in before.decision.shown if _same(item, after) is None)
 
 
 def _same(shown: Shown, other: Trial) -> Card | None:
     """The card that speaks for one of the same rules: of a group there may be several."""
     rules = {rule.id for rule in shown.rules}
-    return next((item.card for item in other.answered.shown if rules & {rule.id for rule in item.rules}), None)
+    return next((item.card for item in other.decision.shown if rules & {rule.id for rule in item.rules}), None)

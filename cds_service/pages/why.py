@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cds_service.explain.explanation import Explanation, explain
-from cds_service.pages.logic_tree import Branch, Grower
+from cds_service.pages.logic_tree import Branch, LogicTree
 from cds_service.pages.sandbox import Trial
 
 
@@ -23,10 +23,10 @@ class Reasons(NamedTuple):
 
 def explained(trial: Trial) -> Reasons:
     """The explanation of one answer, with the trees of all rules of its service."""
-    conductor = trial.conductor
-    knowledge, rules = conductor.knowledge, conductor.rules[trial.service_id]
+    decision_service = trial.decision_service
+    knowledge, rules = decision_service.knowledge, decision_service.rules[trial.service_id]
     speaks_when = knowledge.speaks_when[trial.service_id]
-    told = explain(trial.answered, rules, speaks_when, knowledge, trial.choice.jurisdiction)
-    grow = Grower(knowledge, trial.answered.facts, trial.choice.day).grow
+    told = explain(trial.decision, rules, speaks_when, knowledge, trial.choice.jurisdiction)
+    grow = LogicTree(knowledge, trial.decision.facts, trial.choice.day).grow
     trees = {rule.id: Trees(grow(rule.applies_when.source), grow(rule.fires_when.source), rule.file.evidence) for rule in rules}
     return Reasons(told, trees)

@@ -5,45 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
-from cds_service.jsonlogic.compile import Answer
+from cds_service.jsonlogic.compile import Evaluation
 from cds_service.knowledge.knowledge import Rule
 from cds_service.model import UNKNOWN, Finding, Outcome, Value
 
 
-class Settled(NamedTuple):
+class Precomputed(NamedTuple):
     """What rules found on other facts, and the rules that must be decided all the same, as a fact of theirs differs."""
 
     findings: Mapping[str, Finding]
     afresh: Set[str]
 
 
-_NOTHING_SETTLED = Settled({}, frozenset())
+_NOTHING_SETTLED = Precomputed({}, frozenset())
 
 
 def find(
-    rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str, settled: Settled = _NOTHING_SETTLED
+    rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str, precomputed: Precomputed = _NOTHING_SETTLED
 ) -> list[Finding]:
     """One finding a rule, in the order of the rules. What several rules share as `applies_when` is decided once."""
-    scopes: dict[str, Answer] = {}
+    scopes: dict[str, Evaluation] = {}
     findings = []
     for rule in rules:
         key = rule.applies_when.key
         scope = scopes.get(key)
         if scope is None:
             scope = scopes[key] = rule.applies_when(values)
-        known = settled.findings.get(rule.id) if scope.value is True and rule.id not in settled.afresh else None
+        known = precomputed.findings.get(rule.id) if scope.value is True and rule.id not in precomputed.afresh else None
         findings.append(known or decide(rule, values, jurisdiction, scope))
     return findings
 
 
-def settle(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> dict[str, Finding]:
+def precompute(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> dict[str, Finding]:
     """What rules find wherever they apply and their facts are these; left out where they fire, as then the scope tells."""
-    applying = Answer(True, ())
+    applying = Evaluation(True, ())
     found = {rule.id: decide(rule, values, jurisdiction, applying) for rule in rules}
     return {name: finding for name, finding in found.items() if finding.outcome is not Outcome.FIRES}
 
 
-def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scope: Answer | None = None) -> Finding:
+def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scope: Evaluation | None = None) -> Finding:
     """Fires, silent, unknown or out of scope, with the facts that settled it; `scope` if `applies_when` is answered."""
     if jurisdiction not in rule.file.jurisdiction:
         return Finding(rule.id, Outcome.OUT_OF_SCOPE)

@@ -13,7 +13,7 @@ from cds_service.knowledge.knowledge import Rule
 from cds_service.model import Facts, Finding, Outcome
 
 
-def silenced(
+def suppressed(
     findings: Iterable[Finding],
     rules: Mapping[str, Rule],
     critical: Container[str],

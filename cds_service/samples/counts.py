@@ -12,8 +12,8 @@ from typing import NamedTuple
 from cds_service.cdshooks.request import read_request
 from cds_service.cdshooks.response import Card
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.samples.people import Person, as_request, patient_file, read_bundle, read_cast
-from cds_service.service import Conductor
+from cds_service.samples.people import Person, patient_file, read_bundle, read_cast, to_hook_request
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 
 
@@ -29,16 +29,16 @@ def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
     cast = read_cast(fixtures)
     # Without the environment, so that every site writes the same catalogue.
     places = {person.jurisdiction for person in cast}
-    sites = {place: Conductor(knowledge, Settings.model_construct(jurisdiction=place), {}) for place in places}
+    sites = {place: DecisionService(knowledge, Settings.model_construct(jurisdiction=place), {}) for place in places}
     told = [_cards(person, sites[person.jurisdiction], fixtures) for person in cast]
     return Tally(tuple(map(len, told)), tuple(sum(len(card.suggestions) for card in cards) for cards in told))
 
 
-def _cards(person: Person, conductor: Conductor, fixtures: Path) -> Sequence[Card]:
-    knowledge = conductor.knowledge
-    body = as_request(read_bundle(patient_file(fixtures, person)), dict(knowledge.queries), person.hook, person)
+def _cards(person: Person, decision_service: DecisionService, fixtures: Path) -> Sequence[Card]:
+    knowledge = decision_service.knowledge
+    body = to_hook_request(read_bundle(patient_file(fixtures, person)), dict(knowledge.queries), person.hook, person)
     request = read_request(json.dumps(body).encode(), person.hook)
-    return conductor.answer(knowledge.service_on(person.hook), request, person.day).cards
+    return decision_service.answer(knowledge.service_on(person.hook), request, person.day).cards
 
 
 def rows(counted: Tally) -> Iterator[tuple[int, int, int]]:

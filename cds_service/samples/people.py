@@ -90,7 +90,7 @@ def resources_of(path: Path) -> list[dict[str, Any]]:
     return [entry["resource"] for entry in loaded.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
 
 
-def as_request(
+def to_hook_request(
     bundle: dict[str, Any],
     queries: dict[str, Query],
     hook: str,

@@ -30,13 +30,13 @@ def access_of(settings: Settings, clients: Sequence[Client], store: Store) -> Ac
     """Raises SettingsError if a client cannot be trusted as it is configured, or if nobody guards an address open to others."""
     if clients:
         # The libraries for signatures are loaded only where someone signs.
-        from cds_service.security.client_tokens import Trust
+        from cds_service.security.client_tokens import ClientTokenVerifier
         from cds_service.security.replay import Replay
 
-        return Trust(clients, settings.public_url, Replay(store))
+        return ClientTokenVerifier(clients, settings.public_url, Replay(store))
     demand_guard(settings)
     log.warning("no client configured", open_to="all that a guard lets through" if settings.guarded else "this machine alone")
-    return Unsigned(settings.guarded, settings.cors_origins)
+    return LoopbackOnly(settings.guarded, settings.cors_origins)
 
 
 def demand_guard(settings: Settings) -> None:
@@ -53,7 +53,7 @@ def pages_shown(settings: Settings) -> str:
     return settings.pages or ("demo" if alone else "off")
 
 
-class Unsigned:
+class LoopbackOnly:
     """No client configured: open to calls from this machine, or to all that a guard in front of it lets through.
 
     `origins`: the web pages that may call from a browser on this machine; of the others none may, or any page anywhere could.

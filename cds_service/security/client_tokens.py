@@ -17,7 +17,7 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.log import log
 from cds_service.security.clients import Client
-from cds_service.security.jwks import Key, Keys, keys_of
+from cds_service.security.jwks import JwkSet, Key, keys_of
 from cds_service.security.replay import Replay, Unavailable
 
 LEEWAY_SECONDS = 30
@@ -48,12 +48,12 @@ class _Refused(Exception):
 
 class _Known(NamedTuple):
     client: Client
-    keys: Keys
+    keys: JwkSet
     audiences: tuple[str, ...]
     registry: _Registry
 
 
-class Trust:
+class ClientTokenVerifier:
     """Lets a call in if a client signed it. `clock` gives seconds since the epoch."""
 
     def __init__(

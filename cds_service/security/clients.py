@@ -42,7 +42,7 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ClientSchema:
     """What a clients file may refer to: our prefetch keys and jurisdictions; `loopback` allows http on this machine."""
 
     prefetch_keys: Collection[str]
@@ -50,7 +50,7 @@ class Known:
     loopback: bool = False
 
 
-def read_clients(path: Path | None, known: Known) -> tuple[Client, ...]:
+def read_clients(path: Path | None, known: ClientSchema) -> tuple[Client, ...]:
     """The clients of a site; none without a file. Raises SettingsError naming everything that is wrong."""
     if path is None:
         return ()
@@ -61,7 +61,7 @@ def read_clients(path: Path | None, known: Known) -> tuple[Client, ...]:
     if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
         problems.append(Problem(f"{path}: client", "is no list of tables", "write one [[client]] table an EHR"))
         tables = []
-    entries = [_Entry(table, f"{path}: client[{at}]", known, problems) for at, table in enumerate(tables)]
+    entries = [_ClientEntry(table, f"{path}: client[{at}]", known, problems) for at, table in enumerate(tables)]
     clients = tuple(entry.read() for entry in entries)
     _refuse_twins(clients, entries, problems)
     if problems:
@@ -79,7 +79,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise SettingsError([Problem("CDS_CLIENTS", f"{path} is no TOML: {error}", remedy)]) from None
 
 
-def _refuse_twins(clients: tuple[Client, ...], entries: list[_Entry], problems: list[Problem]) -> None:
+def _refuse_twins(clients: tuple[Client, ...], entries: list[_ClientEntry], problems: list[Problem]) -> None:
     seen: set[str] = set()
     for client, entry in zip(clients, entries, strict=True):
         if client.iss in seen:
@@ -89,10 +89,10 @@ def _refuse_twins(clients: tuple[Client, ...], entries: list[_Entry], problems: 
         seen.add(client.iss)
 
 
-class _Entry:
+class _ClientEntry:
     """One table: each member is read by its own method, and every problem is noted with its place."""
 
-    def __init__(self, table: dict[str, Any], place: str, known: Known, problems: list[Problem]) -> None:
+    def __init__(self, table: dict[str, Any], place: str, known: ClientSchema, problems: list[Problem]) -> None:
         self.table, self.place, self.known, self.problems = table, place, known, problems
 
     def read(self) -> Client:

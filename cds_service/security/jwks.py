@@ -28,11 +28,11 @@ MOST_BYTES = 256 * 1024
 _LEAST_RSA_BITS = 2048
 
 
-class Keys(Protocol):
+class JwkSet(Protocol):
     async def find(self, kid: str) -> Key | None: ...
 
 
-def keys_of(client: Client) -> Keys:
+def keys_of(client: Client) -> JwkSet:
     """Raises SettingsError naming each inline key that cannot be used."""
     if client.jwks is None:
         assert client.jku is not None

@@ -40,7 +40,7 @@ class _Use(NamedTuple):
     first: asyncio.Future[bool]
 
 
-class _Beside:
+class _DirectSqlite:
     """SQLite asked in the event loop itself, without waiting for another writer: an insert that flushes nothing to disk takes
     less than handing it to a thread. What is flushed when is left to those who write more.
     """
@@ -74,7 +74,7 @@ class Replay:
         self._writer: asyncio.Task[None] | None = None
         self._purged_at = time.monotonic()
         self._connection: AsyncConnection | None = None
-        self._beside: _Beside | None = None
+        self._beside: _DirectSqlite | None = None
         self._reached = False
 
     async def first_use(self, iss: str, jti: str, expires: float) -> bool:
@@ -169,7 +169,7 @@ class Replay:
             # What a power failure takes is the use of a token of the last moment, not what someone wrote.
             await connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
             path = connection.engine.url.database
-            self._beside = _Beside(path) if path and path != ":memory:" else None
+            self._beside = _DirectSqlite(path) if path and path != ":memory:" else None
         self._reached = True
         return connection
 

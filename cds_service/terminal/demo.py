@@ -19,7 +19,7 @@ from cds_service.cdshooks.request import AS_OF
 from cds_service.cdshooks.response import Card
 from cds_service.errors import Problem, SettingsError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.samples.people import Person, as_request, fixtures_of, patient_file, read_bundle, read_cast
+from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.security.access import demand_guard, pages_shown
 from cds_service.settings import Settings
 from cds_service.terminal.output import show_cards
@@ -101,7 +101,7 @@ def demonstrate(settings: Settings, knowledge: Knowledge) -> None:
 def _call(url: str, person: Person, knowledge: Knowledge, settings: Settings) -> tuple[Card, ...]:
     bundle = read_bundle(patient_file(fixtures_of(settings.knowledge), person))
     service = next(iter(knowledge.services.values()))
-    body = as_request(bundle, dict(knowledge.queries), service.hook, person)
+    body = to_hook_request(bundle, dict(knowledge.queries), service.hook, person)
     body["extension"] = {AS_OF: person.as_of}
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310  our own address
     try:

@@ -41,7 +41,7 @@ _TODO = "TODO"
 _WIDTH = 118
 
 
-def emit(condition: str) -> Any:
+def to_json_logic(condition: str) -> Any:
     """The JSON Logic of a condition. Raises KnowledgeError for what JSON Logic would lose.
 
     >>> emit("age_years >= 65 and not on_dialysis")
@@ -123,7 +123,7 @@ def write_rule(root: Path, knowledge: Knowledge, name: str, condition: str) -> l
     if not _NAME.fullmatch(name):
         raise KnowledgeError([Problem(name, "is no TOPIC/RULE", "use small letters, digits and hyphens: results/low-iron")])
     topic, rule_id = name.split("/")
-    logic = emit(condition)
+    logic = to_json_logic(condition)
     expression = compile_rule(json.loads(json.dumps(logic), parse_float=Decimal), knowledge.types, "--when")
     paths = [
         f"logic/rules/{topic}/{rule_id}.json",

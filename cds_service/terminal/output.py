@@ -9,11 +9,11 @@ from textwrap import wrap
 
 import typer
 
-from cds_service.audit.acceptance import Received
+from cds_service.audit.acceptance import Acceptance
 from cds_service.cards.text import listed, plain
 from cds_service.cdshooks.response import Card
 from cds_service.explain.counterfactuals import MOST_TRIES
-from cds_service.explain.explanation import Explained, ExplainedCard, Explanation, Needed, Stated
+from cds_service.explain.explanation import Explained, ExplainedCard, Explanation, FactStated, Needed
 from cds_service.fhir.dates import say_date
 from cds_service.model import Evidence
 from cds_service.samples.counts import Tally, rows, sum_up
@@ -62,7 +62,7 @@ def _show_line(line: str) -> None:
         typer.echo(part)
 
 
-def show_tally(counted: Tally) -> None:
+def show_counts(counted: Tally) -> None:
     """How many of the cast get how many cards and suggestions."""
     typer.echo(f"{'':>4}  cards{'':<{_BAR}}suggestions")
     for number, cards, suggestions in rows(counted):
@@ -70,7 +70,7 @@ def show_tally(counted: Tally) -> None:
     typer.echo(sum_up(counted))
 
 
-def show_received(found: Sequence[Received]) -> None:
+def show_received(found: Sequence[Acceptance]) -> None:
     """One line a rule and version, its reasons below it."""
     if not found:
         typer.echo("No cards shown and no feedback yet.")
@@ -156,7 +156,7 @@ def _show_undecided(rules: Sequence[Explained], as_of: date) -> None:
             _show_what_would(rule, 5)
 
 
-def _lack(reason: str, stated: Sequence[Stated], as_of: date) -> str:
+def _lack(reason: str, stated: Sequence[FactStated], as_of: date) -> str:
     """`none in 90 days: potassium, sodium`; what is there but cannot be read is named with its reason."""
     told: dict[str, None] = {}
     for item in stated:
@@ -219,7 +219,7 @@ def _show_out_of_scope(told: Explanation) -> None:
         _say(f"{len(own)} rules, as {reason}{titles}" if len(own) > 1 else f"{reason[0].upper()}{reason[1:]}{titles}")
 
 
-def _said(item: Stated, as_of: date) -> str:
+def _said(item: FactStated, as_of: date) -> str:
     """`the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L [Observation/o4]`."""
     told = "; ".join(_say_evidence(part, as_of, item.says) for part in item.evidence if not _is_told(part, item.says))
     return f"{plain(item.says)}: {told}" if told else plain(item.says)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cds_service.audit.acceptance import Received, add_up
+from cds_service.audit.acceptance import Acceptance, add_up
 from cds_service.audit.queries import Reaction, record_feedback
 from cds_service.cli import app
 from cds_service.errors import SettingsError
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.cdshooks.test_feedback import ACCEPTED, OVERRIDDEN, read
 from tests.conftest import ROOT
@@ -48,15 +48,15 @@ def test_an_accepted_suggestion_counts_for_its_rule_and_an_override_for_all_of_t
     assert (found["a"].shown, found["a"].accepted, found["a"].overridden) == (7, 2, 2)
     assert (found["b"].shown, found["b"].accepted, found["b"].overridden) == (5, 1, 2)
     assert dict(found["a"].reasons) == {"action-completed": 1, "no reason given": 1}
-    assert found["unknown card"] == Received("unknown card", "", 0, 0, 1, found["unknown card"].reasons)
+    assert found["unknown card"] == Acceptance("unknown card", "", 0, 0, 1, found["unknown card"].reasons)
 
 
 def test_the_command_tells_what_was_shown_accepted_and_overridden(
-    conductor: Conductor, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    decision_service: DecisionService, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CDS_DATABASE_URL", database_url)
     assert "No cards shown" in run("feedback")
-    with make(conductor, tmp_path, database_url=database_url) as client:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         for _ in range(2):
             cards = client.post(CALL, json=body({"electrolytes": bundle(observation(3.1))})).json()["cards"]
         results = next(card for card in cards if "Potassium" in card["summary"])

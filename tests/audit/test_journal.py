@@ -16,11 +16,11 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.audit import journal as journals
-from cds_service.audit.journal import Journal, Noted
+from cds_service.audit.journal import AnswerRecord, Journal
 from cds_service.audit.queries import purge, record_feedback, write
-from cds_service.audit.recorder import Desk, purge_old
-from cds_service.cdshooks.request import Request, read_request
-from cds_service.service import Conductor
+from cds_service.audit.recorder import Recorder, purge_old
+from cds_service.cdshooks.request import HookRequest, read_request
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from cds_service.store.database import Store
 from cds_service.store.tables import answers, feedback, shown_cards
@@ -35,8 +35,8 @@ KEY = "an invented key, made for tests only"
 LOW = {"electrolytes": bundle(observation(3.1))}
 
 
-def noted(number: int = 0, hook_instance: str | None = None) -> Noted:
-    return Noted(NOW, "", SERVICE, hook_instance or f"call-{number}", "abc", {"fires": ["x"]}, {}, 1.5, None, ())
+def noted(number: int = 0, hook_instance: str | None = None) -> AnswerRecord:
+    return AnswerRecord(NOW, "", SERVICE, hook_instance or f"call-{number}", "abc", {"fires": ["x"]}, {}, 1.5, None, ())
 
 
 async def rows(url: str, table: Table) -> list[Any]:
@@ -48,14 +48,14 @@ async def rows(url: str, table: Table) -> list[Any]:
     return list(found)
 
 
-def test_every_answer_and_every_card_leaves_a_row(conductor: Conductor, tmp_path: Path, database_url: str) -> None:
-    with make(conductor, tmp_path, database_url=database_url) as client:
+def test_every_answer_and_every_card_leaves_a_row(decision_service: DecisionService, tmp_path: Path, database_url: str) -> None:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         cards = client.post(CALL, json=body(LOW, without=("orders",))).json()["cards"]
         assert client.post(CALL, content="{").status_code == 400
     (row,) = asyncio.run(rows(database_url, answers))
     assert (row.service_id, row.client, row.cards) == (SERVICE, "", len(cards))
     assert row.hook_instance == body()["hookInstance"]
-    assert row.knowledge == conductor.knowledge.fingerprint
+    assert row.knowledge == decision_service.knowledge.fingerprint
     assert row.states == {"orders": "not supplied"}
     assert "low-potassium" in row.outcomes["fires"]
     assert set(row.outcomes) <= {"fires", "unknown", "out-of-scope"}
@@ -71,19 +71,21 @@ def test_every_answer_and_every_card_leaves_a_row(conductor: Conductor, tmp_path
         assert one.patient is None
 
 
-def test_a_patient_whom_the_service_does_not_speak_to_leaves_a_row_too(conductor: Conductor, tmp_path: Path) -> None:
+def test_a_patient_whom_the_service_does_not_speak_to_leaves_a_row_too(
+    decision_service: DecisionService, tmp_path: Path
+) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"
     child = body()
     child["prefetch"]["patient"]["birthDate"] = "2020-01-01"
-    with make(conductor, tmp_path, database_url=url) as client:
+    with make(decision_service, tmp_path, database_url=url) as client:
         assert client.post(CALL, json=child).json() == {"cards": []}
     (row,) = asyncio.run(rows(url, answers))
     assert (row.outcomes, row.cards) == ({"out-of-scope": ["all"]}, 0)
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_nothing_of_a_patient_reaches_the_database(conductor: Conductor, tmp_path: Path, key: str | None) -> None:
-    with make(conductor, tmp_path, patient_key=key) as client:
+def test_nothing_of_a_patient_reaches_the_database(decision_service: DecisionService, tmp_path: Path, key: str | None) -> None:
+    with make(decision_service, tmp_path, patient_key=key) as client:
         client.post(CALL, json=secret_call())
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir()).lower()
     assert SERVICE.encode() in written
@@ -93,9 +95,9 @@ def test_nothing_of_a_patient_reaches_the_database(conductor: Conductor, tmp_pat
 
 
 def test_a_call_instance_that_no_database_holds_is_kept_as_far_as_it_can_be(
-    conductor: Conductor, tmp_path: Path, database_url: str
+    decision_service: DecisionService, tmp_path: Path, database_url: str
 ) -> None:
-    with make(conductor, tmp_path, database_url=database_url) as client:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         for instance in ("a\0b", "x" * 5000):
             assert client.post(CALL, json=body() | {"hookInstance": instance}).status_code == 200
     assert [row.hook_instance for row in asyncio.run(rows(database_url, answers))] == ["ab", "x" * 200]
@@ -129,7 +131,7 @@ async def test_beyond_its_bound_the_oldest_are_lost_and_counted(away: tuple[str,
     url, way = away
     store = Store(url)
     journal = Journal(store, limit=3)
-    card = journals.Kept("u", "g", "info", (), ())
+    card = journals.CardRecord("u", "g", "info", (), ())
     for number in range(5):
         journal.note(noted(number)._replace(cards=(card, card)))
     assert (len(journal), journal.lost) == (3, 6)
@@ -162,26 +164,26 @@ async def test_an_answer_that_the_database_refuses_does_not_hold_up_the_others(
 
 
 @pytest.mark.asyncio
-async def test_a_card_that_was_written_before_is_left_alone(database_url: str, conductor: Conductor) -> None:
+async def test_a_card_that_was_written_before_is_left_alone(database_url: str, decision_service: DecisionService) -> None:
     store = Store(database_url)
-    desk = Desk(Settings(), conductor, store)
-    answered = conductor.answer(SERVICE, request_of(body(LOW)), NOW.date())
+    recorder = Recorder(Settings(), decision_service, store)
+    decision = decision_service.answer(SERVICE, request_of(body(LOW)), NOW.date())
     for _ in range(2):
-        desk.note(SERVICE, request_of(body(LOW)), answered, 0.0, "", None)
-        assert await desk.catch_up()
+        recorder.note(SERVICE, request_of(body(LOW)), decision, 0.0, "", None)
+        assert await recorder.catch_up()
     await store.close()
-    assert len(await rows(database_url, shown_cards)) == len(answered.cards)
+    assert len(await rows(database_url, shown_cards)) == len(decision.cards)
 
 
-def request_of(call: dict[str, Any]) -> Request:
+def request_of(call: dict[str, Any]) -> HookRequest:
     return read_request(json.dumps(call).encode(), "patient-view")
 
 
 def test_hooks_are_answered_while_postgresql_hangs_and_its_rows_come_later(
-    conductor: Conductor, tmp_path: Path, postgresql: Cluster
+    decision_service: DecisionService, tmp_path: Path, postgresql: Cluster
 ) -> None:
     url = postgresql.new_database()
-    with make(conductor, tmp_path, database_url=url, patient_key=KEY) as client:
+    with make(decision_service, tmp_path, database_url=url, patient_key=KEY) as client:
         assert client.get("/readyz").status_code == 200
         with postgresql.hanging():
             for _ in range(20):
@@ -193,10 +195,10 @@ def test_hooks_are_answered_while_postgresql_hangs_and_its_rows_come_later(
 
 
 def test_hooks_are_answered_while_postgresql_is_down_and_its_rows_come_later(
-    conductor: Conductor, tmp_path: Path, postgresql: Cluster
+    decision_service: DecisionService, tmp_path: Path, postgresql: Cluster
 ) -> None:
     url = postgresql.new_database()
-    with make(conductor, tmp_path, database_url=url, patient_key=KEY) as client:
+    with make(decision_service, tmp_path, database_url=url, patient_key=KEY) as client:
         assert client.get("/readyz").status_code == 200
         postgresql.stop("immediate")
         try:
@@ -228,7 +230,7 @@ async def test_what_is_too_old_is_purged_and_hashes_go_earlier(database_url: str
 
 
 def cards(at: datetime, card: str) -> list[dict[str, Any]]:
-    kept = journals.Kept(card, "results", "warning", (), ())
+    kept = journals.CardRecord(card, "results", "warning", (), ())
     return journals._cards(noted()._replace(at=at, patient="h", cards=(kept,)))
 
 
@@ -246,7 +248,7 @@ async def test_more_than_one_turn_of_old_rows_is_purged(database_url: str, monke
 
 
 def test_a_service_that_is_kept_running_purges_by_itself(
-    conductor: Conductor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decision_service: DecisionService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"
     monkeypatch.setattr("cds_service.audit.recorder._FIRST_PURGE", 0.01)
@@ -257,7 +259,7 @@ def test_a_service_that_is_kept_running_purges_by_itself(
         await store.close()
 
     asyncio.run(old())
-    with TestClient(build_app(Settings(database_url=url), conductor)) as client:
+    with TestClient(build_app(Settings(database_url=url), decision_service)) as client:
         for _ in range(200):
             if not asyncio.run(rows(url, answers)):
                 break

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from tests.audit.test_journal import KEY
 from tests.audit.test_overrides import until
 from tests.cdshooks.test_feedback import ACCEPTED, OVERRIDDEN
@@ -37,13 +37,15 @@ def read(client: TestClient) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_requests_cards_states_and_feedback_are_counted(conductor: Conductor, tmp_path: Path, database_url: str) -> None:
-    with make(conductor, tmp_path, database_url=database_url) as client:
+def test_requests_cards_states_and_feedback_are_counted(
+    decision_service: DecisionService, tmp_path: Path, database_url: str
+) -> None:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         cards = client.post(CALL, json=body(LOW, without=("orders",))).json()["cards"]
         client.post(CALL, content="{")
         client.post("/cds-services/p1-secret", json={})
         client.get("/p1-secret")
-        version = next(r.file.version for r in conductor.knowledge.rules if r.id == "low-potassium")
+        version = next(r.file.version for r in decision_service.knowledge.rules if r.id == "low-potassium")
         found = read(client)
         assert found["cds_requests_total", "call", SERVICE, "200"] == 1
         assert found["cds_requests_total", "call", SERVICE, "400"] == 1
@@ -75,8 +77,8 @@ def send(client: TestClient, item: dict[str, Any]) -> None:
         assert client.post(f"{CALL}/feedback", json={"feedback": [item]}).status_code == 200
 
 
-def test_no_number_speaks_of_a_patient_and_labels_stay_few(conductor: Conductor, tmp_path: Path) -> None:
-    with make(conductor, tmp_path, patient_key=KEY) as client:
+def test_no_number_speaks_of_a_patient_and_labels_stay_few(decision_service: DecisionService, tmp_path: Path) -> None:
+    with make(decision_service, tmp_path, patient_key=KEY) as client:
         for number in range(30):
             client.post(CALL, json=secret_call() | {"hookInstance": f"instance-{number}"})
             client.get(f"/zebedee-{number}")
@@ -101,10 +103,15 @@ def test_no_number_speaks_of_a_patient_and_labels_stay_few(conductor: Conductor,
     ],
 )
 def test_numbers_are_for_this_machine_or_for_whom_the_site_names(
-    conductor: Conductor, tmp_path: Path, client_address: str, headers: dict[str, str], setting: str | None, allowed: bool
+    decision_service: DecisionService,
+    tmp_path: Path,
+    client_address: str,
+    headers: dict[str, str],
+    setting: str | None,
+    allowed: bool,
 ) -> None:
     chosen = {} if setting is None else {"metrics_from": setting}
-    client = make(conductor, tmp_path, (client_address, 5000), **chosen)
+    client = make(decision_service, tmp_path, (client_address, 5000), **chosen)
     answer = client.get("/metrics", headers=headers)
     if allowed:
         assert answer.status_code == 200
@@ -112,9 +119,11 @@ def test_numbers_are_for_this_machine_or_for_whom_the_site_names(
         assert_outcome(answer, 403, "forbidden")
 
 
-def test_rows_that_were_lost_are_told(conductor: Conductor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_were_lost_are_told(
+    decision_service: DecisionService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cds_service.audit.journal.Journal.__init__.__defaults__", (1,))
-    client = make(conductor, tmp_path)
+    client = make(decision_service, tmp_path)
     for _ in range(3):
         cards = client.post(CALL, json=body(LOW)).json()["cards"]
     found = read(client)

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cds_service.audit.journal import Kept, Noted, _answer, _cards
+from cds_service.audit.journal import AnswerRecord, CardRecord, _answer, _cards
 from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import record_feedback, write
 from cds_service.cdshooks.response import Card
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.service import Answered, Conductor
+from cds_service.service import Decision, DecisionService
 from cds_service.store.database import Store
 from tests.audit.test_journal import KEY, request_of
 from tests.cdshooks.test_feedback import ACCEPTED, OVERRIDDEN, read
@@ -33,11 +33,11 @@ DIURETIC = {
 DAY = date(2026, 11, 15)
 
 
-def answered(conductor: Conductor, prefetch: Json, overridden: Mapping[str, date]) -> Answered:
-    return conductor.answer(SERVICE, request_of(body(prefetch)), AS_OF, overridden)
+def decision(decision_service: DecisionService, prefetch: Json, overridden: Mapping[str, date]) -> Decision:
+    return decision_service.answer(SERVICE, request_of(body(prefetch)), AS_OF, overridden)
 
 
-def spoken(found: Answered) -> set[str]:
+def spoken(found: Decision) -> set[str]:
     return {rule.id for item in found.shown for rule in item.rules}
 
 
@@ -45,58 +45,58 @@ def summaries(cards: Any) -> str:
     return " | ".join(card.summary if isinstance(card, Card) else card["summary"] for card in cards)
 
 
-def test_a_silenced_rule_is_found_and_not_shown(conductor: Conductor) -> None:
-    plain, silent = answered(conductor, LOW, {}), answered(conductor, LOW, {"low-potassium": DAY})
+def test_a_silenced_rule_is_found_and_not_shown(decision_service: DecisionService) -> None:
+    plain, silent = decision(decision_service, LOW, {}), decision(decision_service, LOW, {"low-potassium": DAY})
     assert spoken(plain) - spoken(silent) == {"low-potassium"}
     assert silent.findings == plain.findings
-    assert silent.silenced == {"low-potassium": DAY}
+    assert silent.suppressed == {"low-potassium": DAY}
     assert "Potassium" not in summaries(silent.cards)
 
 
-def test_of_a_card_of_several_rules_only_the_lines_of_the_silenced_one_go(conductor: Conductor) -> None:
+def test_of_a_card_of_several_rules_only_the_lines_of_the_silenced_one_go(decision_service: DecisionService) -> None:
     both = {"electrolytes": bundle(observation(3.1), observation(128, code="2951-2", id="o2"))}
-    (results,) = [item for item in answered(conductor, both, {"low-potassium": DAY}).shown if item.group == "results"]
+    (results,) = [item for item in decision(decision_service, both, {"low-potassium": DAY}).shown if item.group == "results"]
     assert [rule.id for rule in results.rules] == ["low-sodium"]
     assert "otassium" not in results.card.summary + results.card.detail.partition("\n\n")[0]
 
 
-def test_a_card_whose_rules_are_all_silenced_is_not_shown(conductor: Conductor) -> None:
-    groups = [item.group for item in answered(conductor, LOW, {}).shown]
-    assert [item.group for item in answered(conductor, LOW, {"low-potassium": DAY}).shown] == [
+def test_a_card_whose_rules_are_all_silenced_is_not_shown(decision_service: DecisionService) -> None:
+    groups = [item.group for item in decision(decision_service, LOW, {}).shown]
+    assert [item.group for item in decision(decision_service, LOW, {"low-potassium": DAY}).shown] == [
         group for group in groups if group != "results"
     ]
 
 
-def test_what_is_urgent_never_falls_silent(conductor: Conductor, knowledge: Knowledge) -> None:
+def test_what_is_urgent_never_falls_silent(decision_service: DecisionService, knowledge: Knowledge) -> None:
     every_rule = {rule.id: date(2999, 1, 1) for rule in knowledge.rules}
-    found = answered(conductor, DANGEROUS, every_rule)
+    found = decision(decision_service, DANGEROUS, every_rule)
     assert spoken(found) == {"severe-potassium"}
     assert found.shown[0].card.indicator == "critical"
 
 
-def test_a_result_of_after_the_override_speaks_again_and_one_of_that_day_does_not(conductor: Conductor) -> None:
+def test_a_result_of_after_the_override_speaks_again_and_one_of_that_day_does_not(decision_service: DecisionService) -> None:
     for when, silent in (("2026-11-14", True), ("2026-11-15T23:59:00Z", True), ("2026-11-16", False)):
-        found = answered(conductor, {"electrolytes": bundle(observation(3.1, when=when))}, {"low-potassium": DAY})
-        assert ("low-potassium" in found.silenced) is silent, when
+        found = decision(decision_service, {"electrolytes": bundle(observation(3.1, when=when))}, {"low-potassium": DAY})
+        assert ("low-potassium" in found.suppressed) is silent, when
 
 
-def test_a_drug_started_after_the_override_speaks_again(conductor: Conductor) -> None:
+def test_a_drug_started_after_the_override_speaks_again(decision_service: DecisionService) -> None:
     drug = concept("4603", "http://www.nlm.nih.gov/research/umls/rxnorm", "furosemide")
     for when, silent in (("2026-11-01", True), ("2026-11-17", False)):
         prefetch = {"medicationRequests": bundle(medication(drug, authoredOn=when))}
-        assert ("diuretic" in answered(conductor, prefetch, {"diuretic": DAY}).silenced) is silent, when
+        assert ("diuretic" in decision(decision_service, prefetch, {"diuretic": DAY}).suppressed) is silent, when
 
 
-def test_cramps_recorded_anew_are_no_news_for_a_rule(conductor: Conductor) -> None:
+def test_cramps_recorded_anew_are_no_news_for_a_rule(decision_service: DecisionService) -> None:
     """Each visit for cramps records them once more; that would undo every override."""
     call = body(LOW)
     call["prefetch"]["conditions"]["entry"][0]["resource"] |= {"onsetDateTime": "2026-11-19", "recordedDate": "2026-11-19"}
-    found = conductor.answer(SERVICE, request_of(call), AS_OF, {"low-potassium": DAY})
-    assert found.silenced == {"low-potassium": DAY}
+    found = decision_service.answer(SERVICE, request_of(call), AS_OF, {"low-potassium": DAY})
+    assert found.suppressed == {"low-potassium": DAY}
 
 
-def test_a_rule_that_does_not_fire_is_not_called_silenced(conductor: Conductor) -> None:
-    assert answered(conductor, {}, {"low-potassium": DAY}).silenced == {}
+def test_a_rule_that_does_not_fire_is_not_called_silenced(decision_service: DecisionService) -> None:
+    assert decision(decision_service, {}, {"low-potassium": DAY}).suppressed == {}
 
 
 # Over HTTP, with a database
@@ -139,10 +139,10 @@ def results_of(cards: list[Json]) -> list[Json]:
 
 
 def test_an_overridden_card_is_not_shown_to_this_patient_again_and_to_others_it_is(
-    conductor: Conductor, tmp_path: Path, database_url: str, capfd: pytest.CaptureFixture[str]
+    decision_service: DecisionService, tmp_path: Path, database_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     low = today({"electrolytes": bundle(observation(3.1))})
-    with make(conductor, tmp_path, database_url=database_url, patient_key=KEY) as client:
+    with make(decision_service, tmp_path, database_url=database_url, patient_key=KEY) as client:
         (card,) = results_of(ask(client, low))
         override(client, card)
         assert until(lambda: not results_of(ask(client, low)))
@@ -151,15 +151,17 @@ def test_an_overridden_card_is_not_shown_to_this_patient_again_and_to_others_it_
         urgent = ask(client, today({"electrolytes": bundle(observation(2.2))}))
         assert urgent[0]["indicator"] == "critical"
     # A worker started later knows it from the database.
-    with make(conductor, tmp_path, database_url=database_url, patient_key=KEY) as client:
+    with make(decision_service, tmp_path, database_url=database_url, patient_key=KEY) as client:
         assert until(lambda: not results_of(ask(client, low)))
 
 
-def test_without_a_key_or_with_no_days_nothing_is_silenced(conductor: Conductor, tmp_path: Path, database_url: str) -> None:
+def test_without_a_key_or_with_no_days_nothing_is_silenced(
+    decision_service: DecisionService, tmp_path: Path, database_url: str
+) -> None:
     low = today({"electrolytes": bundle(observation(3.1))})
     choices: tuple[dict[str, Any], ...] = ({}, {"patient_key": KEY, "override_days": 0})
     for choice in choices:
-        with make(conductor, tmp_path, database_url=database_url, **choice) as client:
+        with make(decision_service, tmp_path, database_url=database_url, **choice) as client:
             (card,) = results_of(ask(client, low))
             override(client, card)
             time.sleep(1.2)
@@ -178,7 +180,7 @@ async def kept(store: Store, table: Overrides, card: str, indicator: str = "warn
             self.version = version
 
     spoken_for: Any = tuple(Rule(name.replace("_", "-"), version) for name, version in rules.items())
-    noted = Noted(
+    noted = AnswerRecord(
         NOW,
         client,
         SERVICE,
@@ -188,7 +190,7 @@ async def kept(store: Store, table: Overrides, card: str, indicator: str = "warn
         {},
         1.0,
         table.patient("", None, "p1"),
-        (Kept(card, "g", indicator, spoken_for, ()),),
+        (CardRecord(card, "g", indicator, spoken_for, ()),),
     )
     await write(store, [_answer(noted)], _cards(noted))
 

@@ -17,7 +17,7 @@ from cds_service.cdshooks.response import SUMMARY_LIMIT, Card
 from cds_service.fhir.dates import read_instant, read_span, say_date
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Evidence, Fact
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.people import (
     AS_OF,
@@ -50,9 +50,9 @@ CAUSES = {
 
 
 def cards(knowledge: Knowledge, prefetch: Any = None, without: tuple[str, ...] = (), **choices: Any) -> tuple[Card, ...]:
-    conductor = Conductor(knowledge, Settings(**choices), {})
+    decision_service = DecisionService(knowledge, Settings(**choices), {})
     request = read_request(json.dumps(body(prefetch, without)).encode(), "patient-view")
-    return conductor.answer(SERVICE, request, AS_OF).cards
+    return decision_service.answer(SERVICE, request, AS_OF).cards
 
 
 def by_topic(found: tuple[Card, ...], topic: str) -> Card:

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from cds_service.app import build_app
 from cds_service.cards import leaflets
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.people import SERVICE, body
 
@@ -24,9 +24,9 @@ _HARDEST_GRADE = 8
 
 
 @pytest.fixture
-def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
+def client(decision_service: DecisionService, tmp_path: Path) -> Iterator[TestClient]:
     settings = Settings(guarded=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
-    with TestClient(build_app(settings, conductor)) as opened:
+    with TestClient(build_app(settings, decision_service)) as opened:
         yield opened
 
 
@@ -125,7 +125,7 @@ def test_an_unknown_leaflet_is_refused_in_the_one_shape(client: TestClient) -> N
 
 
 def links(knowledge: Knowledge, settings: Settings) -> list[dict[str, Any]]:
-    with TestClient(build_app(settings, Conductor(knowledge, settings, {}))) as client:
+    with TestClient(build_app(settings, DecisionService(knowledge, settings, {}))) as client:
         cards = client.post(f"/cds-services/{SERVICE}", json=body()).json()["cards"]
         found = [link for card in cards for link in card.get("links", ())]
         assert all(client.get(link["url"].removeprefix("https://cramps.example")).status_code == 200 for link in found)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from cds_service.audit.queries import record_feedback
 from cds_service.cdshooks.feedback import read_feedback
 from cds_service.errors import RequestError
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from cds_service.store.tables import feedback
 from tests.http.test_endpoints import CALL, assert_outcome, make
@@ -119,9 +119,9 @@ async def stored(url: str) -> list[Any]:
 
 
 def test_feedback_is_written_down_once_however_often_it_is_sent(
-    conductor: Conductor, tmp_path: Path, database_url: str
+    decision_service: DecisionService, tmp_path: Path, database_url: str
 ) -> None:
-    with make(conductor, tmp_path, database_url=database_url) as client:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         for _ in range(3):
             answer = client.post(f"{CALL}/feedback", json={"feedback": [ACCEPTED, OVERRIDDEN]})
             assert (answer.status_code, answer.json()) == (200, {})
@@ -136,8 +136,8 @@ def test_feedback_is_written_down_once_however_often_it_is_sent(
     assert (first.client, second.reason_code) == ("", "reason-code")
 
 
-def test_no_word_of_a_comment_reaches_the_database(conductor: Conductor, tmp_path: Path) -> None:
-    with make(conductor, tmp_path) as client:
+def test_no_word_of_a_comment_reaches_the_database(decision_service: DecisionService, tmp_path: Path) -> None:
+    with make(decision_service, tmp_path) as client:
         client.post(f"{CALL}/feedback", json={"feedback": [OVERRIDDEN]})
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"reason-code" in written
@@ -145,19 +145,21 @@ def test_no_word_of_a_comment_reaches_the_database(conductor: Conductor, tmp_pat
 
 
 def test_the_words_of_a_comment_are_kept_where_a_site_wants_them(
-    conductor: Conductor, tmp_path: Path, database_url: str
+    decision_service: DecisionService, tmp_path: Path, database_url: str
 ) -> None:
-    with make(conductor, tmp_path, database_url=database_url, keep_comments=True) as client:
+    with make(decision_service, tmp_path, database_url=database_url, keep_comments=True) as client:
         client.post(f"{CALL}/feedback", json={"feedback": [OVERRIDDEN]})
     (row,) = asyncio.run(stored(database_url))
     assert (row.comment, row.comment_length) == (OVERRIDDEN["overrideReason"]["userComment"], 26)
 
 
-def test_what_a_database_cannot_hold_is_refused_or_left_out(conductor: Conductor, tmp_path: Path, database_url: str) -> None:
+def test_what_a_database_cannot_hold_is_refused_or_left_out(
+    decision_service: DecisionService, tmp_path: Path, database_url: str
+) -> None:
     nul = {"reason": {"code": "a\0b", "system": "\0"}, "userComment": "\0" * 3}
     far = [OVERRIDDEN | {"outcomeTimestamp": f"{day}T00:00:00+14:00"} for day in ("0001-01-01", "9999-12-31")]
     sent = [OVERRIDDEN | {"overrideReason": nul}, ACCEPTED | {"acceptedSuggestions": [{"id": "x\0"}]}, *far]
-    with make(conductor, tmp_path, database_url=database_url) as client:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         assert client.post(f"{CALL}/feedback", json={"feedback": sent}).status_code == 200
         refused = client.post(f"{CALL}/feedback", json={"feedback": [ACCEPTED | {"card": "x\0"}]})
         assert_outcome(refused, 400, "invalid-feedback")

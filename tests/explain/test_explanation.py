@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cds_service.explain.counterfactuals import Change, Way, answers_of, joined, ways
+from cds_service.explain.counterfactuals import Change, Way, answers_of, joined, smallest_changes
 from cds_service.explain.explanation import Explanation, explain, ways_to_fire
 from cds_service.explain.fact_text import say_answers, say_interval, statement_of, unspoken
 from cds_service.explain.reasons import deciding, reasons
@@ -24,7 +24,7 @@ from cds_service.model import UNKNOWN, FactType, Interval, Outcome
 from cds_service.rules.evaluate import decide
 from cds_service.samples.people import Person
 from tests.conftest import ROOT
-from tests.samples.test_people import CAST, FIXTURES, PEOPLE, answered, conductor_of, service_of
+from tests.samples.test_people import CAST, FIXTURES, PEOPLE, conductor_of, decision, service_of
 from tests.terminal.test_commands import cds
 
 GOLDEN = ROOT / "tests/golden/explain"
@@ -43,9 +43,11 @@ STEP = Decimal("0.01")
 
 
 def explanation_of(person: Person) -> Explanation:
-    answer, conductor = answered(person), conductor_of(person.jurisdiction)
-    speaks_when = conductor.knowledge.speaks_when[service_of(person)]
-    return explain(answer, conductor.rules[service_of(person)], speaks_when, conductor.knowledge, person.jurisdiction)
+    answer, decision_service = decision(person), conductor_of(person.jurisdiction)
+    speaks_when = decision_service.knowledge.speaks_when[service_of(person)]
+    return explain(
+        answer, decision_service.rules[service_of(person)], speaks_when, decision_service.knowledge, person.jurisdiction
+    )
 
 
 def numbers_in(answer: Any) -> list[Any]:
@@ -65,15 +67,19 @@ def tried(way: Way) -> Iterator[dict[str, Any]]:
 
 
 def open_rules(person: Person) -> Iterator[tuple[Rule, dict[str, Any], tuple[Way, ...]]]:
-    conductor = conductor_of(person.jurisdiction)
-    by_id = {rule.id: rule for rule in conductor.rules[service_of(person)]}
-    answer = answered(person)
+    decision_service = conductor_of(person.jurisdiction)
+    by_id = {rule.id: rule for rule in decision_service.rules[service_of(person)]}
+    answer = decision(person)
     values = FactValues(answer.facts)
     for finding in answer.findings:
         if finding.outcome in (Outcome.SILENT, Outcome.UNKNOWN):
             rule = by_id[finding.rule_id]
             known = {name: values[name] for name in (*rule.applies_when.facts, *rule.fires_when.facts)}
-            yield rule, known, ways_to_fire(rule, values, person.jurisdiction, conductor.knowledge.types).ways
+            yield (
+                rule,
+                known,
+                ways_to_fire(rule, values, person.jurisdiction, decision_service.knowledge.types).smallest_changes,
+            )
 
 
 @PEOPLE
@@ -191,7 +197,7 @@ TYPES = {"old": FactType("number"), "ill": FactType("boolean"), "salt": FactType
 def test_the_fewest_changes_are_found(logic: Any, values: dict[str, Any], expected: list[dict[str, Any]]) -> None:
     rule = compile_rule(logic, TYPES, "test")
     options = {name: answers_of(TYPES[name], ()) for name in rule.facts}
-    found = ways(lambda given: rule(given).value, values, options).ways
+    found = smallest_changes(lambda given: rule(given).value, values, options).smallest_changes
     assert [{change.fact: change.answers for change in way} for way in found] == expected
 
 
@@ -210,7 +216,7 @@ def test_the_fewest_changes_are_found(logic: Any, values: dict[str, Any], expect
 def test_a_number_is_told_by_the_threshold_of_the_rule(logic: Any, said: list[str]) -> None:
     rule = compile_rule(logic, TYPES, "test")
     options = {"old": answers_of(TYPES["old"], [Decimal(50), Decimal(60)])}
-    ((way,), _) = ways(lambda given: rule(given).value, {"old": UNKNOWN}, options)
+    ((way,), _) = smallest_changes(lambda given: rule(given).value, {"old": UNKNOWN}, options)
     (change,) = way
     assert [say_interval(item) for item in joined(item for item in change.answers if isinstance(item, Interval))] == said
 
@@ -238,7 +244,7 @@ def test_a_search_too_long_stops_and_says_so() -> None:
         asked.append(given)
         return rule(given).value
 
-    found = ways(judge, dict.fromkeys(names, False), dict.fromkeys(names, (True, False)), most_tries=500)
+    found = smallest_changes(judge, dict.fromkeys(names, False), dict.fromkeys(names, (True, False)), most_tries=500)
     assert found == ((), True)
     assert len(asked) == 500
 
@@ -246,9 +252,9 @@ def test_a_search_too_long_stops_and_says_so() -> None:
 def test_what_was_found_before_the_search_stopped_is_kept() -> None:
     rule = compile_rule({"or": [{"var": "ill"}, {"==": [{"var": "salt"}, "low"]}]}, TYPES, "test")
     options = {name: answers_of(TYPES[name], ()) for name in rule.facts}
-    found = ways(lambda given: rule(given).value, {"ill": False, "salt": "high"}, options, most_tries=4)
+    found = smallest_changes(lambda given: rule(given).value, {"ill": False, "salt": "high"}, options, most_tries=4)
     assert found.stopped
-    assert found.ways == ((Change("ill", (True,)),),)
+    assert found.smallest_changes == ((Change("ill", (True,)),),)
 
 
 def test_no_search_on_the_cast_is_cut_short() -> None:
@@ -292,16 +298,16 @@ def test_every_part_that_decides_is_named(logic: Any, values: dict[str, Any], ex
 @PEOPLE
 def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
     """The engine stops at the first part that decides; explain names the others beside it, never others instead."""
-    conductor, answer = conductor_of(person.jurisdiction), answered(person)
+    decision_service, answer = conductor_of(person.jurisdiction), decision(person)
     values = FactValues(answer.facts)
-    by_id = {rule.id: rule for rule in conductor.rules[service_of(person)]}
+    by_id = {rule.id: rule for rule in decision_service.rules[service_of(person)]}
     for finding in answer.findings:
         assert set(finding.because) <= set(reasons(finding, by_id[finding.rule_id], values)), finding.rule_id
 
 
 @PEOPLE
 def test_each_card_is_explained_by_the_rules_that_it_names_to_the_reader(person: Person) -> None:
-    answer = answered(person)
+    answer = decision(person)
     versions = {rule.id: rule.file.version for rule in conductor_of(person.jurisdiction).rules[service_of(person)]}
     for card, names in zip(answer.cards, answer.composed.speaks_for, strict=True):
         last = card.detail.rpartition("\n\n")[2]

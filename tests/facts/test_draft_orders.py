@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cds_service.cdshooks.request import read_request
-from cds_service.cdshooks.response import Answer, encode
+from cds_service.cdshooks.response import CdsResponse, encode
 from cds_service.errors import RequestError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Fact, Outcome, State
-from cds_service.service import Answered, Conductor
+from cds_service.service import Decision, DecisionService
 from tests.support.people import (
     AS_OF,
     DMD,
@@ -45,17 +45,17 @@ def fact(knowledge: Knowledge, name: str, request: Json) -> Fact:
     return facts_of(knowledge, request)[name]
 
 
-def answer(conductor: Conductor, request: Json) -> Answered:
+def answer(decision_service: DecisionService, request: Json) -> Decision:
     parsed = read_request(json.dumps(request).encode(), request["hook"])
-    return conductor.answer(conductor.knowledge.service_on(request["hook"]), parsed, AS_OF)
+    return decision_service.answer(decision_service.knowledge.service_on(request["hook"]), parsed, AS_OF)
 
 
-def outcomes(answered: Answered) -> dict[str, Outcome]:
-    return {finding.rule_id: finding.outcome for finding in answered.findings}
+def outcomes(decision: Decision) -> dict[str, Outcome]:
+    return {finding.rule_id: finding.outcome for finding in decision.findings}
 
 
-def fired(answered: Answered) -> set[str]:
-    return {name for name, outcome in outcomes(answered).items() if outcome is Outcome.FIRES}
+def fired(decision: Decision) -> set[str]:
+    return {name for name, outcome in outcomes(decision).items() if outcome is Outcome.FIRES}
 
 
 def problems_of(context: Json, hook: str) -> dict[str, str]:
@@ -116,11 +116,13 @@ def test_a_draft_order_given_twice_is_refused() -> None:
     assert refused.value.problems[0].place == "context.draftOrders"
 
 
-def test_a_patient_view_needs_no_orders_and_reads_none(conductor: Conductor) -> None:
-    plain = answer(conductor, body())
-    with_orders = answer(conductor, body(draftOrders={"resourceType": "Bundle", "entry": [{"resource": draft(QUININE)}]}))
+def test_a_patient_view_needs_no_orders_and_reads_none(decision_service: DecisionService) -> None:
+    plain = answer(decision_service, body())
+    with_orders = answer(
+        decision_service, body(draftOrders={"resourceType": "Bundle", "entry": [{"resource": draft(QUININE)}]})
+    )
     assert outcomes(plain) == outcomes(with_orders)
-    assert answer(conductor, body(draftOrders=[], selections=7)).cards
+    assert answer(decision_service, body(draftOrders=[], selections=7)).cards
 
 
 # --- what is being ordered
@@ -335,8 +337,10 @@ def test_what_is_not_ordered_has_no_reason_and_a_nameless_draft_may_have_any(kno
 
 
 @pytest.mark.parametrize("hook", ["order-select", "order-sign"])
-def test_quinine_without_malaria_is_critical_in_the_us_while_it_is_ordered(conductor: Conductor, hook: str) -> None:
-    (card,) = answer(conductor, ordering(draft(QUININE), hook=hook, selections=["d1"])).cards
+def test_quinine_without_malaria_is_critical_in_the_us_while_it_is_ordered(
+    decision_service: DecisionService, hook: str
+) -> None:
+    (card,) = answer(decision_service, ordering(draft(QUININE), hook=hook, selections=["d1"])).cards
     assert card.indicator == "critical"
     assert card.summary.startswith("Quinine being ordered")
     (suggestion,) = card.suggestions
@@ -362,9 +366,9 @@ def test_quinine_without_malaria_is_critical_in_the_us_while_it_is_ordered(condu
     ],
 )
 def test_quinine_speaks_without_recorded_cramps_but_not_where_it_is_for_malaria(
-    conductor: Conductor, members: Json, prefetch: Json, expected: set[str]
+    decision_service: DecisionService, members: Json, prefetch: Json, expected: set[str]
 ) -> None:
-    assert fired(answer(conductor, ordering(draft(QUININE, **members), prefetch=prefetch))) == expected
+    assert fired(answer(decision_service, ordering(draft(QUININE, **members), prefetch=prefetch))) == expected
 
 
 @pytest.mark.parametrize(
@@ -387,37 +391,37 @@ def test_quinine_speaks_without_recorded_cramps_but_not_where_it_is_for_malaria(
     ],
 )
 def test_an_unproven_remedy_speaks_only_with_recorded_cramps_or_a_cramp_reason(
-    conductor: Conductor, drug: Json, members: Json, cramps: bool, expected: set[str]
+    decision_service: DecisionService, drug: Json, members: Json, cramps: bool, expected: set[str]
 ) -> None:
     conditions = bundle(LEG_CRAMPS) if cramps else bundle()
-    answered = answer(conductor, ordering(draft(drug, **members), prefetch={"conditions": conditions}))
-    assert fired(answered) == expected
-    assert [card.indicator for card in answered.cards] == ["info"] * bool(expected)
-    assert not any(card.suggestions for card in answered.cards)
+    decision = answer(decision_service, ordering(draft(drug, **members), prefetch={"conditions": conditions}))
+    assert fired(decision) == expected
+    assert [card.indicator for card in decision.cards] == ["info"] * bool(expected)
+    assert not any(card.suggestions for card in decision.cards)
 
 
-def test_a_draft_is_offered_for_removal_once_and_the_most_urgent_card_offers_it(conductor: Conductor) -> None:
+def test_a_draft_is_offered_for_removal_once_and_the_most_urgent_card_offers_it(decision_service: DecisionService) -> None:
     long_qt = {"conditions": bundle(LEG_CRAMPS, condition(concept("9651007", SNOMED)))}
-    cards = answer(conductor, ordering(draft(QUININE), prefetch=long_qt)).cards
+    cards = answer(decision_service, ordering(draft(QUININE), prefetch=long_qt)).cards
     assert [(card.indicator, len(card.suggestions)) for card in cards] == [("critical", 1), ("warning", 0)]
 
 
-def test_each_of_two_drafts_gets_a_suggestion_of_its_own_with_one_action(conductor: Conductor) -> None:
-    (card,) = answer(conductor, ordering(draft(QUININE), draft(concept("9071", RXNORM, "Quinine"), id="d2"))).cards
+def test_each_of_two_drafts_gets_a_suggestion_of_its_own_with_one_action(decision_service: DecisionService) -> None:
+    (card,) = answer(decision_service, ordering(draft(QUININE), draft(concept("9071", RXNORM, "Quinine"), id="d2"))).cards
     assert [len(item.actions) for item in card.suggestions] == [1, 1]
     assert {item.actions[0].resource_id for item in card.suggestions} == {"MedicationRequest/d1", "MedicationRequest/d2"}
 
 
-def test_a_draft_without_an_id_gets_its_card_but_cannot_be_removed(conductor: Conductor) -> None:
-    (card,) = answer(conductor, ordering(draft(QUININE, id=None))).cards
+def test_a_draft_without_an_id_gets_its_card_but_cannot_be_removed(decision_service: DecisionService) -> None:
+    (card,) = answer(decision_service, ordering(draft(QUININE, id=None))).cards
     assert card.indicator == "critical"
     assert card.suggestions == ()
 
 
-def test_what_a_draft_is_called_is_shown_and_never_obeyed(conductor: Conductor) -> None:
+def test_what_a_draft_is_called_is_shown_and_never_obeyed(decision_service: DecisionService) -> None:
     hostile = concept("997010", RXNORM, "<b>Quinine</b> [x](https://evil.example) " + "y" * 300)
-    (card,) = answer(conductor, ordering(draft(hostile))).cards
-    told = json.dumps(json.loads(encode(Answer((card,)))))
+    (card,) = answer(decision_service, ordering(draft(hostile))).cards
+    told = json.dumps(json.loads(encode(CdsResponse((card,)))))
     assert "<b>" not in told
     assert "](" not in told
     assert "https://evil" not in told
@@ -425,43 +429,45 @@ def test_what_a_draft_is_called_is_shown_and_never_obeyed(conductor: Conductor) 
 
 
 @pytest.mark.parametrize("hook", ["order-select", "order-sign"])
-def test_an_order_hook_says_nothing_of_what_is_not_being_ordered(conductor: Conductor, hook: str) -> None:
+def test_an_order_hook_says_nothing_of_what_is_not_being_ordered(decision_service: DecisionService, hook: str) -> None:
     """A diuretic, low potassium and no tests done are the business of the chart, not of this order."""
     listed = {"medicationRequests": bundle(medication(QUININE, id="m1"), medication(concept("4603", RXNORM), id="m2"))}
-    answered = answer(conductor, ordering(draft(AMLODIPINE), hook=hook, selections=["d1"], prefetch=listed))
-    assert answered.cards == ()
-    assert not fired(answered)
+    decision = answer(decision_service, ordering(draft(AMLODIPINE), hook=hook, selections=["d1"], prefetch=listed))
+    assert decision.cards == ()
+    assert not fired(decision)
 
 
-def test_nobody_else_is_spoken_to(conductor: Conductor) -> None:
+def test_nobody_else_is_spoken_to(decision_service: DecisionService) -> None:
     for person in ({"birthDate": "2015-01-01"}, {"deceasedBoolean": True}):
         patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1960-01-01"} | person
-        assert answer(conductor, ordering(draft(QUININE), prefetch={"patient": patient})).cards == ()
+        assert answer(decision_service, ordering(draft(QUININE), prefetch={"patient": patient})).cards == ()
 
 
 # --- what must be there
 
 
-def test_an_order_that_concerns_nobody_here_needs_no_data(conductor: Conductor) -> None:
+def test_an_order_that_concerns_nobody_here_needs_no_data(decision_service: DecisionService) -> None:
     for hook in ("order-select", "order-sign"):
-        answered = answer(conductor, ordering(draft(AMLODIPINE), hook=hook, selections=["d1"], without=NOTHING))
-        assert answered.cards == ()
+        decision = answer(decision_service, ordering(draft(AMLODIPINE), hook=hook, selections=["d1"], without=NOTHING))
+        assert decision.cards == ()
 
 
 @pytest.mark.parametrize("drafts", [[draft(QUININE)], [draft(MAGNESIUM)], [draft(VERAPAMIL)], [draft()], [7]])
-def test_an_order_that_may_concern_us_needs_the_patient_and_the_conditions(conductor: Conductor, drafts: list[Any]) -> None:
+def test_an_order_that_may_concern_us_needs_the_patient_and_the_conditions(
+    decision_service: DecisionService, drafts: list[Any]
+) -> None:
     with pytest.raises(RequestError) as refused:
-        answer(conductor, ordering(*drafts, without=NOTHING))
+        answer(decision_service, ordering(*drafts, without=NOTHING))
     assert refused.value.status == 412
     assert [problem.place for problem in refused.value.problems] == ["prefetch.patient", "prefetch.conditions"]
 
 
-def test_no_rule_on_ordering_fires_where_nothing_of_ours_is_ordered(conductor: Conductor) -> None:
+def test_no_rule_on_ordering_fires_where_nothing_of_ours_is_ordered(decision_service: DecisionService) -> None:
     """So that a call may be answered before anything else is known of the patient."""
     for service_id in ("leg-cramps-order-select", "leg-cramps-order-sign"):
-        asked = set(conductor.knowledge.concerned_when[service_id].facts)
+        asked = set(decision_service.knowledge.concerned_when[service_id].facts)
         wider = {"ordering_magnesium": "ordering_supplement"}
-        for rule in conductor.rules[service_id]:
+        for rule in decision_service.rules[service_id]:
             own = {name for name in rule.fires_when.facts if name.startswith("ordering_")}
             assert own
             assert {wider.get(name, name) for name in own} <= asked

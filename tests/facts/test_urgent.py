@@ -12,7 +12,7 @@ import pytest
 from cds_service.cdshooks.request import read_request
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Interval, State
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.people import (
     AS_OF,
@@ -51,8 +51,8 @@ def potassium(knowledge: Knowledge, *results: Any) -> Any:
 
 def fired(knowledge: Knowledge, jurisdiction: Any = "us", **prefetch: Any) -> set[str]:
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
-    answered = Conductor(knowledge, Settings(jurisdiction=jurisdiction), {}).answer(SERVICE, request, AS_OF)
-    return {item.rule_id for item in answered.findings if item.outcome.value == "fires"}
+    decision = DecisionService(knowledge, Settings(jurisdiction=jurisdiction), {}).answer(SERVICE, request, AS_OF)
+    return {item.rule_id for item in decision.findings if item.outcome.value == "fires"}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_quinine_for_malaria_or_babesiosis_is_left_alone(knowledge: Knowledge, c
 )
 def test_beside_something_urgent_nobody_is_told_to_massage_the_leg(knowledge: Knowledge, prefetch: dict[str, Any]) -> None:
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
-    cards = Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards
+    cards = DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards
     assert cards[0].indicator == "critical"
     assert "massage" not in cards[-1].detail
     assert "Seek help" in cards[-1].detail
@@ -173,7 +173,7 @@ def test_beside_something_urgent_nobody_is_told_to_massage_the_leg(knowledge: Kn
 
 def test_without_anything_urgent_the_everyday_advice_stands(knowledge: Knowledge) -> None:
     request = read_request(json.dumps(body()).encode(), "patient-view")
-    assert "massage" in Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards[-1].detail
+    assert "massage" in DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards[-1].detail
 
 
 @pytest.mark.parametrize(
@@ -233,17 +233,17 @@ def test_nothing_calm_is_said_beside_a_warning_nor_where_it_was_overridden(
     }
     assert "likely-idiopathic" in fired(knowledge, **prefetch)
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
-    answered = Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF, overridden)
-    assert answered.silenced == overridden
-    assert ("Nothing found" in "".join(card.detail for card in answered.cards)) is calm
+    decision = DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF, overridden)
+    assert decision.suppressed == overridden
+    assert ("Nothing found" in "".join(card.detail for card in decision.cards)) is calm
 
 
 def test_a_dangerous_result_is_told_once_not_as_a_warning_too(knowledge: Knowledge) -> None:
-    conductor = Conductor(knowledge, Settings(), {})
+    decision_service = DecisionService(knowledge, Settings(), {})
     asked = read_request(
         json.dumps(body({"electrolytes": bundle(observation(2.4, when="2026-11-19"))})).encode(), "patient-view"
     )
-    told = [card for card in conductor.answer(SERVICE, asked, AS_OF).cards if "2.4" in card.summary]
+    told = [card for card in decision_service.answer(SERVICE, asked, AS_OF).cards if "2.4" in card.summary]
     assert [card.indicator for card in told] == ["critical"]
 
 
@@ -337,8 +337,8 @@ def test_a_wound_prone_to_tetanus_alarms_only_where_the_cramps_came_after_it(
     knowledge: Knowledge, wound: Any, onset: str | None, expected: str | None
 ) -> None:
     request = read_request(json.dumps(body({"conditions": bundle(cramps(onset), wound)})).encode(), "patient-view")
-    answered = Conductor(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF)
-    told = {name for names in answered.composed.speaks_for for name in names}
+    decision = DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF)
+    told = {name for names in decision.composed.speaks_for for name in names}
     assert told & {"wound-before-cramps", "open-wound"} == ({expected} if expected else set())
 
 

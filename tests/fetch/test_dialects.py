@@ -15,7 +15,7 @@ from cds_service.cards.footer import TOPIC_SYSTEM
 from cds_service.cdshooks.request import AS_OF as DAY
 from cds_service.cdshooks.request import read_request
 from cds_service.cdshooks.response import Card
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.people import (
     AS_OF,
@@ -42,17 +42,17 @@ LOW = observation(2.9, when="2026-11-19")
 
 
 @pytest.fixture
-def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
+def client(decision_service: DecisionService, tmp_path: Path) -> Iterator[TestClient]:
     settings = Settings(
         guarded=True, allow_as_of=True, cors_origins=(ORIGIN,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"
     )
-    with TestClient(build_app(settings, conductor)) as opened:
+    with TestClient(build_app(settings, decision_service)) as opened:
         yield opened
 
 
-def cards(conductor: Conductor, request: Json) -> tuple[Card, ...]:
+def cards(decision_service: DecisionService, request: Json) -> tuple[Card, ...]:
     parsed = read_request(json.dumps(request).encode(), request["hook"])
-    return conductor.answer(conductor.knowledge.service_on(request["hook"]), parsed, AS_OF).cards
+    return decision_service.answer(decision_service.knowledge.service_on(request["hook"]), parsed, AS_OF).cards
 
 
 # --- Epic
@@ -74,24 +74,24 @@ EPIC_NOTHING = {
 }
 
 
-def test_nothing_found_with_a_warning_is_nothing_found(conductor: Conductor) -> None:
+def test_nothing_found_with_a_warning_is_nothing_found(decision_service: DecisionService) -> None:
     empty = body({"electrolytes": bundle(), "medicationRequests": bundle()})
     epic = body({"electrolytes": EPIC_NOTHING, "medicationRequests": EPIC_NOTHING})
-    assert [(card.summary, card.detail) for card in cards(conductor, epic)] == [
-        (card.summary, card.detail) for card in cards(conductor, empty)
+    assert [(card.summary, card.detail) for card in cards(decision_service, epic)] == [
+        (card.summary, card.detail) for card in cards(decision_service, empty)
     ]
 
 
-def test_data_under_a_key_of_another_query_count_by_their_type(conductor: Conductor) -> None:
+def test_data_under_a_key_of_another_query_count_by_their_type(decision_service: DecisionService) -> None:
     """Keys are typed in by hand; what stands under one of ours is read by what it is."""
     swapped = body({"electrolytes": bundle(), "orders": bundle(LOW)})
-    assert any("Potassium 2.9" in card.summary for card in cards(conductor, swapped))
+    assert any("Potassium 2.9" in card.summary for card in cards(decision_service, swapped))
 
 
-def test_keys_that_a_site_typed_in_count_by_the_type_of_what_they_hold(conductor: Conductor) -> None:
+def test_keys_that_a_site_typed_in_count_by_the_type_of_what_they_hold(decision_service: DecisionService) -> None:
     own = body(without=("patient", "conditions", "electrolytes"))
     own["prefetch"] |= {"-patient": patient(), "item1": bundle(LEG_CRAMPS), "item2": bundle(LOW), "-user": PRACTITIONER}
-    told = cards(conductor, own)
+    told = cards(decision_service, own)
     assert any("Potassium 2.9" in card.summary for card in told)
     assert not any("sodium" in card.summary for card in told)
     assert "electrolyte results" in told[-1].detail
@@ -109,17 +109,17 @@ def test_a_key_that_nobody_asked_for_and_that_holds_nothing_proves_nothing(clien
     assert answer.status_code == 412
 
 
-def test_an_absence_under_such_a_key_is_no_absence(conductor: Conductor) -> None:
+def test_an_absence_under_such_a_key_is_no_absence(decision_service: DecisionService) -> None:
     """Which conditions item1 was to hold is not known, so malaria is not ruled out by it."""
     call = ordering(draft(QUININE), without=("conditions",))
     call["prefetch"]["item1"] = bundle(LEG_CRAMPS)
-    assert cards(conductor, call) == ()
+    assert cards(decision_service, call) == ()
 
 
-def test_references_are_absolute(conductor: Conductor) -> None:
+def test_references_are_absolute(decision_service: DecisionService) -> None:
     absolute = {"reference": "https://ehr.example/interconnect/api/FHIR/R4/Patient/p1", "display": "Invented, Person"}
     call = body({"electrolytes": bundle(LOW | {"subject": absolute}), "conditions": bundle(LEG_CRAMPS | {"subject": absolute})})
-    assert any("Potassium 2.9" in card.summary for card in cards(conductor, call))
+    assert any("Potassium 2.9" in card.summary for card in cards(decision_service, call))
 
 
 def epic_draft(**members: Any) -> Json:
@@ -137,8 +137,8 @@ EPIC_MEDICATION = {
 
 
 @pytest.mark.parametrize("further", [(), (EPIC_MEDICATION,)], ids=["reference and words", "Medication as a further entry"])
-def test_epics_drafts_are_read(conductor: Conductor, further: tuple[Json, ...]) -> None:
-    (card,) = cards(conductor, ordering(epic_draft(), *further))
+def test_epics_drafts_are_read(decision_service: DecisionService, further: tuple[Json, ...]) -> None:
+    (card,) = cards(decision_service, ordering(epic_draft(), *further))
     assert card.indicator == "critical"
     (suggestion,) = card.suggestions
     assert len(suggestion.actions) == 1
@@ -146,15 +146,15 @@ def test_epics_drafts_are_read(conductor: Conductor, further: tuple[Json, ...]) 
     assert "quiNINE sulfate 324 mg" in suggestion.actions[0].description or "9071" in suggestion.actions[0].description
 
 
-def test_an_older_procedure_request_among_the_drafts_is_left_alone(conductor: Conductor) -> None:
+def test_an_older_procedure_request_among_the_drafts_is_left_alone(decision_service: DecisionService) -> None:
     older = {"resourceType": "ProcedureRequest", "id": "x", "status": "draft", "code": {"text": "quinine level"}}
-    assert cards(conductor, ordering(older)) == ()
+    assert cards(decision_service, ordering(older)) == ()
 
 
-def test_topic_codes_are_letters_and_digits_and_the_same_for_every_patient(conductor: Conductor) -> None:
+def test_topic_codes_are_letters_and_digits_and_the_same_for_every_patient(decision_service: DecisionService) -> None:
     """An override is remembered under the topic, so it must not change with what fired beside it."""
     first, second = (
-        {card.summary.split(" ")[0]: card.source.topic for card in cards(conductor, call)}
+        {card.summary.split(" ")[0]: card.source.topic for card in cards(decision_service, call)}
         for call in (body({"electrolytes": bundle(LOW)}), body({"electrolytes": bundle(LOW), "bloodTests": bundle()}))
     )
     assert first == second
@@ -189,9 +189,9 @@ def test_a_trigger_in_an_extension_changes_nothing(client: TestClient) -> None:
 # --- Medplum
 
 
-def test_a_null_is_none_supplied_and_never_normal(conductor: Conductor) -> None:
+def test_a_null_is_none_supplied_and_never_normal(decision_service: DecisionService) -> None:
     nulls = ("medicationRequests", "medicationStatements", "electrolytes", "kidneyFunction", "otherResults", "bloodTests")
-    told = cards(conductor, body(dict.fromkeys(nulls)))
+    told = cards(decision_service, body(dict.fromkeys(nulls)))
     assert told
     assert not any("normal" in card.summary or "in range" in card.detail for card in told)
     assert any("tests not done recently" in card.summary for card in told)
@@ -206,10 +206,10 @@ def test_without_templates_the_prefetch_is_an_empty_object_and_what_lacks_is_tol
 # --- Oracle Health
 
 
-def test_a_small_panel_learns_all_it_needs_from_the_summary_and_the_first_line(conductor: Conductor) -> None:
+def test_a_small_panel_learns_all_it_needs_from_the_summary_and_the_first_line(decision_service: DecisionService) -> None:
     """Its samples show no suggestions: what to do stands in words too, so nothing rests on a button."""
     for call in (body({"electrolytes": bundle(LOW)}), ordering(draft(QUININE))):
-        for card in cards(conductor, call):
+        for card in cards(decision_service, call):
             assert len(card.summary) < 140
             assert len(card.detail.split("\n")[0]) <= 320
             for suggestion in card.suggestions:
@@ -217,8 +217,8 @@ def test_a_small_panel_learns_all_it_needs_from_the_summary_and_the_first_line(c
                 assert name.split(" ")[0].lower() in f"{card.summary} {card.detail}".lower()
 
 
-def test_no_card_rests_on_a_link(conductor: Conductor) -> None:
-    assert not any(card.links for card in cards(conductor, body({"electrolytes": bundle(LOW)})))
+def test_no_card_rests_on_a_link(decision_service: DecisionService) -> None:
+    assert not any(card.links for card in cards(decision_service, body({"electrolytes": bundle(LOW)})))
 
 
 # --- the CDS Hooks sandbox
@@ -272,16 +272,16 @@ def test_before_a_drug_is_chosen_the_sandbox_sends_a_draft_without_one(client: T
     assert (answer.status_code, answer.json()) == (200, {"cards": []})
 
 
-def test_the_sandboxs_reason_decides_whether_a_remedy_is_for_cramps(conductor: Conductor) -> None:
+def test_the_sandboxs_reason_decides_whether_a_remedy_is_for_cramps(decision_service: DecisionService) -> None:
     magnesium = concept("6582", RXNORM, "Magnesium oxide")
     for reason, count in ((concept("449917004", SNOMED), 1), (concept(text="Constipation"), 0)):
         order = sandbox_draft(medicationCodeableConcept=magnesium, reasonCode=reason)
-        assert len(cards(conductor, sandbox_call(order, "order-sign"))) == count
+        assert len(cards(decision_service, sandbox_call(order, "order-sign"))) == count
 
 
-def test_a_read_that_failed_leaves_its_key_out_and_is_told_as_not_assessed(conductor: Conductor) -> None:
+def test_a_read_that_failed_leaves_its_key_out_and_is_told_as_not_assessed(decision_service: DecisionService) -> None:
     call = ordering(draft(QUININE), without=("crampHistory",))
-    (card,) = cards(conductor, call)
+    (card,) = cards(decision_service, call)
     assert "cramp history" in card.detail
 
 
@@ -294,8 +294,8 @@ def test_the_imaging_demo_of_the_sandbox_is_nobodys_business_here(client: TestCl
     assert (answer.status_code, answer.json()) == (200, {"cards": []})
 
 
-def test_one_resource_per_read_is_as_good_as_a_bundle(conductor: Conductor) -> None:
+def test_one_resource_per_read_is_as_good_as_a_bundle(decision_service: DecisionService) -> None:
     call = body(
         {"patient": patient(), "conditions": bundle(LEG_CRAMPS, condition(concept(text="x"), id="c2"), type="collection")}
     )
-    assert cards(conductor, call)
+    assert cards(decision_service, call)

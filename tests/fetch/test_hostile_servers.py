@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from cds_service.errors import RequestError
-from cds_service.fetch.client import FetchFailed, FhirClient, Visit
-from cds_service.fetch.prefetch_queries import Fetching
+from cds_service.fetch.client import FetchBudget, FetchFailed, FhirClient
+from cds_service.fetch.prefetch_queries import PrefetchFetcher
 from cds_service.fhir.resources import Observation
 from cds_service.model import Outcome, State
 from cds_service.net.addresses import Address
 from cds_service.security.clients import Client
-from cds_service.service import Answered, Conductor
+from cds_service.service import Decision, DecisionService
 from tests.fetch.test_prefetch_queries import authorized, client_of, complete, fetched, last, nothing_sent, request_of
 from tests.support.fhir_servers import TOKEN, Ehr, Listener, serving
 from tests.support.people import AS_OF, LEG_CRAMPS, SERVICE, bundle, observation, patient
@@ -133,26 +133,26 @@ FAILING: dict[str, Misbehaviour] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", FAILING)
-async def test_results_that_do_not_come_are_not_assessed_and_said_so(conductor: Conductor, name: str) -> None:
+async def test_results_that_do_not_come_are_not_assessed_and_said_so(decision_service: DecisionService, name: str) -> None:
     async with serving(Ehr(Observation=FAILING[name])) as base:
-        answer = await fetched(conductor, base, nothing_sent(), deadline=2.0 if name in SLOW else 20.0)
+        answer = await fetched(decision_service, base, nothing_sent(), deadline=2.0 if name in SLOW else 20.0)
     for key in ("electrolytes", "kidneyFunction", "otherResults", "bloodTests"):
-        assert answer.chart.looked[key] is State.FAILED
-    assert answer.chart.looked["medicationRequests"] is State.KNOWN
+        assert answer.chart.query_state[key] is State.FAILED
+    assert answer.chart.query_state["medicationRequests"] is State.KNOWN
     assert finding(answer, "low-potassium") is Outcome.UNKNOWN
     assert "electrolyte results" in last(answer.cards)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", FAILING)
-async def test_where_the_mandatory_data_do_not_come_the_call_is_refused(conductor: Conductor, name: str) -> None:
+async def test_where_the_mandatory_data_do_not_come_the_call_is_refused(decision_service: DecisionService, name: str) -> None:
     async with serving(Ehr(Condition=FAILING[name])) as base:
         with pytest.raises(RequestError) as caught:
-            await fetched(conductor, base, nothing_sent(), deadline=2.0 if name in SLOW else 20.0)
+            await fetched(decision_service, base, nothing_sent(), deadline=2.0 if name in SLOW else 20.0)
     assert (caught.value.status, [item.place for item in caught.value.problems]) == (412, ["prefetch.conditions"])
 
 
-def finding(answer: Answered, rule: str) -> Outcome:
+def finding(answer: Decision, rule: str) -> Outcome:
     return next(item.outcome for item in answer.findings if item.rule_id == rule)
 
 
@@ -192,11 +192,13 @@ CUT_OFF: dict[str, Any] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", CUT_OFF)
-async def test_what_came_before_it_broke_off_counts_and_the_rest_is_incomplete(conductor: Conductor, name: str) -> None:
+async def test_what_came_before_it_broke_off_counts_and_the_rest_is_incomplete(
+    decision_service: DecisionService, name: str
+) -> None:
     ehr = Ehr(Observation=paged(CUT_OFF[name]))
     async with serving(ehr) as base:
-        answer = await fetched(conductor, base, nothing_sent(), deadline=2.0 if name in SLOW else 20.0)
-    assert answer.chart.looked["electrolytes"] is State.INCOMPLETE
+        answer = await fetched(decision_service, base, nothing_sent(), deadline=2.0 if name in SLOW else 20.0)
+    assert answer.chart.query_state["electrolytes"] is State.INCOMPLETE
     assert finding(answer, "low-potassium") is Outcome.FIRES
     assert finding(answer, "low-sodium") is Outcome.UNKNOWN
     assert "electrolyte results" in last(answer.cards)
@@ -204,12 +206,12 @@ async def test_what_came_before_it_broke_off_counts_and_the_rest_is_incomplete(c
 
 
 @pytest.mark.asyncio
-async def test_fewer_results_than_the_server_counts_are_incomplete(conductor: Conductor) -> None:
+async def test_fewer_results_than_the_server_counts_are_incomplete(decision_service: DecisionService) -> None:
     included = {"resource": {"resourceType": "Medication", "id": "x"}, "search": {"mode": "include"}}
     cut_short = LOW | {"total": 2, "entry": [*LOW["entry"], included]}
     async with serving(Ehr(Observation=cut_short)) as base:
-        answer = await fetched(conductor, base, nothing_sent())
-    assert answer.chart.looked["electrolytes"] is State.INCOMPLETE
+        answer = await fetched(decision_service, base, nothing_sent())
+    assert answer.chart.query_state["electrolytes"] is State.INCOMPLETE
 
 
 @pytest.mark.asyncio
@@ -217,24 +219,26 @@ async def test_fewer_results_than_the_server_counts_are_incomplete(conductor: Co
     "link", ["http://127.0.0.1:{port}/fhir?page=2", "//127.0.0.1:{port}/fhir", "http://localhost:{port}/fhir"]
 )
 @pytest.mark.parametrize("kind", ["next", "redirect"])
-async def test_the_token_goes_nowhere_but_to_the_server_that_was_named(conductor: Conductor, link: str, kind: str) -> None:
+async def test_the_token_goes_nowhere_but_to_the_server_that_was_named(
+    decision_service: DecisionService, link: str, kind: str
+) -> None:
     listener = Listener()
     async with listener.open() as port:
         url = link.format(port=port)
         led = LOW | {"link": [{"relation": "next", "url": url}]}
         async with serving(Ehr(Observation=led if kind == "next" else answering(307, headers={"Location": url}))) as base:
-            answer = await fetched(conductor, base, nothing_sent())
+            answer = await fetched(decision_service, base, nothing_sent())
     assert listener.connections == 0
-    assert answer.chart.looked["electrolytes"] is (State.INCOMPLETE if kind == "next" else State.FAILED)
+    assert answer.chart.query_state["electrolytes"] is (State.INCOMPLETE if kind == "next" else State.FAILED)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("path", ["/admin?page=2", "/fhir/../admin?page=2", "/fhirs?page=2", "/fhir/%2e%2e/admin?page=2"])
-async def test_a_next_link_outside_the_base_is_not_followed(conductor: Conductor, path: str) -> None:
+async def test_a_next_link_outside_the_base_is_not_followed(decision_service: DecisionService, path: str) -> None:
     ehr = Ehr(Observation=LOW | {"link": [{"relation": "next", "url": path}]})
     async with serving(ehr) as base:
-        answer = await fetched(conductor, base, nothing_sent())
-    assert answer.chart.looked["electrolytes"] is State.INCOMPLETE
+        answer = await fetched(decision_service, base, nothing_sent())
+    assert answer.chart.query_state["electrolytes"] is State.INCOMPLETE
     assert not [line for line in ehr.asked if "page=2" in line]
 
 
@@ -255,18 +259,18 @@ async def test_a_next_link_outside_the_base_is_not_followed(conductor: Conductor
     ],
 )
 async def test_a_second_try_is_made_once_where_it_may_help_and_there_is_time(
-    conductor: Conductor, status: int, headers: dict[str, str], tries: int
+    decision_service: DecisionService, status: int, headers: dict[str, str], tries: int
 ) -> None:
     ehr = Ehr(QuestionnaireResponse=answering(status, headers=headers))
     async with serving(ehr) as base:
-        answer = await fetched(conductor, base, nothing_sent())
+        answer = await fetched(decision_service, base, nothing_sent())
     assert ehr.count("QuestionnaireResponse") == tries
-    assert answer.chart.looked["crampHistory"] is State.FAILED
+    assert answer.chart.query_state["crampHistory"] is State.FAILED
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("first", [answering(503), answering(429, headers={"Retry-After": "0"}), hang_up])
-async def test_what_comes_at_the_second_try_counts(conductor: Conductor, first: Misbehaviour) -> None:
+async def test_what_comes_at_the_second_try_counts(decision_service: DecisionService, first: Misbehaviour) -> None:
     tries: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -274,7 +278,7 @@ async def test_what_comes_at_the_second_try_counts(conductor: Conductor, first: 
         return await first(request) if len(tries) == 1 else web.json_response(LEG_CRAMPS_ONLY)
 
     async with serving(Ehr(Condition=answer)) as base:
-        found = await fetched(conductor, base, nothing_sent())
+        found = await fetched(decision_service, base, nothing_sent())
     assert len(tries) == 2
     assert found.cards
 
@@ -283,13 +287,13 @@ LEG_CRAMPS_ONLY = bundle(LEG_CRAMPS)
 
 
 @pytest.mark.asyncio
-async def test_a_gzip_bomb_is_stopped_at_a_few_megabytes(conductor: Conductor) -> None:
+async def test_a_gzip_bomb_is_stopped_at_a_few_megabytes(decision_service: DecisionService) -> None:
     assert len(bomb()) < 300_000
     async with serving(Ehr(QuestionnaireResponse=gzip_bomb)) as base:
-        await fetched(conductor, base, nothing_sent())
+        await fetched(decision_service, base, nothing_sent())
         tracemalloc.start()
         try:
-            await fetched(conductor, base, nothing_sent())
+            await fetched(decision_service, base, nothing_sent())
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -297,18 +301,18 @@ async def test_a_gzip_bomb_is_stopped_at_a_few_megabytes(conductor: Conductor) -
 
 
 @pytest.mark.asyncio
-async def test_one_hook_reads_no_more_than_its_share(conductor: Conductor) -> None:
+async def test_one_hook_reads_no_more_than_its_share(decision_service: DecisionService) -> None:
     wide = bundle(observation(3.1, text={"status": "generated", "div": "x" * 100_000}))
     async with serving(Ehr(Observation=wide)) as base:
         request = request_of(authorized(nothing_sent(), base))
-        after = await complete(request, conductor.templates(SERVICE), client_of(base), most_bytes=250_000)
-    states = conductor.answer(SERVICE, after, AS_OF).chart.looked
+        after = await complete(request, decision_service.templates(SERVICE), client_of(base), most_bytes=250_000)
+    states = decision_service.answer(SERVICE, after, AS_OF).chart.query_state
     results = [states[key] for key in ("electrolytes", "kidneyFunction", "otherResults", "bloodTests")]
     assert State.FAILED in results
 
 
 @pytest.mark.asyncio
-async def test_a_cookie_of_one_patient_is_not_sent_with_the_next(conductor: Conductor) -> None:
+async def test_a_cookie_of_one_patient_is_not_sent_with_the_next(decision_service: DecisionService) -> None:
     seen: list[str | None] = []
 
     async def conditions(request: web.Request) -> web.Response:
@@ -317,21 +321,23 @@ async def test_a_cookie_of_one_patient_is_not_sent_with_the_next(conductor: Cond
 
     async with serving(Ehr(Condition=conditions)) as base:
         base = base.replace("127.0.0.1", "localhost")  # a bare address has no cookies anyway
-        fetching = Fetching(20, 2**24, loopback=True)
+        fetching = PrefetchFetcher(20, 2**24, loopback=True)
         for _ in range(2):
             request = request_of(authorized(nothing_sent(), base))
-            await fetching.complete(request, conductor.templates(SERVICE), client_of(base))
+            await fetching.complete(request, decision_service.templates(SERVICE), client_of(base))
         await fetching.close()
     assert seen == [None, None]
 
 
 @pytest.mark.asyncio
-async def test_proxies_of_the_environment_are_not_used(conductor: Conductor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(
+    decision_service: DecisionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listener = Listener()
     async with listener.open() as port, serving(Ehr()) as base:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-        answer = await fetched(conductor, base, nothing_sent())
+        answer = await fetched(decision_service, base, nothing_sent())
     assert listener.connections == 0
     assert answer.cards
 
@@ -367,7 +373,7 @@ HOSTILE = [
 @pytest.mark.asyncio
 @pytest.mark.parametrize("server", HOSTILE)
 @pytest.mark.parametrize("configured", [False, True], ids=["stranger", "configured"])
-async def test_a_hostile_server_is_never_connected_to(conductor: Conductor, server: str, configured: bool) -> None:
+async def test_a_hostile_server_is_never_connected_to(decision_service: DecisionService, server: str, configured: bool) -> None:
     """Even where a careless site has put the very address on its list; every name leads to the listener."""
 
     async def lookup(host: str, port: int) -> list[str]:
@@ -377,9 +383,9 @@ async def test_a_hostile_server_is_never_connected_to(conductor: Conductor, serv
     async with listener.open() as port:
         told = server.format(port=port)
         bases = ("https://ehr.example/fhir", *([told] if configured else []))
-        fetching = Fetching(2, 2**24, loopback=False, asker=FhirClient(lookup=lookup))
+        fetching = PrefetchFetcher(2, 2**24, loopback=False, asker=FhirClient(lookup=lookup))
         request = request_of(authorized(nothing_sent(), told))
-        after = await fetching.complete(request, conductor.templates(SERVICE), client_of(*bases))
+        after = await fetching.complete(request, decision_service.templates(SERVICE), client_of(*bases))
         await fetching.close()
     assert listener.connections == 0
     assert all(isinstance(value, Raw) and b"Bundle" not in bytes(value) for value in after.prefetch.values())
@@ -390,7 +396,7 @@ async def test_the_client_itself_asks_nobody_outside_the_base() -> None:
     listener = Listener()
     async with listener.open() as port:
         client = FhirClient(loopback=True)
-        visit = Visit(Address(f"http://127.0.0.1:{port}", "/fhir"), 1e9, 1000, TOKEN)
+        visit = FetchBudget(Address(f"http://127.0.0.1:{port}", "/fhir"), 1e9, 1000, TOKEN)
         for address in (Address(f"http://127.0.0.1:{port}", "/admin"), Address(f"http://localhost:{port}", "/fhir")):
             with pytest.raises(FetchFailed, match="elsewhere"):
                 await client.ask(visit, address)
@@ -407,7 +413,7 @@ class Canned:
 
     async def open(self) -> None: ...
 
-    async def ask(self, visit: Visit, address: Address, form: str | None = None) -> bytes:
+    async def ask(self, visit: FetchBudget, address: Address, form: str | None = None) -> bytes:
         kind = address.path.split("/")[2]
         if kind == "Observation":
             return self.electrolytes.pop(0) if self.electrolytes else b"{}"
@@ -417,14 +423,14 @@ class Canned:
         """Nothing is open."""
 
 
-def answered_with(conductor: Conductor, *pages: bytes) -> Answered:
-    templates = conductor.templates(SERVICE)
+def answered_with(decision_service: DecisionService, *pages: bytes) -> Decision:
+    templates = decision_service.templates(SERVICE)
     results = {"kidneyFunction", "otherResults", "bloodTests"}
     call = authorized(nothing_sent() | {"prefetch": dict.fromkeys(results, bundle())}, "https://ehr.example/fhir")
-    fetching = Fetching(5, 2**24, loopback=False, asker=Canned(list(pages)))
+    fetching = PrefetchFetcher(5, 2**24, loopback=False, asker=Canned(list(pages)))
     client = Client("https://ehr.example", fhir_bases=("https://ehr.example/fhir",))
     request = asyncio.run(fetching.complete(request_of(call), templates, client))
-    return conductor.answer(SERVICE, request, AS_OF)
+    return decision_service.answer(SERVICE, request, AS_OF)
 
 
 NEXT = {"link": [{"relation": "next", "url": "https://ehr.example/fhir/Observation?page=2"}]}
@@ -446,23 +452,25 @@ MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 
 @MANY
 @given(garbage=GARBAGE)
-def test_no_answer_of_a_server_makes_the_service_fail_or_an_absence_of_garbage(conductor: Conductor, garbage: bytes) -> None:
-    answer = answered_with(conductor, garbage)
-    known = answer.chart.looked["electrolytes"] is State.KNOWN
+def test_no_answer_of_a_server_makes_the_service_fail_or_an_absence_of_garbage(
+    decision_service: DecisionService, garbage: bytes
+) -> None:
+    answer = answered_with(decision_service, garbage)
+    known = answer.chart.query_state["electrolytes"] is State.KNOWN
     assert not known or json.loads(garbage)["resourceType"] == "Bundle"
     assert finding(answer, "low-potassium") is not Outcome.SILENT, "only a potassium can say that it is not low"
 
 
 @MANY
 @given(place=st.integers(min_value=1, max_value=len(WHOLE) - 1))
-def test_an_answer_cut_off_anywhere_is_not_read_as_normal(conductor: Conductor, place: int) -> None:
-    assert answered_with(conductor, WHOLE[:place]).chart.looked["electrolytes"] is State.FAILED
+def test_an_answer_cut_off_anywhere_is_not_read_as_normal(decision_service: DecisionService, place: int) -> None:
+    assert answered_with(decision_service, WHOLE[:place]).chart.query_state["electrolytes"] is State.FAILED
 
 
 @MANY
 @given(garbage=GARBAGE)
-def test_garbage_on_the_second_page_takes_nothing_from_the_first(conductor: Conductor, garbage: bytes) -> None:
-    answer = answered_with(conductor, json.dumps(LOW | NEXT).encode(), garbage)
+def test_garbage_on_the_second_page_takes_nothing_from_the_first(decision_service: DecisionService, garbage: bytes) -> None:
+    answer = answered_with(decision_service, json.dumps(LOW | NEXT).encode(), garbage)
     assert finding(answer, "low-potassium") is not Outcome.SILENT
-    assert answer.chart.looked["electrolytes"] is not State.NOT_SUPPLIED
+    assert answer.chart.query_state["electrolytes"] is not State.NOT_SUPPLIED
     assert len(answer.chart.all(Observation)) >= 1

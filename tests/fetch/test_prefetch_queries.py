@@ -12,16 +12,16 @@ import pytest
 from aiohttp import web
 
 from cds_service.cdshooks.request import AS_OF as AS_OF_EXTENSION
-from cds_service.cdshooks.request import Request, read_request
+from cds_service.cdshooks.request import HookRequest, read_request
 from cds_service.cdshooks.response import Card
 from cds_service.chart.read import read_chart
 from cds_service.errors import RequestError
-from cds_service.fetch.prefetch_queries import Fetching, filled
+from cds_service.fetch.prefetch_queries import PrefetchFetcher, filled
 from cds_service.fhir.resources import Medication, MedicationRequest, Observation
 from cds_service.model import State
-from cds_service.samples.people import Person, as_request, patient_file, read_bundle
+from cds_service.samples.people import Person, patient_file, read_bundle, to_hook_request
 from cds_service.security.clients import Client
-from cds_service.service import Answered, Conductor
+from cds_service.service import Decision, DecisionService
 from tests.http.test_endpoints import CALL, make
 from tests.samples.test_people import PEOPLE, cards_of, conductor_of
 from tests.support.fhir_servers import FIXTURES, TOKEN, Ehr, Listener, free_port, renamed, sekmet, serving
@@ -46,83 +46,83 @@ def authorized(call: Json, base: str, **members: Any) -> Json:
     return call | {"fhirServer": base, "fhirAuthorization": token | members}
 
 
-def request_of(call: Json) -> Request:
+def request_of(call: Json) -> HookRequest:
     return read_request(json.dumps(call).encode(), "patient-view")
 
 
 async def complete(
-    request: Request, templates: Mapping[str, str], client: Client | None, deadline: float = 20.0, most_bytes: int = 2**24
-) -> Request:
-    fetching = Fetching(deadline, most_bytes, loopback=True)
+    request: HookRequest, templates: Mapping[str, str], client: Client | None, deadline: float = 20.0, most_bytes: int = 2**24
+) -> HookRequest:
+    fetching = PrefetchFetcher(deadline, most_bytes, loopback=True)
     try:
         return await fetching.complete(request, templates, client)
     finally:
         await fetching.close()
 
 
-async def fetched(conductor: Conductor, base: str, call: Json, deadline: float = 20.0, **members: Any) -> Answered:
+async def fetched(decision_service: DecisionService, base: str, call: Json, deadline: float = 20.0, **members: Any) -> Decision:
     """The answer to a call by a client that may name this server."""
     request = request_of(authorized(call, base, **members))
-    request = await complete(request, conductor.templates(SERVICE), client_of(base), deadline)
-    return conductor.answer(SERVICE, request, AS_OF)
+    request = await complete(request, decision_service.templates(SERVICE), client_of(base), deadline)
+    return decision_service.answer(SERVICE, request, AS_OF)
 
 
 def nothing_sent(**context: Any) -> Json:
     return body(**context) | {"prefetch": {}}
 
 
-def keys_in_use(conductor: Conductor) -> set[str]:
-    return set(conductor.templates(SERVICE)) - {"encounter"}
+def keys_in_use(decision_service: DecisionService) -> set[str]:
+    return set(decision_service.templates(SERVICE)) - {"encounter"}
 
 
 @PEOPLE
 async def test_sent_or_fetched_each_of_the_cast_gets_the_same_cards(fhir_server: str, person: Person) -> None:
-    conductor = conductor_of(person.jurisdiction)
+    decision_service = conductor_of(person.jurisdiction)
     record = renamed(read_bundle(patient_file(FIXTURES, person)), person.id)
     everything = msgspec.structs.replace(person, withheld=(), null_keys=(), failed_keys=())
-    call = as_request(record, dict(conductor.knowledge.queries), "patient-view", everything)
-    sent = conductor.answer(SERVICE, request_of(call), person.day)
+    call = to_hook_request(record, dict(decision_service.knowledge.queries), "patient-view", everything)
+    sent = decision_service.answer(SERVICE, request_of(call), person.day)
     request = request_of(authorized(call | {"prefetch": {}}, fhir_server))
-    request = await complete(request, conductor.templates(SERVICE), client_of(fhir_server))
-    found = conductor.answer(SERVICE, request, person.day)
-    assert set(found.chart.looked.values()) == {State.KNOWN}
+    request = await complete(request, decision_service.templates(SERVICE), client_of(fhir_server))
+    found = decision_service.answer(SERVICE, request, person.day)
+    assert set(found.chart.query_state.values()) == {State.KNOWN}
     assert cards_of(found) == cards_of(sent)
 
 
 async def test_a_token_that_the_server_refuses_leaves_the_mandatory_data_nowhere(
-    conductor: Conductor, fhir_server: str
+    decision_service: DecisionService, fhir_server: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
-        await fetched(conductor, fhir_server, nothing_sent(patientId="ada-stiffcalf"), access_token="stale")
+        await fetched(decision_service, fhir_server, nothing_sent(patientId="ada-stiffcalf"), access_token="stale")
     assert caught.value.status == 412
     assert [problem.place for problem in caught.value.problems] == ["prefetch.patient", "prefetch.conditions"]
 
 
 @pytest.mark.parametrize(("count", "state"), [(500, State.KNOWN), (3, State.KNOWN), (1, State.INCOMPLETE)])
 async def test_pages_are_joined_and_what_goes_beyond_ten_is_incomplete(
-    conductor: Conductor, fhir_server: str, count: int, state: State
+    decision_service: DecisionService, fhir_server: str, count: int, state: State
 ) -> None:
-    templates = {key: conductor.templates(SERVICE)[key] for key in ("patient", "conditions")}
+    templates = {key: decision_service.templates(SERVICE)[key] for key in ("patient", "conditions")}
     templates["electrolytes"] = f"Observation?patient={{{{context.patientId}}}}&_count={count}"
     request = request_of(authorized(nothing_sent(patientId="babs-manyunits"), fhir_server))
-    chart = read_chart(await complete(request, templates, client_of(fhir_server)), conductor.queries[SERVICE])
+    chart = read_chart(await complete(request, templates, client_of(fhir_server)), decision_service.queries[SERVICE])
     whole = read_bundle(FIXTURES / "patients/babs-manyunits.json")["entry"]
     everything = [item["resource"]["id"] for item in whole if item["resource"]["resourceType"] == "Observation"]
     assert len(everything) > 10
     found = {str(item.id).removeprefix("babs-manyunits-") for item in chart.all(Observation)}
     assert len(found) == (10 if state is State.INCOMPLETE else len(everything))
     assert found <= set(everything)
-    assert chart.looked["electrolytes"] is state
+    assert chart.query_state["electrolytes"] is state
 
 
-async def test_a_search_too_long_for_an_address_goes_by_post(conductor: Conductor, fhir_server: str) -> None:
-    template = conductor.templates(SERVICE)["electrolytes"]
-    templates = conductor.templates(SERVICE) | {"electrolytes": template.replace("code=", "code=" + f"{'x' * 99}," * 20)}
+async def test_a_search_too_long_for_an_address_goes_by_post(decision_service: DecisionService, fhir_server: str) -> None:
+    template = decision_service.templates(SERVICE)["electrolytes"]
+    templates = decision_service.templates(SERVICE) | {"electrolytes": template.replace("code=", "code=" + f"{'x' * 99}," * 20)}
     person = next(item for item in PEOPLE.args[1] if item.id == "ada-stiffcalf")
     request = request_of(authorized(nothing_sent(patientId=person.id), fhir_server))
     request = await complete(request, templates, client_of(fhir_server))
-    chart = conductor.answer(SERVICE, request, person.day).chart
-    assert chart.looked["electrolytes"] is State.KNOWN
+    chart = decision_service.answer(SERVICE, request, person.day).chart
+    assert chart.query_state["electrolytes"] is State.KNOWN
     assert chart.all(Observation)
 
 
@@ -130,7 +130,7 @@ async def test_a_search_too_long_for_an_address_goes_by_post(conductor: Conducto
     ("padding", "refused", "status"), [(0, "GET", 414), (0, "GET", 405), (1000, "POST", 405), (1000, "POST", 404)]
 )
 async def test_where_one_form_of_a_search_is_refused_the_other_is_tried(
-    conductor: Conductor, padding: int, refused: str, status: int
+    decision_service: DecisionService, padding: int, refused: str, status: int
 ) -> None:
     async def results(request: web.Request) -> web.Response:
         if request.method == refused:
@@ -140,35 +140,37 @@ async def test_where_one_form_of_a_search_is_refused_the_other_is_tried(
         assert asked["patient"] == "p1"
         return web.json_response(LOW if "2823-3" in str(asked["code"]) else bundle())
 
-    template = conductor.templates(SERVICE)["electrolytes"].replace("code=", "code=" + "x," * padding)
+    template = decision_service.templates(SERVICE)["electrolytes"].replace("code=", "code=" + "x," * padding)
     async with serving(Ehr(Observation=results)) as base:
         request = request_of(authorized(nothing_sent(), base))
-        templates = conductor.templates(SERVICE) | {"electrolytes": template}
+        templates = decision_service.templates(SERVICE) | {"electrolytes": template}
         request = await complete(request, templates, client_of(base))
-    assert len(conductor.answer(SERVICE, request, AS_OF).chart.all(Observation)) == 1
+    assert len(decision_service.answer(SERVICE, request, AS_OF).chart.all(Observation)) == 1
 
 
-async def test_each_query_is_asked_once_all_with_the_token_and_what_was_sent_is_not_asked_for(conductor: Conductor) -> None:
+async def test_each_query_is_asked_once_all_with_the_token_and_what_was_sent_is_not_asked_for(
+    decision_service: DecisionService,
+) -> None:
     ehr = Ehr(Encounter={"resourceType": "Encounter", "id": "e1"})
     async with serving(ehr) as base:
-        await fetched(conductor, base, nothing_sent(encounterId="e1"))
-        assert len(ehr.asked) == len(conductor.templates(SERVICE)) == 12
+        await fetched(decision_service, base, nothing_sent(encounterId="e1"))
+        assert len(ehr.asked) == len(decision_service.templates(SERVICE)) == 12
         assert ehr.tokens == {f"Bearer {TOKEN}"}
         ehr.asked.clear()
-        await fetched(conductor, base, body(without=("electrolytes",)))
+        await fetched(decision_service, base, body(without=("electrolytes",)))
     assert len(ehr.asked) == 1
     assert ehr.asked[0].startswith("GET /fhir/Observation?patient=p1&code=")
 
 
-async def test_nothing_found_is_an_absence_as_epic_and_others_say_it(conductor: Conductor) -> None:
+async def test_nothing_found_is_an_absence_as_epic_and_others_say_it(decision_service: DecisionService) -> None:
     warning = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "processing"}]}
     epic = {"resourceType": "Bundle", "type": "searchset", "total": 0}
     epic["entry"] = [{"fullUrl": "urn:uuid:x", "resource": warning, "search": {"mode": "outcome"}}]
     far = LEG_CRAMPS | {"subject": {"reference": "https://ehr.example/fhir/Patient/p1", "display": "invented"}}
     async with serving(Ehr(Observation=epic, ServiceRequest={"resourceType": "Bundle"}, Condition=bundle(far))) as base:
-        answer = await fetched(conductor, base, nothing_sent())
-    assert set(answer.chart.looked.values()) == {State.KNOWN}
-    assert cards_of(answer) == cards_of(conductor.answer(SERVICE, request_of(body()), AS_OF))
+        answer = await fetched(decision_service, base, nothing_sent())
+    assert set(answer.chart.query_state.values()) == {State.KNOWN}
+    assert cards_of(answer) == cards_of(decision_service.answer(SERVICE, request_of(body()), AS_OF))
 
 
 FAILED_OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
@@ -189,22 +191,22 @@ FORBIDDEN = {"resourceType": "OperationOutcome", "issue": [{"severity": "error",
     ],
 )
 async def test_what_was_supplied_is_asked_for_again_only_where_it_failed_or_is_one_page_of_several(
-    conductor: Conductor, supplied: Any, asked: int, state: State
+    decision_service: DecisionService, supplied: Any, asked: int, state: State
 ) -> None:
     ehr = Ehr(Observation=LOW)
     async with serving(ehr) as base:
         told = json.loads(json.dumps(supplied).replace("{base}", base))
         damaged = {"orders": bundle({"resourceType": "ServiceRequest", "status": 7})} if "beside-damage" in str(told) else {}
-        answer = await fetched(conductor, base, body({"electrolytes": told} | damaged))
+        answer = await fetched(decision_service, base, body({"electrolytes": told} | damaged))
     assert len(ehr.asked) == asked
-    assert answer.chart.looked["electrolytes"] is state
+    assert answer.chart.query_state["electrolytes"] is state
     assert len(answer.chart.all(Observation)) == asked
 
 
-async def test_where_the_second_look_fails_too_the_data_have_failed(conductor: Conductor) -> None:
+async def test_where_the_second_look_fails_too_the_data_have_failed(decision_service: DecisionService) -> None:
     base = f"http://127.0.0.1:{free_port()}/fhir"
-    answer = await fetched(conductor, base, body({"electrolytes": FAILED_OUTCOME}))
-    assert answer.chart.looked["electrolytes"] is State.FAILED
+    answer = await fetched(decision_service, base, body({"electrolytes": FAILED_OUTCOME}))
+    assert answer.chart.query_state["electrolytes"] is State.FAILED
 
 
 def by_reference(*references: str) -> Json:
@@ -221,15 +223,15 @@ DRUG = {"resourceType": "Medication", "id": "x1", "code": concept(text="Furosemi
 
 @pytest.mark.parametrize("reference", ["Medication/x1", "Medication/x1/_history/3", "{base}/Medication/x1"])
 @pytest.mark.parametrize("sent", [False, True])
-async def test_a_drug_named_by_reference_is_fetched_too(conductor: Conductor, reference: str, sent: bool) -> None:
+async def test_a_drug_named_by_reference_is_fetched_too(decision_service: DecisionService, reference: str, sent: bool) -> None:
     ehr = Ehr(Medication=DRUG)
     async with serving(ehr) as base:
         prescriptions = by_reference(reference.replace("{base}", base))
         ehr.answers["MedicationRequest"] = prescriptions
         call = body({"medicationRequests": prescriptions}) if sent else nothing_sent()
-        answer = await fetched(conductor, base, call)
+        answer = await fetched(decision_service, base, call)
     assert ehr.count("Medication/") == 1
-    assert answer.chart.looked["medicationRequests"] is State.KNOWN
+    assert answer.chart.query_state["medicationRequests"] is State.KNOWN
     assert answer.facts["taking_diuretic"].value is True
 
 
@@ -243,28 +245,32 @@ async def test_a_drug_named_by_reference_is_fetched_too(conductor: Conductor, re
         "Medication/..",
     ],
 )
-async def test_a_drug_that_cannot_be_fetched_leaves_the_list_incomplete(conductor: Conductor, reference: str) -> None:
+async def test_a_drug_that_cannot_be_fetched_leaves_the_list_incomplete(
+    decision_service: DecisionService, reference: str
+) -> None:
     async def drug(request: web.Request) -> web.Response:
         return web.json_response(DRUG) if request.path.endswith("/x1") else web.Response(status=404)
 
     ehr = Ehr(Medication=drug, MedicationRequest=by_reference("Medication/x1", reference))
     async with serving(ehr) as base:
-        answer = await fetched(conductor, base, nothing_sent())
-    assert answer.chart.looked["medicationRequests"] is State.INCOMPLETE
+        answer = await fetched(decision_service, base, nothing_sent())
+    assert answer.chart.query_state["medicationRequests"] is State.INCOMPLETE
     assert answer.chart.all(MedicationRequest)
     assert [item.id for item in answer.chart.medications.values()] == ["x1"]
     assert ehr.count("Medication/") <= 2
 
 
-async def test_more_drugs_by_reference_than_one_hook_may_ask_for_leave_the_list_incomplete(conductor: Conductor) -> None:
+async def test_more_drugs_by_reference_than_one_hook_may_ask_for_leave_the_list_incomplete(
+    decision_service: DecisionService,
+) -> None:
     async def drug(request: web.Request) -> web.Response:
         return web.json_response(DRUG | {"id": request.path.rpartition("/")[2]})
 
     ehr = Ehr(Medication=drug, MedicationRequest=by_reference(*(f"Medication/d{number}" for number in range(60))))
     async with serving(ehr) as base:
-        answer = await fetched(conductor, base, nothing_sent())
+        answer = await fetched(decision_service, base, nothing_sent())
     assert ehr.count("Medication/") == 50
-    assert answer.chart.looked["medicationRequests"] is State.INCOMPLETE
+    assert answer.chart.query_state["medicationRequests"] is State.INCOMPLETE
     assert all(isinstance(item, Medication) for item in answer.chart.medications.values())
 
 
@@ -315,59 +321,59 @@ NOBODY_ASKED: dict[str, tuple[Any, Json, Json]] = {
 
 
 @pytest.mark.parametrize("case", NOBODY_ASKED)
-async def test_nobody_is_asked_where(conductor: Conductor, case: str) -> None:
+async def test_nobody_is_asked_where(decision_service: DecisionService, case: str) -> None:
     bases, members, token = NOBODY_ASKED[case]
     listener = Listener()
     async with listener.open() as port:
         base = f"http://127.0.0.1:{port}/fhir"
         client = None if bases is None else client_of(*([base] if bases else []))
         request = request_of(authorized(body(without=("electrolytes",)), base, **token) | members)
-        after = await complete(request, conductor.templates(SERVICE), client)
+        after = await complete(request, decision_service.templates(SERVICE), client)
     assert listener.connections == 0
     assert after.prefetch == request.prefetch
-    assert conductor.answer(SERVICE, after, AS_OF).chart.looked["electrolytes"] is State.NOT_SUPPLIED
+    assert decision_service.answer(SERVICE, after, AS_OF).chart.query_state["electrolytes"] is State.NOT_SUPPLIED
 
 
 @pytest.mark.parametrize(
     "token", [{"patient": "p1"}, {"patient": "Patient/p1"}, {"token_type": "bearer"}, {"expires_in": "soon", "scope": 7}]
 )
-async def test_an_authorization_is_read_as_it_comes(conductor: Conductor, token: Json) -> None:
+async def test_an_authorization_is_read_as_it_comes(decision_service: DecisionService, token: Json) -> None:
     async with serving(Ehr()) as base:
-        answer = await fetched(conductor, base, nothing_sent(), **token)
-    assert set(answer.chart.looked.values()) == {State.KNOWN}
+        answer = await fetched(decision_service, base, nothing_sent(), **token)
+    assert set(answer.chart.query_state.values()) == {State.KNOWN}
 
 
-async def test_an_open_server_is_read_without_a_token_where_the_client_says_so(conductor: Conductor) -> None:
+async def test_an_open_server_is_read_without_a_token_where_the_client_says_so(decision_service: DecisionService) -> None:
     ehr = Ehr()
     async with serving(ehr) as base:
         request = request_of(nothing_sent() | {"fhirServer": base})
-        after = await complete(request, conductor.templates(SERVICE), client_of(base, open_server=True))
-    assert set(after.prefetch) == keys_in_use(conductor)
+        after = await complete(request, decision_service.templates(SERVICE), client_of(base, open_server=True))
+    assert set(after.prefetch) == keys_in_use(decision_service)
     assert ehr.tokens == {None}
 
 
-async def test_in_development_this_machine_may_go_by_its_name(conductor: Conductor) -> None:
+async def test_in_development_this_machine_may_go_by_its_name(decision_service: DecisionService) -> None:
     async with serving(Ehr()) as base:
-        answer = await fetched(conductor, base.replace("127.0.0.1", "localhost"), nothing_sent())
-    assert set(answer.chart.looked.values()) == {State.KNOWN}
+        answer = await fetched(decision_service, base.replace("127.0.0.1", "localhost"), nothing_sent())
+    assert set(answer.chart.query_state.values()) == {State.KNOWN}
 
 
-async def test_the_token_is_gone_after_the_answer_and_stands_in_no_text(conductor: Conductor) -> None:
+async def test_the_token_is_gone_after_the_answer_and_stands_in_no_text(decision_service: DecisionService) -> None:
     async with serving(Ehr()) as base:
         request = request_of(authorized(nothing_sent(), base))
         assert TOKEN not in repr(request)
-        after = await complete(request, conductor.templates(SERVICE), client_of(base))
+        after = await complete(request, decision_service.templates(SERVICE), client_of(base))
     assert after.authorization is None
 
 
-async def test_with_the_server_dead_the_answer_says_what_was_not_assessed(conductor: Conductor) -> None:
+async def test_with_the_server_dead_the_answer_says_what_was_not_assessed(decision_service: DecisionService) -> None:
     base = f"http://127.0.0.1:{free_port()}/fhir"
-    answer = await fetched(conductor, base, body(without=("electrolytes", "orders")))
-    assert answer.chart.looked["electrolytes"] is answer.chart.looked["orders"] is State.FAILED
+    answer = await fetched(decision_service, base, body(without=("electrolytes", "orders")))
+    assert answer.chart.query_state["electrolytes"] is answer.chart.query_state["orders"] is State.FAILED
     assert "electrolyte results" in last(answer.cards)
     assert "open orders" in last(answer.cards)
     with pytest.raises(RequestError) as caught:
-        await fetched(conductor, base, body(without=("conditions",)))
+        await fetched(decision_service, base, body(without=("conditions",)))
     assert (caught.value.status, caught.value.problems[0].place) == (412, "prefetch.conditions")
 
 
@@ -378,26 +384,28 @@ def last(cards: tuple[Card, ...]) -> str:
 @pytest.fixture
 def known_to_the_door(monkeypatch: pytest.MonkeyPatch, fhir_server: str) -> None:
     """Makes every caller of the door the one client that may name the FHIR server."""
-    whole = Fetching.complete
+    whole = PrefetchFetcher.complete
 
-    async def as_client(self: Fetching, request: Request, templates: Mapping[str, str], _: Any, started: float) -> Request:
+    async def as_client(
+        self: PrefetchFetcher, request: HookRequest, templates: Mapping[str, str], _: Any, started: float
+    ) -> HookRequest:
         return await whole(self, request, templates, client_of(fhir_server), started)
 
-    monkeypatch.setattr(Fetching, "complete", as_client)
+    monkeypatch.setattr(PrefetchFetcher, "complete", as_client)
 
 
 @pytest.mark.usefixtures("known_to_the_door")
 @pytest.mark.parametrize("stale", [False, True])
 async def test_through_the_door_what_was_fetched_is_logged_by_query_and_nothing_of_patient_or_token(
-    conductor: Conductor, tmp_path: Path, fhir_server: str, capfd: pytest.CaptureFixture[str], stale: bool
+    decision_service: DecisionService, tmp_path: Path, fhir_server: str, capfd: pytest.CaptureFixture[str], stale: bool
 ) -> None:
     call = authorized(nothing_sent(patientId="ada-stiffcalf"), fhir_server, access_token="stale-" * stale + TOKEN)
-    with make(conductor, tmp_path, environment="development", log_level="debug") as door:
+    with make(decision_service, tmp_path, environment="development", log_level="debug") as endpoints:
         capfd.readouterr()
-        answer = door.post(CALL, json=call | {"extension": {AS_OF_EXTENSION: "2026-11-20"}})
+        answer = endpoints.post(CALL, json=call | {"extension": {AS_OF_EXTENSION: "2026-11-20"}})
     fetched_line, answered_line = (json.loads(line) for line in capfd.readouterr().err.splitlines())
     assert fetched_line["event"] == "fetched"
-    assert fetched_line["asked"] == len(keys_in_use(conductor))
+    assert fetched_line["asked"] == len(keys_in_use(decision_service))
     told = json.dumps([fetched_line, answered_line])
     for secret in (TOKEN, "ada-stiffcalf", fhir_server):
         assert secret not in told
@@ -406,11 +414,11 @@ async def test_through_the_door_what_was_fetched_is_logged_by_query_and_nothing_
     assert stale or answer.json()["cards"]
 
 
-async def test_the_door_without_a_client_calls_nobody(conductor: Conductor, tmp_path: Path) -> None:
+async def test_the_door_without_a_client_calls_nobody(decision_service: DecisionService, tmp_path: Path) -> None:
     listener = Listener()
     async with listener.open() as port:
         base = f"http://127.0.0.1:{port}/fhir"
-        with make(conductor, tmp_path, environment="development") as door:
-            answer = door.post(CALL, json=authorized(body(without=("electrolytes",)), base))
+        with make(decision_service, tmp_path, environment="development") as endpoints:
+            answer = endpoints.post(CALL, json=authorized(body(without=("electrolytes",)), base))
     assert answer.status_code == 200
     assert listener.connections == 0

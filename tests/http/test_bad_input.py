@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from tests.http.test_endpoints import CALL, assert_outcome, make
 from tests.samples.test_people import without_uuids
 from tests.support.people import body, bundle, observation, patient
@@ -21,8 +21,8 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def client(conductor: Conductor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with make(conductor, tmp_path_factory.mktemp("db")) as opened:
+def client(decision_service: DecisionService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with make(decision_service, tmp_path_factory.mktemp("db")) as opened:
         yield opened
 
 

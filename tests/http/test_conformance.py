@@ -19,16 +19,16 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF, ON_ORDERS
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.samples.test_people import CAST, request_of, service_of
 from tests.support.people import SERVICE, body, bundle, ordering
 
 
 @pytest.fixture
-def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
+def client(decision_service: DecisionService, tmp_path: Path) -> Iterator[TestClient]:
     settings = Settings(guarded=True, allow_as_of=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
-    with TestClient(build_app(settings, conductor)) as opened:
+    with TestClient(build_app(settings, decision_service)) as opened:
         yield opened
 
 
@@ -229,11 +229,11 @@ def test_no_links_are_sent_that_could_break_their_rules(cards: list[dict[str, An
     assert not any("links" in card for card in cards)
 
 
-def test_browser_clients_get_cors(conductor: Conductor, tmp_path: Path) -> None:
+def test_browser_clients_get_cors(decision_service: DecisionService, tmp_path: Path) -> None:
     """cds-hooks_2.0 208"""
     origin = "https://sandbox.example"
     settings = Settings(guarded=True, cors_origins=(origin,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
-    client = TestClient(build_app(settings, conductor))
+    client = TestClient(build_app(settings, decision_service))
     assert client.get("/cds-services", headers={"Origin": origin}).headers["access-control-allow-origin"] == origin
 
 

@@ -16,7 +16,7 @@ from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF
 from cds_service.errors import RequestError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.people import SERVICE, body, bundle, observation
 
@@ -24,16 +24,21 @@ CALL = f"/cds-services/{SERVICE}"
 ORIGIN = "https://ehr.example"
 
 
-def make(conductor: Conductor, tmp_path: Path, client: tuple[str, int] = ("127.0.0.1", 50000), **settings: Any) -> TestClient:
+def make(
+    decision_service: DecisionService, tmp_path: Path, client: tuple[str, int] = ("127.0.0.1", 50000), **settings: Any
+) -> TestClient:
     chosen = {"database_url": f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite", "pages": "off"} | settings
     return TestClient(
-        build_app(Settings(**chosen), conductor), base_url="http://127.0.0.1:8000", client=client, raise_server_exceptions=False
+        build_app(Settings(**chosen), decision_service),
+        base_url="http://127.0.0.1:8000",
+        client=client,
+        raise_server_exceptions=False,
     )
 
 
 @pytest.fixture
-def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
-    with make(conductor, tmp_path) as opened:
+def client(decision_service: DecisionService, tmp_path: Path) -> Iterator[TestClient]:
+    with make(decision_service, tmp_path) as opened:
         yield opened
 
 
@@ -60,9 +65,9 @@ def test_alive_and_ready(client: TestClient, knowledge: Knowledge) -> None:
     assert ready["rules"] == len(knowledge.rules)
 
 
-def test_not_ready_without_its_store_but_still_answering(conductor: Conductor, tmp_path: Path) -> None:
+def test_not_ready_without_its_store_but_still_answering(decision_service: DecisionService, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    client = make(conductor, tmp_path, database_url=f"sqlite+aiosqlite:///{tmp_path}/file/cds.sqlite")
+    client = make(decision_service, tmp_path, database_url=f"sqlite+aiosqlite:///{tmp_path}/file/cds.sqlite")
     assert_outcome(client.get("/readyz"), 503, "store-unavailable")
     assert client.post(CALL, json=body()).status_code == 200
     outcome = {"card": "x", "outcome": "accepted", "outcomeTimestamp": "2026-11-20T10:00:00Z"}
@@ -110,15 +115,15 @@ def test_json_in_its_dialects_is_taken(client: TestClient, kind: str) -> None:
     assert answer.status_code == 200
 
 
-def test_a_body_beyond_the_limit_is_refused_before_it_is_read(conductor: Conductor, tmp_path: Path) -> None:
-    client = make(conductor, tmp_path, body_limit=5000)
+def test_a_body_beyond_the_limit_is_refused_before_it_is_read(decision_service: DecisionService, tmp_path: Path) -> None:
+    client = make(decision_service, tmp_path, body_limit=5000)
     assert client.post(CALL, json=body()).status_code == 200
     large = json.dumps(body() | {"padding": "x" * 6000})
     assert_outcome(client.post(CALL, content=large, headers={"Content-Type": "application/json"}), 413, "body-too-large")
 
 
-def test_a_body_that_does_not_say_its_length_is_counted(conductor: Conductor, tmp_path: Path) -> None:
-    client = make(conductor, tmp_path, body_limit=5000)
+def test_a_body_that_does_not_say_its_length_is_counted(decision_service: DecisionService, tmp_path: Path) -> None:
+    client = make(decision_service, tmp_path, body_limit=5000)
 
     def chunks() -> Iterator[bytes]:
         for _ in range(10):
@@ -128,10 +133,10 @@ def test_a_body_that_does_not_say_its_length_is_counted(conductor: Conductor, tm
 
 
 def test_a_failure_of_ours_is_told_without_a_trace(
-    conductor: Conductor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decision_service: DecisionService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = make(conductor, tmp_path)
-    monkeypatch.setattr(Conductor, "answer", lambda *given: 1 / 0)
+    client = make(decision_service, tmp_path)
+    monkeypatch.setattr(DecisionService, "answer", lambda *given: 1 / 0)
     answer = client.post(CALL, json=body())
     assert_outcome(answer, 500, "internal-error")
     assert "division" not in answer.text
@@ -149,9 +154,9 @@ def test_a_failure_of_ours_is_told_without_a_trace(
     ],
 )
 def test_cors_headers_stand_on_answers_and_on_errors(
-    conductor: Conductor, tmp_path: Path, path: str, content: str | None, status: int
+    decision_service: DecisionService, tmp_path: Path, path: str, content: str | None, status: int
 ) -> None:
-    client = make(conductor, tmp_path, cors_origins=(ORIGIN,), body_limit=5000)
+    client = make(decision_service, tmp_path, cors_origins=(ORIGIN,), body_limit=5000)
     headers = {"Origin": ORIGIN, "Content-Type": "application/json"}
     answer = client.post(path, content=content, headers=headers) if content else client.get(path, headers=headers)
     assert answer.status_code == status
@@ -160,14 +165,16 @@ def test_cors_headers_stand_on_answers_and_on_errors(
     assert "access-control-allow-origin" not in stranger.headers
 
 
-def test_a_failure_of_ours_carries_cors_too(conductor: Conductor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = make(conductor, tmp_path, cors_origins=(ORIGIN,))
-    monkeypatch.setattr(Conductor, "answer", lambda *given: 1 / 0)
+def test_a_failure_of_ours_carries_cors_too(
+    decision_service: DecisionService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make(decision_service, tmp_path, cors_origins=(ORIGIN,))
+    monkeypatch.setattr(DecisionService, "answer", lambda *given: 1 / 0)
     assert client.post(CALL, json=body(), headers={"Origin": ORIGIN}).headers["access-control-allow-origin"] == ORIGIN
 
 
-def test_a_preflight_with_authorization_is_let_through(conductor: Conductor, tmp_path: Path) -> None:
-    client = make(conductor, tmp_path, cors_origins=(ORIGIN,))
+def test_a_preflight_with_authorization_is_let_through(decision_service: DecisionService, tmp_path: Path) -> None:
+    client = make(decision_service, tmp_path, cors_origins=(ORIGIN,))
     asked = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
@@ -222,9 +229,14 @@ def test_no_cramps_no_cards(client: TestClient) -> None:
     ],
 )
 def test_the_date_may_be_set_only_where_a_setting_or_loopback_allows_it(
-    conductor: Conductor, tmp_path: Path, client_address: str, headers: dict[str, str], setting: bool | None, honoured: bool
+    decision_service: DecisionService,
+    tmp_path: Path,
+    client_address: str,
+    headers: dict[str, str],
+    setting: bool | None,
+    honoured: bool,
 ) -> None:
-    client = make(conductor, tmp_path, (client_address, 5000), allow_as_of=setting, guarded=True)
+    client = make(decision_service, tmp_path, (client_address, 5000), allow_as_of=setting, guarded=True)
     # A result of 1999 counts only on a day of 1999.
     call = body({"electrolytes": bundle(observation(3.1, when="1999-05-05"))}) | {"extension": {AS_OF: "1999-05-20"}}
     call["prefetch"]["conditions"]["entry"][0]["resource"]["onsetDateTime"] = "1998-01-01"

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from cds_service.app import build_app
 from cds_service.knowledge.load import load_knowledge
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.conftest import ROOT
 from tests.support.people import SERVICE, body, bundle, observation
@@ -33,7 +33,7 @@ APP = build_app(
         log_level="error",
         guarded=True,
     ),
-    Conductor(load_knowledge(ROOT), Settings(), {}),
+    DecisionService(load_knowledge(ROOT), Settings(), {}),
 )
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
 DOCUMENT: dict[str, Any] = SCHEMA.raw_schema

@@ -17,7 +17,7 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import Unusable, convert, say_number
 from cds_service.model import UNKNOWN, Interval, Outcome, State
 from cds_service.rules.evaluate import decide
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from tests.http.test_endpoints import CALL, make
 from tests.support.people import LOINC, SERVICE, SNOMED, UCUM, body, bundle, concept, fact_of, facts_of, observation
 
@@ -367,9 +367,9 @@ QUERIES_OF_PANELS = {
 
 @pytest.mark.parametrize("query", QUERIES_OF_PANELS)
 def test_a_search_for_results_asks_for_the_panels_that_hold_them(
-    knowledge: Knowledge, conductor: Conductor, query: str
+    knowledge: Knowledge, decision_service: DecisionService, query: str
 ) -> None:
-    template = conductor.templates(SERVICE)[query]
+    template = decision_service.templates(SERVICE)[query]
     asked = template.partition("code=")[2].partition("&")[0].split(",")
     assert set(asked) & set(knowledge.panels) == QUERIES_OF_PANELS[query]
     assert len(asked) == len(set(asked))
@@ -532,10 +532,12 @@ def test_a_number_of_any_size_is_told(number: str, says: str) -> None:
 
 @pytest.mark.parametrize("place", ["value", "limit"])
 @pytest.mark.parametrize("number", ["9" * 29, "1" + "0" * 28, "1e28", "1e300", "1e-300", "0." + "0" * 40 + "123456789" * 4])
-def test_no_number_however_long_fails_a_call(conductor: Conductor, tmp_path: Path, number: str, place: str) -> None:
+def test_no_number_however_long_fails_a_call(
+    decision_service: DecisionService, tmp_path: Path, number: str, place: str
+) -> None:
     sent = observation(3.1, referenceRange=[{"low": {"value": 3.5}, "high": {"value": 5.25}}])
     written = '"value": 3.1' if place == "value" else '"value": 5.25'
     content = json.dumps(body({"electrolytes": bundle(sent)})).replace(written, f'"value": {number}')
     assert number in content
-    answer = make(conductor, tmp_path).post(CALL, content=content, headers={"Content-Type": "application/json"})
+    answer = make(decision_service, tmp_path).post(CALL, content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 200

@@ -16,15 +16,15 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from cds_service.audit.acceptance import received
-from cds_service.audit.journal import Journal, Kept, Noted
+from cds_service.audit.journal import AnswerRecord, CardRecord, Journal
 from cds_service.audit.queries import record_feedback
 from cds_service.audit.statistics import Figures, read_figures
 from cds_service.cdshooks.feedback import Feedback
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import State
-from cds_service.pages.dashboard import COLUMNS, board, rows, since, within
+from cds_service.pages.dashboard import COLUMNS, rows, since, summary, within
 from cds_service.pages.ttl_cache import Recent
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.http.test_endpoints import CALL
 from tests.pages.test_pages import make
@@ -66,8 +66,10 @@ def words(page: str) -> str:
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page)))
 
 
-def test_what_was_shown_and_what_was_done_is_counted(conductor: Conductor, tmp_path: Path, database_url: str) -> None:
-    with make(conductor, tmp_path, database_url=database_url) as client:
+def test_what_was_shown_and_what_was_done_is_counted(
+    decision_service: DecisionService, tmp_path: Path, database_url: str
+) -> None:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         first, *_ = call(client)
         second, *_ = call(client, without=("orders",))
         third = next(card for card in call(client) if card.get("suggestions"))
@@ -76,7 +78,7 @@ def test_what_was_shown_and_what_was_done_is_counted(conductor: Conductor, tmp_p
         react(client, second, **overridden("another"))
         suggestion = {"id": third["suggestions"][0]["uuid"]}
         react(client, third, outcome="accepted", acceptedSuggestions=[suggestion])
-    with make(conductor, tmp_path, database_url=database_url) as client:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         rows, page = table(client), words(client.get("/dashboard?days=7").text)
         rule = words(client.get("/rules/low-potassium").text)
     today = datetime.now(UTC).date().isoformat()
@@ -96,25 +98,27 @@ def test_what_was_shown_and_what_was_done_is_counted(conductor: Conductor, tmp_p
     assert "shown 3, accepted 0, overridden 2" in rule
 
 
-def test_a_person_opened_on_the_pages_counts_and_what_if_does_not(conductor: Conductor, tmp_path: Path) -> None:
-    with make(conductor, tmp_path) as client:
+def test_a_person_opened_on_the_pages_counts_and_what_if_does_not(decision_service: DecisionService, tmp_path: Path) -> None:
+    with make(decision_service, tmp_path) as client:
         client.get("/try/ada-stiffcalf")
         client.get("/try/ada-stiffcalf/what-if")
         client.get("/try/ada-stiffcalf/why")
-    with make(conductor, tmp_path) as client:
+    with make(decision_service, tmp_path) as client:
         assert {row["cards"] for row in table(client)} == {"1"}
 
 
-def noted(at: datetime, *cards: Kept, client: str = "", milliseconds: float = 1.0, **given: Any) -> Noted:
+def noted(at: datetime, *cards: CardRecord, client: str = "", milliseconds: float = 1.0, **given: Any) -> AnswerRecord:
     states = {"electrolytes": State.NOT_SUPPLIED} if given.get("short") else {}
-    return Noted(at, client, SERVICE, "x", "abc", given.get("outcomes", {}), states, milliseconds, None, cards)
+    return AnswerRecord(at, client, SERVICE, "x", "abc", given.get("outcomes", {}), states, milliseconds, None, cards)
 
 
-def kept(conductor: Conductor, name: str, rule: str = "low-potassium") -> Kept:
-    return Kept(name, "results", "warning", (next(item for item in conductor.knowledge.rules if item.id == rule),), ())
+def kept(decision_service: DecisionService, name: str, rule: str = "low-potassium") -> CardRecord:
+    return CardRecord(
+        name, "results", "warning", (next(item for item in decision_service.knowledge.rules if item.id == rule),), ()
+    )
 
 
-def filled(url: str, *all_noted: Noted, reacted: dict[str, tuple[datetime, str]] | None = None) -> Figures:
+def filled(url: str, *all_noted: AnswerRecord, reacted: dict[str, tuple[datetime, str]] | None = None) -> Figures:
     async def fill() -> Figures:
         store = Store(url)
         journal = Journal(store)
@@ -130,12 +134,14 @@ def filled(url: str, *all_noted: Noted, reacted: dict[str, tuple[datetime, str]]
     return asyncio.run(fill())
 
 
-def test_a_period_begins_with_its_first_day_in_utc(conductor: Conductor, knowledge: Knowledge, database_url: str) -> None:
+def test_a_period_begins_with_its_first_day_in_utc(
+    decision_service: DecisionService, knowledge: Knowledge, database_url: str
+) -> None:
     first = datetime(2026, 11, 14, tzinfo=UTC)
     assert since(7, NOW) == first
     times = [first - timedelta(seconds=1), first, NOW - timedelta(hours=1), first + timedelta(hours=23, minutes=59)]
-    figures = filled(database_url, *(noted(at, kept(conductor, f"card-{n}")) for n, at in enumerate(times)))
-    shown = board(figures, knowledge, ASKED, 7, NOW).over_time[1]
+    figures = filled(database_url, *(noted(at, kept(decision_service, f"card-{n}")) for n, at in enumerate(times)))
+    shown = summary(figures, knowledge, ASKED, 7, NOW).over_time[1]
     assert dict(zip(shown.labels, shown.numbers, strict=True)) == dict.fromkeys(shown.labels, 0) | {
         "2026-11-14": 2,
         "2026-11-20": 1,
@@ -144,7 +150,9 @@ def test_a_period_begins_with_its_first_day_in_utc(conductor: Conductor, knowled
     assert shown.total == 3
 
 
-def test_a_day_is_one_of_utc_wherever_the_database_believes_to_be(conductor: Conductor, postgresql: Cluster) -> None:
+def test_a_day_is_one_of_utc_wherever_the_database_believes_to_be(
+    decision_service: DecisionService, postgresql: Cluster
+) -> None:
     url = postgresql.new_database()
     postgresql.sql(f"ALTER DATABASE {re.findall('/(cds_[0-9]+)', url)[0]} SET timezone = 'Pacific/Auckland'")
 
@@ -156,26 +164,30 @@ def test_a_day_is_one_of_utc_wherever_the_database_believes_to_be(conductor: Con
         return str(found)
 
     assert asyncio.run(zone()) == "Pacific/Auckland"
-    figures = filled(url, noted(datetime(2026, 11, 19, 23, 30, tzinfo=UTC), kept(conductor, "card-1")))
+    figures = filled(url, noted(datetime(2026, 11, 19, 23, 30, tzinfo=UTC), kept(decision_service, "card-1")))
     assert [item.day for item in figures.shown] == ["2026-11-19"]
     assert [item.day for item in figures.answers] == ["2026-11-19"]
 
 
-def test_each_client_is_counted_for_itself(conductor: Conductor, knowledge: Knowledge, database_url: str) -> None:
+def test_each_client_is_counted_for_itself(decision_service: DecisionService, knowledge: Knowledge, database_url: str) -> None:
     a, b = "https://a.example", "https://b.example"
-    cards = [noted(NOW, kept(conductor, "one"), kept(conductor, "two"), client=a), noted(NOW, client=b), noted(NOW, client=b)]
+    cards = [
+        noted(NOW, kept(decision_service, "one"), kept(decision_service, "two"), client=a),
+        noted(NOW, client=b),
+        noted(NOW, client=b),
+    ]
     # Feedback counts by who sent it, and never for the card of another.
     figures = filled(database_url, *cards, reacted={"one": (NOW, a), "two": (NOW, b)})
-    told = {item.name: item[1:] for item in board(figures, knowledge, ASKED, 7, NOW).clients}
+    told = {item.name: item[1:] for item in summary(figures, knowledge, ASKED, 7, NOW).clients}
     assert told == {b: (2, 0, 0, 1), a: (1, 2, 0, 1)}
-    by_rule = {item.rule: (item.shown, item.overridden) for item in board(figures, knowledge, ASKED, 7, NOW).rules}
+    by_rule = {item.rule: (item.shown, item.overridden) for item in summary(figures, knowledge, ASKED, 7, NOW).rules}
     assert by_rule == {"low-potassium": (2, 1), "unknown card": (0, 1)}
 
 
 def test_data_states_and_undecided_rules_are_told(knowledge: Knowledge, database_url: str) -> None:
     outcomes = {"unknown": ["low-potassium", "a-rule-of-yesterday"], "silenced": ["b12"]}
     figures = filled(database_url, noted(NOW, short=True, outcomes=outcomes), noted(NOW), noted(NOW, outcomes=outcomes))
-    told = board(figures, knowledge, ASKED, 7, NOW)
+    told = summary(figures, knowledge, ASKED, 7, NOW)
     titles = {key: query.title for key, query in knowledge.queries.items()}
     assert [(item.title, item.full, item.states, round(item.share, 2)) for item in told.supplied] == [
         (titles["electrolytes"], 2, (("not supplied", 1),), 0.67),
@@ -186,17 +198,17 @@ def test_data_states_and_undecided_rules_are_told(knowledge: Knowledge, database
 
 
 def test_calls_that_concern_nobody_do_not_dilute_what_is_told_of_the_others(
-    conductor: Conductor, tmp_path: Path, database_url: str
+    decision_service: DecisionService, tmp_path: Path, database_url: str
 ) -> None:
     """An EHR opens a hundred people without leg cramps for each one with them."""
     child = body()
     child["prefetch"]["patient"]["birthDate"] = "2020-01-01"
     del child["prefetch"]["electrolytes"]
-    with make(conductor, tmp_path, database_url=database_url) as client:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         call(client)
         for _ in range(3):
             assert client.post(CALL, json=child).json() == {"cards": []}
-    with make(conductor, tmp_path, database_url=database_url) as client:
+    with make(decision_service, tmp_path, database_url=database_url) as client:
         page = words(client.get("/dashboard").text)
     assert "Answers 4" in page
     assert "Of 1 about people whom the service speaks to. The other 3 answers are empty by design." in page
@@ -205,11 +217,14 @@ def test_calls_that_concern_nobody_do_not_dilute_what_is_told_of_the_others(
 
 
 def test_feedback_counts_for_the_day_on_which_its_card_was_shown(
-    conductor: Conductor, knowledge: Knowledge, database_url: str
+    decision_service: DecisionService, knowledge: Knowledge, database_url: str
 ) -> None:
-    old, new = noted(NOW - timedelta(days=40), kept(conductor, "old")), noted(NOW - timedelta(days=2), kept(conductor, "new"))
+    old, new = (
+        noted(NOW - timedelta(days=40), kept(decision_service, "old")),
+        noted(NOW - timedelta(days=2), kept(decision_service, "new")),
+    )
     figures = filled(database_url, old, new, reacted={"old": (NOW, ""), "new": (NOW, ""), "nobody's": (NOW, "")})
-    told = board(figures, knowledge, ASKED, 7, NOW)
+    told = summary(figures, knowledge, ASKED, 7, NOW)
     assert [(item.rule, item.shown, item.overridden) for item in told.rules] == [
         ("low-potassium", 1, 1),
         ("unknown card", 0, 1),
@@ -224,22 +239,26 @@ def test_feedback_counts_for_the_day_on_which_its_card_was_shown(
 
 
 def test_a_card_of_several_rules_is_overridden_for_one_reason_once(
-    conductor: Conductor, knowledge: Knowledge, database_url: str
+    decision_service: DecisionService, knowledge: Knowledge, database_url: str
 ) -> None:
-    several = kept(conductor, "one")._replace(rules=tuple(conductor.knowledge.rules[:3]))
-    told = board(filled(database_url, noted(NOW, several), reacted={"one": (NOW, "")}), knowledge, ASKED, 7, NOW)
+    several = kept(decision_service, "one")._replace(rules=tuple(decision_service.knowledge.rules[:3]))
+    told = summary(filled(database_url, noted(NOW, several), reacted={"one": (NOW, "")}), knowledge, ASKED, 7, NOW)
     assert [(item.display, item.number) for item in told.reasons] == [("no reason given", 1)]
     assert [item.overridden for item in told.rules] == [1, 1, 1]
 
 
-def test_a_rule_is_asked_for_by_its_whole_name(conductor: Conductor, database_url: str) -> None:
+def test_a_rule_is_asked_for_by_its_whole_name(decision_service: DecisionService, database_url: str) -> None:
     async def of(rule: str) -> list[tuple[str, int, int]]:
         store = Store(database_url)
         found = [(item.rule, item.shown, item.overridden) for item in await received(store, since(7, NOW), rule)]
         await store.close()
         return found
 
-    filled(database_url, noted(NOW, kept(conductor, "one"), kept(conductor, "two", "abi")), reacted={"one": (NOW, "")})
+    filled(
+        database_url,
+        noted(NOW, kept(decision_service, "one"), kept(decision_service, "two", "abi")),
+        reacted={"one": (NOW, "")},
+    )
     assert asyncio.run(of("low-potassium")) == [("low-potassium", 1, 1)]
     assert asyncio.run(of("potassium")) == []
     assert asyncio.run(of("abi")) == [("abi", 1, 0)]
@@ -248,7 +267,7 @@ def test_a_rule_is_asked_for_by_its_whole_name(conductor: Conductor, database_ur
 
 def test_times_are_told_by_the_answers_that_they_took(knowledge: Knowledge, database_url: str) -> None:
     figures = filled(database_url, *(noted(NOW, milliseconds=float(number)) for number in range(1, 101)))
-    told = board(figures, knowledge, ASKED, 7, NOW)
+    told = summary(figures, knowledge, ASKED, 7, NOW)
     assert told.times == (("50%", 50.0), ("95%", 95.0), ("99%", 99.0))
     assert told.took.numbers == (1, 1, 3, 5, 10, 30, 50, 0, 0, 0)
     assert told.took.total == 100
@@ -263,45 +282,47 @@ def test_so_many_answers_came_within(times: list[tuple[float, int]], share: floa
 
 
 def test_a_year_is_told_by_week(knowledge: Knowledge) -> None:
-    told = board(Figures(), knowledge, ASKED, 364, NOW).over_time[0]
+    told = summary(Figures(), knowledge, ASKED, 364, NOW).over_time[0]
     assert len(told.labels) == 52
     assert (told.labels[0], told.labels[-1]) == ("2025-11-22", "2026-11-14")
 
 
-def test_nothing_of_a_patient_is_told(conductor: Conductor, tmp_path: Path) -> None:
+def test_nothing_of_a_patient_is_told(decision_service: DecisionService, tmp_path: Path) -> None:
     settings = {"patient_key": "an invented key, made for tests only"}
-    with make(conductor, tmp_path, **settings) as client:
+    with make(decision_service, tmp_path, **settings) as client:
         (card, *_) = client.post(CALL, json=secret_call()).json()["cards"]
         react(client, card, **overridden())
-    with make(conductor, tmp_path, **settings) as client:
+    with make(decision_service, tmp_path, **settings) as client:
         told = client.get("/dashboard").text + client.get("/dashboard.csv").text
     assert "shown" in told
     assert not [secret for secret in SECRETS if secret.lower() in told.lower()]
     assert not re.search(r"[0-9a-f]{64}", told)
 
 
-def test_what_a_spreadsheet_would_take_for_a_formula_is_made_harmless(conductor: Conductor, tmp_path: Path) -> None:
-    with make(conductor, tmp_path) as client:
+def test_what_a_spreadsheet_would_take_for_a_formula_is_made_harmless(
+    decision_service: DecisionService, tmp_path: Path
+) -> None:
+    with make(decision_service, tmp_path) as client:
         card, *_ = call(client)
         react(client, card, **overridden('=HYPERLINK("https://elsewhere.example")'))
         react(client, card, "2026-11-20T09:05:00Z", **overridden("<script>window.hit=1</script>"))
-    with make(conductor, tmp_path) as client:
+    with make(decision_service, tmp_path) as client:
         reasons = {row["reason"] for row in table(client)}
         page = client.get("/dashboard").text
     assert '\'=HYPERLINK("https://elsewhere.example")' in reasons
     assert "<script>window" not in page
 
 
-def test_an_empty_book_says_so(conductor: Conductor, tmp_path: Path) -> None:
-    with make(conductor, tmp_path) as client:
+def test_an_empty_book_says_so(decision_service: DecisionService, tmp_path: Path) -> None:
+    with make(decision_service, tmp_path) as client:
         assert "Nothing yet." in client.get("/dashboard").text
         assert table(client) == []
         assert "Not shown." in client.get("/rules/low-potassium").text
 
 
-def test_a_store_that_is_away_is_told_and_rules_are_still_read(conductor: Conductor, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_told_and_rules_are_still_read(decision_service: DecisionService, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with make(conductor, tmp_path, database_url=f"sqlite+aiosqlite:///{tmp_path}/file/cds.sqlite") as client:
+    with make(decision_service, tmp_path, database_url=f"sqlite+aiosqlite:///{tmp_path}/file/cds.sqlite") as client:
         for path in ("/dashboard", "/dashboard.csv"):
             answer = client.get(path)
             assert answer.status_code == 503
@@ -312,8 +333,8 @@ def test_a_store_that_is_away_is_told_and_rules_are_still_read(conductor: Conduc
 
 
 @pytest.mark.parametrize("days", ["0", "31", "-1", "many", "<b>", "30.0", ""])
-def test_only_a_period_that_is_offered_is_counted(conductor: Conductor, tmp_path: Path, days: str) -> None:
-    with make(conductor, tmp_path) as client:
+def test_only_a_period_that_is_offered_is_counted(decision_service: DecisionService, tmp_path: Path, days: str) -> None:
+    with make(decision_service, tmp_path) as client:
         for path in ("/dashboard", "/dashboard.csv"):
             answer = client.get(path, params={"days": days})
             assert answer.status_code == 400
@@ -321,19 +342,19 @@ def test_only_a_period_that_is_offered_is_counted(conductor: Conductor, tmp_path
             assert "<b>" not in answer.text
 
 
-def test_where_clients_are_counted_only_who_has_signed_in_sees_it(conductor: Conductor, tmp_path: Path) -> None:
+def test_where_clients_are_counted_only_who_has_signed_in_sees_it(decision_service: DecisionService, tmp_path: Path) -> None:
     clients = clients_file(tmp_path, {"iss": ISS, "jku": "https://ehr.example/keys", "audiences": ["https://cds.example"]})
-    demo = make(conductor, tmp_path, pages="demo", clients=str(clients))
+    demo = make(decision_service, tmp_path, pages="demo", clients=str(clients))
     with demo as client:
         assert client.get("/dashboard").status_code == 403
         assert client.get("/dashboard.csv").status_code == 403
         assert "Here, in 90 days" not in client.get("/rules/low-potassium").text
     # Behind whatever guards it, EHRs call as well.
-    with make(conductor, tmp_path, pages="demo", guarded=True) as client:
+    with make(decision_service, tmp_path, pages="demo", guarded=True) as client:
         assert client.get("/dashboard").status_code == 403
     named = {"X-Forwarded-User": "someone"}
     signed = {"pages": "signed-in", "pages_from": "127.0.0.1", "clients": str(clients)}
-    with make(conductor, tmp_path, **signed) as client:
+    with make(decision_service, tmp_path, **signed) as client:
         assert client.get("/dashboard").status_code == 403
         assert client.get("/dashboard", headers=named).status_code == 200
         assert client.get("/dashboard.csv", headers=named).status_code == 200

@@ -29,12 +29,12 @@ from cds_service.knowledge.load import load_knowledge
 from cds_service.lint.cases import cases_path
 from cds_service.pages.guard import PASTES, Guard
 from cds_service.pages.library import FILTERS
-from cds_service.pages.logic_tree import Grower
+from cds_service.pages.logic_tree import LogicTree
 from cds_service.pages.sandbox import PASTE_LIMIT
 from cds_service.pages.templating import markdown
-from cds_service.samples.people import as_request, fixtures_of, patient_file, read_bundle, read_cast
+from cds_service.samples.people import fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.security.access import pages_shown
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.conftest import ROOT
 from tests.support.people import AS_OF, SERVICE, body, bundle, concept, condition, facts_of, medication, observation, patient
@@ -92,15 +92,15 @@ PAYLOADS = [
 ]
 
 
-def make(conductor: Conductor, tmp_path: Path, address: str = "127.0.0.1", **settings: Any) -> TestClient:
+def make(decision_service: DecisionService, tmp_path: Path, address: str = "127.0.0.1", **settings: Any) -> TestClient:
     chosen = Settings(**({"database_url": f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"} | settings))
-    app = build_app(chosen, conductor)
+    app = build_app(chosen, decision_service)
     return TestClient(app, base_url="http://127.0.0.1:8000", client=(address, 50000), raise_server_exceptions=False)
 
 
 @pytest.fixture
-def client(conductor: Conductor, tmp_path: Path) -> Iterator[TestClient]:
-    with make(conductor, tmp_path) as opened:
+def client(decision_service: DecisionService, tmp_path: Path) -> Iterator[TestClient]:
+    with make(decision_service, tmp_path) as opened:
         yield opened
 
 
@@ -204,8 +204,8 @@ def test_a_case_that_a_rule_no_longer_answers_is_shown(knowledge: Knowledge, tmp
         shutil.copytree(ROOT / name, tmp_path / name)
     path = tmp_path / "logic/rules/results/low-potassium.cases.json"
     path.write_text(path.read_text().replace('"expect": "fires"', '"expect": "silent"'))
-    conductor = Conductor(load_knowledge(tmp_path), Settings(knowledge=tmp_path), {})
-    with make(conductor, tmp_path) as client:
+    decision_service = DecisionService(load_knowledge(tmp_path), Settings(knowledge=tmp_path), {})
+    with make(decision_service, tmp_path) as client:
         page = client.get("/rules/low-potassium").text
     assert "<strong>fires, expected silent</strong>" in page
 
@@ -236,16 +236,16 @@ def test_every_statement_is_told_with_where_it_went(client: TestClient, knowledg
 
 
 @pytest.mark.parametrize("person", [CAST[0], CAST[1], max(CAST, key=lambda item: len(item.cards))], ids=lambda item: item.id)
-def test_why_tells_every_rule_with_its_state(client: TestClient, conductor: Conductor, person: Any) -> None:
+def test_why_tells_every_rule_with_its_state(client: TestClient, decision_service: DecisionService, person: Any) -> None:
     page = client.get(f"/try/{person.id}/why").text
-    for rule in conductor.rules[SERVICE]:
+    for rule in decision_service.rules[SERVICE]:
         assert f'href="/rules/{rule.id}"' in page
     assert_harmless(page)
 
 
 def test_a_tree_says_of_each_branch_whether_it_holds_and_what_says_so(knowledge: Knowledge) -> None:
     facts = facts_of(knowledge, body({"electrolytes": bundle(observation(3.1))}))
-    grow = Grower(knowledge, facts, AS_OF).grow
+    grow = LogicTree(knowledge, facts, AS_OF).grow
     low = {"==": [{"var": "potassium_against_range"}, "low"]}
     unknown = {"==": [{"var": "magnesium_against_range"}, "low"]}
     tree = grow({"and": [low, {"!": [{"or": [unknown, {"!": [low]}]}]}]})
@@ -273,14 +273,14 @@ def test_a_tree_says_of_each_branch_whether_it_holds_and_what_says_so(knowledge:
     ],
 )
 def test_a_condition_is_told_in_the_words_of_its_answers(knowledge: Knowledge, logic: Any, words: str) -> None:
-    branch = Grower(knowledge).grow(logic)
+    branch = LogicTree(knowledge).grow(logic)
     assert words in branch.words.replace("inside its range", "in range").replace("within", "in")
     assert branch.truth == branch.datum == ""
 
 
 def test_no_rule_is_told_by_the_names_of_its_facts(client: TestClient, knowledge: Knowledge) -> None:
     """What a tree says is what `explain` says; a name of a fact in it is a phrase that is missing."""
-    grow = Grower(knowledge).grow
+    grow = LogicTree(knowledge).grow
 
     def leaves(branch: Any) -> Iterator[str]:
         yield from (word for part in branch.parts for word in leaves(part)) if branch.parts else (branch.words,)
@@ -412,8 +412,8 @@ def test_what_programs_ask_for_is_told_in_one_shape_whoever_asks(client: TestCli
     assert client.get(path, headers=AS_A_BROWSER).json()["resourceType"] == "OperationOutcome"
 
 
-def test_without_pages_a_browser_gets_an_outcome_too(conductor: Conductor, tmp_path: Path) -> None:
-    answer = make(conductor, tmp_path, pages="off").get("/nowhere", headers=AS_A_BROWSER)
+def test_without_pages_a_browser_gets_an_outcome_too(decision_service: DecisionService, tmp_path: Path) -> None:
+    answer = make(decision_service, tmp_path, pages="off").get("/nowhere", headers=AS_A_BROWSER)
     assert answer.json()["resourceType"] == "OperationOutcome"
 
 
@@ -429,7 +429,7 @@ def test_a_record_that_is_pasted_is_answered_as_the_service_answers(client: Test
 
 def test_a_call_that_is_pasted_is_taken_for_the_hook_that_it_names(client: TestClient, knowledge: Knowledge) -> None:
     person = next(person for person in CAST if person.hook == "order-sign")
-    sent = as_request(read_bundle(patient_file(fixtures_of(ROOT), person)), dict(knowledge.queries), person.hook, person)
+    sent = to_hook_request(read_bundle(patient_file(fixtures_of(ROOT), person)), dict(knowledge.queries), person.hook, person)
     answer = paste(client, json.dumps(sent), date=person.as_of, jurisdiction=person.jurisdiction)
     assert answer.status_code == 200
     assert person.cards[0].summary in answer.text
@@ -590,11 +590,11 @@ def test_links_of_markdown_lead_to_the_web_alone() -> None:
     assert "href" not in str(markdown("[a](data:text/html,x) [b](JaVaScript:x) [c](vbscript:x)"))
 
 
-def test_overrides_are_offered_only_where_the_service_takes_them(conductor: Conductor, tmp_path: Path) -> None:
-    assert "data-feedback" in make(conductor, tmp_path).get("/try/ada-stiffcalf").text
+def test_overrides_are_offered_only_where_the_service_takes_them(decision_service: DecisionService, tmp_path: Path) -> None:
+    assert "data-feedback" in make(decision_service, tmp_path).get("/try/ada-stiffcalf").text
     # Behind whatever guards the service EHRs call, and invented people must not count among theirs.
-    assert "data-feedback" not in make(conductor, tmp_path, pages="demo", guarded=True).get("/try/ada-stiffcalf").text
-    signed = make(conductor, tmp_path, pages="signed-in", pages_from="127.0.0.1", guarded=True)
+    assert "data-feedback" not in make(decision_service, tmp_path, pages="demo", guarded=True).get("/try/ada-stiffcalf").text
+    signed = make(decision_service, tmp_path, pages="signed-in", pages_from="127.0.0.1", guarded=True)
     page = signed.get("/try/ada-stiffcalf", headers={"X-Forwarded-User": "someone"}).text
     assert "data-feedback" not in page
     assert "Sent by the EHR" in page
@@ -623,10 +623,10 @@ def test_signed_in_without_a_proxy_does_not_start() -> None:
         Settings(pages="signed-in")
 
 
-def test_the_demo_is_for_this_machine_where_the_service_is(conductor: Conductor, tmp_path: Path) -> None:
+def test_the_demo_is_for_this_machine_where_the_service_is(decision_service: DecisionService, tmp_path: Path) -> None:
     for path in ("/", "/try/ada-stiffcalf", "/pages/style.css"):
-        assert make(conductor, tmp_path, address="10.1.1.1").get(path).status_code == 403
-        forwarded = make(conductor, tmp_path).get(path, headers={"X-Forwarded-For": "10.1.1.1"})
+        assert make(decision_service, tmp_path, address="10.1.1.1").get(path).status_code == 403
+        forwarded = make(decision_service, tmp_path).get(path, headers={"X-Forwarded-For": "10.1.1.1"})
         assert forwarded.status_code == 403
 
 
@@ -642,9 +642,9 @@ def test_the_demo_is_for_this_machine_where_the_service_is(conductor: Conductor,
     ],
 )
 def test_signed_in_is_whom_the_configured_proxy_names(
-    conductor: Conductor, tmp_path: Path, address: str, headers: Any, status: int
+    decision_service: DecisionService, tmp_path: Path, address: str, headers: Any, status: int
 ) -> None:
-    client = make(conductor, tmp_path, address=address, pages="signed-in", pages_from="10.0.0.1", guarded=True)
+    client = make(decision_service, tmp_path, address=address, pages="signed-in", pages_from="10.0.0.1", guarded=True)
     assert client.get("/", headers=headers).status_code == status
 
 
@@ -688,8 +688,8 @@ def test_templates_style_and_script_are_in_the_wheel() -> None:
 
 
 def test_a_site_without_invented_people_says_so(knowledge: Knowledge, tmp_path: Path) -> None:
-    conductor = Conductor(knowledge, Settings(knowledge=tmp_path), {})
-    assert "No invented people" in make(conductor, tmp_path).get("/").text
+    decision_service = DecisionService(knowledge, Settings(knowledge=tmp_path), {})
+    assert "No invented people" in make(decision_service, tmp_path).get("/").text
 
 
 def test_style_and_script_are_sent_once(client: TestClient) -> None:

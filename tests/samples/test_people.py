@@ -18,12 +18,12 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF, read_request
-from cds_service.cdshooks.response import Answer, encode
+from cds_service.cdshooks.response import CdsResponse, encode
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import rows, tally
-from cds_service.samples.people import Person, as_request, exported, patient_file, read_bundle, read_cast, shifted
-from cds_service.service import Answered, Conductor
+from cds_service.samples.people import Person, exported, patient_file, read_bundle, read_cast, shifted, to_hook_request
+from cds_service.service import Decision, DecisionService
 from cds_service.settings import Settings
 from tests.conftest import ROOT
 
@@ -34,20 +34,20 @@ PEOPLE = pytest.mark.parametrize("person", CAST, ids=lambda person: person.id)
 
 
 @cache
-def conductor_of(jurisdiction: str) -> Conductor:
-    return Conductor(load_knowledge(ROOT), Settings(jurisdiction=jurisdiction), {})  # type: ignore[arg-type]
+def conductor_of(jurisdiction: str) -> DecisionService:
+    return DecisionService(load_knowledge(ROOT), Settings(jurisdiction=jurisdiction), {})  # type: ignore[arg-type]
 
 
 def request_of(person: Person, bundle: dict[str, Any] | None = None) -> dict[str, Any]:
     loaded = bundle or read_bundle(patient_file(FIXTURES, person))
-    return as_request(loaded, dict(conductor_of("us").knowledge.queries), person.hook, person)
+    return to_hook_request(loaded, dict(conductor_of("us").knowledge.queries), person.hook, person)
 
 
 def service_of(person: Person) -> str:
     return conductor_of("us").knowledge.service_on(person.hook)
 
 
-def answered(person: Person, as_of: date | None = None, bundle: dict[str, Any] | None = None) -> Answered:
+def decision(person: Person, as_of: date | None = None, bundle: dict[str, Any] | None = None) -> Decision:
     request = read_request(json.dumps(request_of(person, bundle)).encode(), person.hook)
     return conductor_of(person.jurisdiction).answer(service_of(person), request, as_of or person.day)
 
@@ -58,15 +58,15 @@ def without_uuids(node: Any) -> Any:
     return [without_uuids(item) for item in node] if isinstance(node, list) else node
 
 
-def cards_of(answer: Answered) -> Any:
-    return without_uuids(json.loads(encode(Answer(answer.cards))))
+def cards_of(answer: Decision) -> Any:
+    return without_uuids(json.loads(encode(CdsResponse(answer.cards))))
 
 
 @PEOPLE
 def test_each_gets_the_cards_that_the_cast_promises(person: Person) -> None:
     told = [
         (card.indicator, card.summary, tuple(("* " if s.is_recommended else "") + s.label for s in card.suggestions))
-        for card in answered(person).cards
+        for card in decision(person).cards
     ]
     assert told == [(card.indicator, card.summary, card.suggestions) for card in person.cards]
 
@@ -74,7 +74,7 @@ def test_each_gets_the_cards_that_the_cast_promises(person: Person) -> None:
 @PEOPLE
 def test_each_whole_answer_is_the_one_that_was_read(person: Person) -> None:
     path = GOLDEN / f"{person.id}.json"
-    text = json.dumps(cards_of(answered(person)), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(cards_of(decision(person)), indent=2, ensure_ascii=False) + "\n"
     if os.environ.get("GOLDEN") == "write":
         path.write_text(text, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text
@@ -96,7 +96,7 @@ def test_between_them_every_rule_fires_is_silent_and_is_unknown(knowledge: Knowl
     """All three of every rule: none is so made that what is missing could not leave it open."""
     seen: dict[str, set[str]] = {rule.id: set() for rule in knowledge.rules}
     for person in CAST:
-        for finding in answered(person).findings:
+        for finding in decision(person).findings:
             seen[finding.rule_id].add(finding.outcome.value)
     wanted = {"fires", "silent", "unknown"}
     assert {name: sorted(wanted - outcomes) for name, outcomes in seen.items() if not wanted <= outcomes} == {}
@@ -119,7 +119,7 @@ def test_nobody_gets_more_than_six_cards(knowledge: Knowledge) -> None:
 
 def test_of_more_findings_than_cards_the_rest_is_named() -> None:
     person = next(person for person in CAST if person.id == "nona-allatonce")
-    told = answered(person).cards
+    told = decision(person).cards
     assert len(told) == 6
     for left_out in ("alcoholism", "Anemia", "diabetes mellitus", "hypothyroidism"):
         assert any(left_out in card.detail for card in told)
@@ -140,14 +140,14 @@ def test_of_more_findings_than_cards_the_rest_is_named() -> None:
 def test_a_child_the_dead_a_merged_record_and_whoever_has_no_cramps_on_record_get_no_cards(
     name: str, silent_because: tuple[str, ...]
 ) -> None:
-    answer = answered(next(person for person in CAST if person.id == name))
+    answer = decision(next(person for person in CAST if person.id == name))
     assert answer.cards == ()
     assert answer.silent_because == silent_because
 
 
 def test_what_a_merged_record_holds_twice_is_told_once() -> None:
     person = next(person for person in CAST if person.id == "dora-kept")
-    told = "\n".join(card.detail for card in answered(person).cards)
+    told = "\n".join(card.detail for card in decision(person).cards)
     for once in ("Torsemide 10 mg tablet", "Other hypothyroidism"):
         assert told.count(once) == 1
 
@@ -164,7 +164,7 @@ def test_every_door_gives_the_same_answer(person: Person, tmp_path: Path) -> Non
     body = request_of(person) | {"extension": {AS_OF: person.as_of}}
     answer = client.post(f"/cds-services/{service_of(person)}", json=body)
     assert answer.status_code == 200
-    assert without_uuids(answer.json()) == cards_of(answered(person))
+    assert without_uuids(answer.json()) == cards_of(decision(person))
 
 
 @PEOPLE
@@ -172,7 +172,7 @@ def test_they_do_not_age(person: Person) -> None:
     """The exported record, judged on its new day, gives the same cards but for the dates told in them."""
     later = date(2031, 11, 20)
     moved = shifted(read_bundle(patient_file(FIXTURES, person)), (later - person.day).days)
-    again = answered(person, later, moved)
+    again = decision(person, later, moved)
     assert [card.indicator for card in again.cards] == [card.indicator for card in person.cards]
     assert [[s.label for s in card.suggestions] for card in again.cards] == [
         [label.removeprefix("* ") for label in card.suggestions] for card in person.cards
@@ -188,6 +188,6 @@ def test_the_exported_cast_is_valid_fhir() -> None:
 
 def test_two_runs_give_the_same_bytes_but_for_uuids() -> None:
     person = CAST[0]
-    assert cards_of(answered(person)) == cards_of(answered(person))
-    first, second = (answered(person).cards for _ in range(2))
+    assert cards_of(decision(person)) == cards_of(decision(person))
+    first, second = (decision(person).cards for _ in range(2))
     assert not {card.uuid for card in first} & {card.uuid for card in second}

@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.errors import RequestError, SettingsError
-from cds_service.security.access import Unsigned, demand_guard, is_nearby
-from cds_service.service import Conductor
+from cds_service.security.access import LoopbackOnly, demand_guard, is_nearby
+from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.conftest import COVERAGE, ROOT
 from tests.http.test_endpoints import CALL, assert_outcome, make
@@ -27,7 +27,7 @@ PATHS = [("GET", "/cds-services"), ("POST", CALL), ("POST", f"{CALL}/feedback")]
 
 async def admits(**differing: Any) -> bool:
     try:
-        await Unsigned(guarded=False).admit(NEAR | differing, "")
+        await LoopbackOnly(guarded=False).admit(NEAR | differing, "")
     except RequestError:
         return False
     return True
@@ -67,23 +67,23 @@ async def test_only_calls_within_this_machine_are_let_in(scope: dict[str, Any], 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_from_elsewhere_every_endpoint_says_what_to_configure(
-    conductor: Conductor, tmp_path: Path, method: str, path: str
+    decision_service: DecisionService, tmp_path: Path, method: str, path: str
 ) -> None:
-    far = make(conductor, tmp_path, ("203.0.113.9", 5000))
+    far = make(decision_service, tmp_path, ("203.0.113.9", 5000))
     answer = far.request(method, path, json=body() if method == "POST" else None)
     (issue,) = assert_outcome(answer, 403, "no-client-configured")
     assert "CDS_CLIENTS" in issue["diagnostics"]
     assert "www-authenticate" not in answer.headers
 
 
-def test_health_and_leaflets_are_for_everyone(conductor: Conductor, tmp_path: Path) -> None:
-    with make(conductor, tmp_path, ("203.0.113.9", 5000)) as far:
+def test_health_and_leaflets_are_for_everyone(decision_service: DecisionService, tmp_path: Path) -> None:
+    with make(decision_service, tmp_path, ("203.0.113.9", 5000)) as far:
         for path in ("/healthz", "/readyz", "/leaflets/leg-cramps", "/Questionnaire/leg-cramp-history"):
             assert far.get(path).status_code == 200
 
 
-def test_behind_a_guard_all_are_let_in(conductor: Conductor, tmp_path: Path) -> None:
-    far = make(conductor, tmp_path, ("203.0.113.9", 5000), guarded=True, host="0.0.0.0")
+def test_behind_a_guard_all_are_let_in(decision_service: DecisionService, tmp_path: Path) -> None:
+    far = make(decision_service, tmp_path, ("203.0.113.9", 5000), guarded=True, host="0.0.0.0")
     answer = far.post(CALL, json=body(), headers={"X-Forwarded-For": "198.51.100.7", "Host": "cds.hospital.example"})
     assert answer.status_code == 200
 
@@ -133,9 +133,9 @@ def test_a_unix_socket_is_not_this_machine_alone() -> None:
     assert not is_nearby({"client": None, "server": ("/run/cds.sock", None), "headers": []})
 
 
-def test_the_app_refuses_to_be_built_for_others(conductor: Conductor) -> None:
+def test_the_app_refuses_to_be_built_for_others(decision_service: DecisionService) -> None:
     with pytest.raises(SettingsError):
-        TestClient(build_app(Settings(host="0.0.0.0"), conductor))
+        TestClient(build_app(Settings(host="0.0.0.0"), decision_service))
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_the_app_refuses_to_be_built_for_others(conductor: Conductor) -> None:
     ],
 )
 def test_a_web_page_from_elsewhere_can_write_nothing(
-    conductor: Conductor, tmp_path: Path, headers: dict[str, str], status: int
+    decision_service: DecisionService, tmp_path: Path, headers: dict[str, str], status: int
 ) -> None:
     """A page can send what it cannot read: without this any page that is open on this machine could."""
-    with make(conductor, tmp_path, cors_origins="https://sandbox.example", pages="demo") as client:
+    with make(decision_service, tmp_path, cors_origins="https://sandbox.example", pages="demo") as client:
         for path, content in ((f"{CALL}/feedback", b'{"feedback": []}'), (CALL, json.dumps(body()).encode())):
             assert client.post(path, content=content, headers=headers).status_code == status
         form = {"Content-Type": "application/x-www-form-urlencoded"}

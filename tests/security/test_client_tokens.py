@@ -21,10 +21,10 @@ from joserfc.jwk import OctKey
 from starlette.testclient import TestClient
 
 from cds_service.errors import RequestError, SettingsError
-from cds_service.security.client_tokens import Trust, alike, heard_at
+from cds_service.security.client_tokens import ClientTokenVerifier, alike, heard_at
 from cds_service.security.clients import Client
 from cds_service.security.replay import Replay
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.http.test_endpoints import CALL, ORIGIN, assert_outcome, make
 from tests.support.people import SERVICE, body, bundle, observation
@@ -62,23 +62,27 @@ Serve = Callable[..., TestClient]
 
 
 def built(
-    conductor: Conductor, folder: Path, signer: Signer, settings: dict[str, Any] | None = None, **table: Any
+    decision_service: DecisionService, folder: Path, signer: Signer, settings: dict[str, Any] | None = None, **table: Any
 ) -> TestClient:
     path = clients_file(folder, {"iss": signer.iss, "jwks": signer.jwks(), "audiences": [DISCOVERY]} | table)
-    return make(conductor, folder, ("203.0.113.9", 5000), clients=path, **(settings or {}))
+    return make(decision_service, folder, ("203.0.113.9", 5000), clients=path, **(settings or {}))
 
 
 @pytest.fixture
-def serve(conductor: Conductor, tmp_path: Path) -> Iterator[Serve]:
+def serve(decision_service: DecisionService, tmp_path: Path) -> Iterator[Serve]:
     """Services that are closed when the test ends, as their database is opened by the first token."""
     with ExitStack() as stack:
-        yield lambda signer, settings=None, **table: stack.enter_context(built(conductor, tmp_path, signer, settings, **table))
+        yield lambda signer, settings=None, **table: stack.enter_context(
+            built(decision_service, tmp_path, signer, settings, **table)
+        )
 
 
 @pytest.fixture(scope="module")
-def service(conductor: Conductor, signer: Signer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def service(
+    decision_service: DecisionService, signer: Signer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
     """One service for all that is refused: tenants are set, so that each refusal can be tried."""
-    with built(conductor, tmp_path_factory.mktemp("trust"), signer, tenants=["north", "south"]) as opened:
+    with built(decision_service, tmp_path_factory.mktemp("trust"), signer, tenants=["north", "south"]) as opened:
         yield opened
 
 
@@ -375,11 +379,11 @@ def test_the_log_names_issuer_jti_and_tenant_and_never_the_token(service: TestCl
 
 
 def test_keys_of_one_client_do_not_sign_for_another(
-    conductor: Conductor, tmp_path: Path, signer: Signer, stranger: Signer
+    decision_service: DecisionService, tmp_path: Path, signer: Signer, stranger: Signer
 ) -> None:
     shared = {"audiences": [DISCOVERY]}
     tables = [{"iss": one.iss, "jwks": one.jwks()} | shared for one in (signer, stranger)]
-    with make(conductor, tmp_path, clients=clients_file(tmp_path, *tables)) as service:
+    with make(decision_service, tmp_path, clients=clients_file(tmp_path, *tables)) as service:
         assert service.post(CALL, json=body(), headers=bearer(stranger.token())).status_code == 200
         assert refused(service, signer.token(iss=stranger.iss))
 
@@ -411,13 +415,15 @@ def test_a_preflight_needs_no_token_and_origins_of_clients_are_added(serve: Serv
 # What is agreed with a client
 
 
-def test_a_client_is_answered_as_its_jurisdiction_reads(serve: Serve, conductor: Conductor, signer: Signer) -> None:
+def test_a_client_is_answered_as_its_jurisdiction_reads(
+    serve: Serve, decision_service: DecisionService, signer: Signer
+) -> None:
     cards = {}
     for place in ("us", "uk"):
         service = serve(signer, jurisdiction=place)
         answer = service.post(CALL, json=body(), headers=bearer(signer.token()))
         cards[place] = json.dumps(answer.json()["cards"])
-    assert conductor.settings.jurisdiction == "us"
+    assert decision_service.settings.jurisdiction == "us"
     assert ("NHS" in cards["uk"], "NHS" in cards["us"]) == (True, False)
 
 
@@ -474,12 +480,14 @@ def test_addresses_differ_in_no_more_than_case_of_host_and_one_slash(written: st
     assert alike(written) == read
 
 
-def test_the_public_url_is_the_audience_of_clients_that_name_none(conductor: Conductor, tmp_path: Path, signer: Signer) -> None:
+def test_the_public_url_is_the_audience_of_clients_that_name_none(
+    decision_service: DecisionService, tmp_path: Path, signer: Signer
+) -> None:
     path = clients_file(tmp_path, {"iss": signer.iss, "jwks": signer.jwks()})
-    with make(conductor, tmp_path, clients=path, public_url=PUBLIC) as service:
+    with make(decision_service, tmp_path, clients=path, public_url=PUBLIC) as service:
         assert service.post(CALL, json=body(), headers=bearer(signer.token())).status_code == 200
     with pytest.raises(SettingsError, match="audiences: are missing"):
-        make(conductor, tmp_path, clients=path)
+        make(decision_service, tmp_path, clients=path)
 
 
 # The database
@@ -492,7 +500,9 @@ class Away(Store):
 
 @pytest.mark.asyncio
 async def test_without_the_database_no_token_is_let_in(signer: Signer) -> None:
-    trust = Trust([Client(signer.iss, (DISCOVERY,), jwks=signer.jwks())], None, Replay(Away("sqlite+aiosqlite://")))
+    trust = ClientTokenVerifier(
+        [Client(signer.iss, (DISCOVERY,), jwks=signer.jwks())], None, Replay(Away("sqlite+aiosqlite://"))
+    )
     headers = [(b"authorization", f"Bearer {signer.token()}".encode())]
     for _ in range(2):
         with pytest.raises(RequestError) as caught:
@@ -543,7 +553,7 @@ async def test_the_example_token_of_the_specification_is_read_and_refused_for_it
     logged: Logged, tmp_path: Path, token: str, at: int, reason: str
 ) -> None:
     ehr = Client("https://fhir-ehr.example.com/", ("https://cds.example.org/cds-services",), jwks={"keys": [EXAMPLE_KEY]})
-    trust = Trust([ehr], None, Replay(Store(f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")), clock=lambda: at)
+    trust = ClientTokenVerifier([ehr], None, Replay(Store(f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")), clock=lambda: at)
     with pytest.raises(RequestError) as caught:
         await trust.admit({"headers": [(b"authorization", f"Bearer {token}".encode())]}, "/some-service")
     assert caught.value.status == 401
@@ -554,16 +564,18 @@ async def test_the_example_token_of_the_specification_is_read_and_refused_for_it
 
 
 @pytest.fixture(scope="module")
-def unsure() -> Iterator[tuple[asyncio.AbstractEventLoop, Trust, str]]:
+def unsure() -> Iterator[tuple[asyncio.AbstractEventLoop, ClientTokenVerifier, str]]:
     """A trust whose database is away: what is refused with 401 has not passed, what asks the database has."""
     signer = Signer()
     loop = asyncio.new_event_loop()
-    trust = Trust([Client(signer.iss, (DISCOVERY,), jwks=signer.jwks())], None, Replay(Away("sqlite+aiosqlite://")))
+    trust = ClientTokenVerifier(
+        [Client(signer.iss, (DISCOVERY,), jwks=signer.jwks())], None, Replay(Away("sqlite+aiosqlite://"))
+    )
     yield loop, trust, signer.token()
     loop.close()
 
 
-def status_of(unsure: tuple[asyncio.AbstractEventLoop, Trust, str], value: bytes) -> int:
+def status_of(unsure: tuple[asyncio.AbstractEventLoop, ClientTokenVerifier, str], value: bytes) -> int:
     loop, trust, _ = unsure
     try:
         loop.run_until_complete(trust.admit({"headers": [(b"authorization", b"Bearer " + value)]}, f"/{SERVICE}"))
@@ -574,7 +586,9 @@ def status_of(unsure: tuple[asyncio.AbstractEventLoop, Trust, str], value: bytes
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_no_change_to_a_token_passes(unsure: tuple[asyncio.AbstractEventLoop, Trust, str], data: st.DataObject) -> None:
+def test_no_change_to_a_token_passes(
+    unsure: tuple[asyncio.AbstractEventLoop, ClientTokenVerifier, str], data: st.DataObject
+) -> None:
     token = unsure[2].encode()
     at = data.draw(st.integers(0, len(token) - 1))
     piece = data.draw(st.binary(min_size=1, max_size=4) | st.sampled_from([b"A", b".", b"=", b"_", b"-", b"\x00", b"\xff"]))
@@ -587,7 +601,7 @@ def test_no_change_to_a_token_passes(unsure: tuple[asyncio.AbstractEventLoop, Tr
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200) | st.lists(st.binary(max_size=60), min_size=3, max_size=3).map(b".".join))
-def test_no_bytes_pass_or_break_it(unsure: tuple[asyncio.AbstractEventLoop, Trust, str], value: bytes) -> None:
+def test_no_bytes_pass_or_break_it(unsure: tuple[asyncio.AbstractEventLoop, ClientTokenVerifier, str], value: bytes) -> None:
     assert status_of(unsure, value) == 401
 
 
@@ -602,7 +616,10 @@ _NAMES = st.sampled_from(["alg", "kid", "typ", "jku", "jwk", "crit", "b64", "x5c
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(_NAMES, _JSON), st.dictionaries(_NAMES, _JSON), st.binary(max_size=100))
 def test_no_header_and_claims_of_any_shape_pass_or_break_it(
-    unsure: tuple[asyncio.AbstractEventLoop, Trust, str], header: dict[str, Any], content: dict[str, Any], signature: bytes
+    unsure: tuple[asyncio.AbstractEventLoop, ClientTokenVerifier, str],
+    header: dict[str, Any],
+    content: dict[str, Any],
+    signature: bytes,
 ) -> None:
     usual = {"alg": "ES384", "typ": "JWT", "kid": "ES384-1"}
     given_claims = {"iss": ISS, "aud": AUDIENCE, "exp": now() + 100, "iat": now(), "jti": "x"}
@@ -615,7 +632,9 @@ def test_no_header_and_claims_of_any_shape_pass_or_break_it(
 def test_claims_of_any_shape_that_are_well_signed_break_nothing(content: dict[str, Any]) -> None:
     signed = sign(_SIGNER.header(), json.dumps(_SIGNER.claims() | content).encode(), _SIGNER.keys["ES384"])
     loop = asyncio.new_event_loop()
-    trust = Trust([Client(_SIGNER.iss, (DISCOVERY,), jwks=_SIGNER.jwks())], None, Replay(Away("sqlite+aiosqlite://")))
+    trust = ClientTokenVerifier(
+        [Client(_SIGNER.iss, (DISCOVERY,), jwks=_SIGNER.jwks())], None, Replay(Away("sqlite+aiosqlite://"))
+    )
     assert status_of((loop, trust, ""), signed.encode()) in (401, 503)
     loop.close()
 

@@ -10,10 +10,10 @@ import pytest
 
 from cds_service.errors import SettingsError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.security.client_tokens import Trust
-from cds_service.security.clients import Client, Known, read_clients
+from cds_service.security.client_tokens import ClientTokenVerifier
+from cds_service.security.clients import Client, ClientSchema, read_clients
 from cds_service.security.replay import Replay
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.conftest import ROOT
 from tests.http.test_endpoints import make
@@ -21,17 +21,17 @@ from tests.support.signing import ISS, Signer, clients_file, make_key
 
 EXAMPLE = ROOT / "deploy/clients.example.toml"
 JKU = "https://ehr.example/jwks.json"
-KNOWN = Known(("conditions", "electrolytes"), ("us", "uk"))
-DEVELOPMENT = Known(KNOWN.prefetch_keys, KNOWN.jurisdictions, loopback=True)
+KNOWN = ClientSchema(("conditions", "electrolytes"), ("us", "uk"))
+DEVELOPMENT = ClientSchema(KNOWN.prefetch_keys, KNOWN.jurisdictions, loopback=True)
 
 
-def problems(path: Path, known: Known = KNOWN) -> list[tuple[str, str, str]]:
+def problems(path: Path, known: ClientSchema = KNOWN) -> list[tuple[str, str, str]]:
     with pytest.raises(SettingsError) as caught:
         read_clients(path, known)
     return [(item.place.removeprefix(f"{path}: "), item.message, item.remedy) for item in caught.value.problems]
 
 
-def places(folder: Path, *tables: dict[str, Any], known: Known = KNOWN) -> list[str]:
+def places(folder: Path, *tables: dict[str, Any], known: ClientSchema = KNOWN) -> list[str]:
     return [place for place, _, _ in problems(clients_file(folder, *tables), known)]
 
 
@@ -212,7 +212,7 @@ def test_every_inline_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     keys = [*unusable_keys(signer), *signer.jwks()["keys"]]
     (client,) = read_clients(clients_file(tmp_path, {"iss": ISS, "jwks": {"keys": keys}, "audiences": ["x"]}), KNOWN)
     with pytest.raises(SettingsError) as caught:
-        Trust([client], None, Replay(Store("sqlite+aiosqlite://")))
+        ClientTokenVerifier([client], None, Replay(Store("sqlite+aiosqlite://")))
     assert [item.place for item in caught.value.problems] == [f"CDS_CLIENTS: {ISS}: jwks: keys[{at}]" for at in range(9)]
     told = [item.message for item in caught.value.problems]
     assert told[:4] == ["has no kid", "is a private key", "kty 'oct' is neither EC nor RSA", "has 1024 bits, fewer than 2048"]
@@ -220,16 +220,18 @@ def test_every_inline_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 def test_the_example_is_read_and_names_every_member(knowledge: Knowledge) -> None:
-    clients = read_clients(EXAMPLE, Known(tuple(knowledge.queries), ("us", "uk")))
-    assert Trust(clients, "https://cds.hospital.example", Replay(Store("sqlite+aiosqlite://")))
+    clients = read_clients(EXAMPLE, ClientSchema(tuple(knowledge.queries), ("us", "uk")))
+    assert ClientTokenVerifier(clients, "https://cds.hospital.example", Replay(Store("sqlite+aiosqlite://")))
     text = EXAMPLE.read_text()
     for name in Client.__dataclass_fields__:
         assert re.search(rf"^(\[+client\.)?{name}\b", text, re.MULTILINE), name
     assert not [client for client in clients if "example" not in client.iss]
 
 
-def test_a_wrong_file_stops_the_start(conductor: Conductor, tmp_path: Path) -> None:
+def test_a_wrong_file_stops_the_start(decision_service: DecisionService, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"prefetch_keys\.item1: 'unheard' is no key of ours"):
         make(
-            conductor, tmp_path, clients=clients_file(tmp_path, {"iss": ISS, "jku": JKU, "prefetch_keys": {"item1": "unheard"}})
+            decision_service,
+            tmp_path,
+            clients=clients_file(tmp_path, {"iss": ISS, "jku": JKU, "prefetch_keys": {"item1": "unheard"}}),
         )

@@ -21,7 +21,7 @@ from cds_service.security.jwks import (
     import_keys,
     read_key_set,
 )
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from tests.http.test_endpoints import CALL, make
 from tests.support.people import body
 from tests.support.signing import DISCOVERY, KeyServer, Signer, bearer, clients_file, closed_port, key_server, make_key
@@ -205,13 +205,13 @@ def test_what_is_no_key_set_is_told(content: bytes) -> None:
 
 
 def test_a_client_may_change_its_keys_while_the_service_runs(
-    conductor: Conductor, tmp_path: Path, shown: KeyServer, monkeypatch: pytest.MonkeyPatch
+    decision_service: DecisionService, tmp_path: Path, shown: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cds_service.security.jwks.PAUSE_SECONDS", 0.0)
     signer = Signer(jku=shown.address)
     shown.show(signer)
     path = clients_file(tmp_path, {"iss": signer.iss, "jku": shown.address, "audiences": [DISCOVERY]})
-    with make(conductor, tmp_path, clients=path, environment="development") as service:
+    with make(decision_service, tmp_path, clients=path, environment="development") as service:
 
         def status(algorithm: str, **header: Any) -> int:
             token = signer.token(algorithm, header=header)
@@ -225,13 +225,13 @@ def test_a_client_may_change_its_keys_while_the_service_runs(
 
 
 def test_an_address_in_the_token_that_is_not_the_clients_is_never_asked(
-    conductor: Conductor, tmp_path: Path, shown: KeyServer, signer: Signer
+    decision_service: DecisionService, tmp_path: Path, shown: KeyServer, signer: Signer
 ) -> None:
     with key_server() as hostile:
         hostile.show(signer)
         for keys in ({"jku": shown.address}, {"jwks": Signer().jwks()}):
             path = clients_file(tmp_path, {"iss": signer.iss, "audiences": [DISCOVERY]} | keys)
-            with make(conductor, tmp_path, clients=path, environment="development") as service:
+            with make(decision_service, tmp_path, clients=path, environment="development") as service:
                 token = signer.token(header={"jku": hostile.address})
                 assert service.post(CALL, json=body(), headers=bearer(token)).status_code == 401
         assert (hostile.asked, shown.asked) == (0, 0)

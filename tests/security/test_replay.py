@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from cds_service.security.replay import Replay, Unavailable
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.http.test_endpoints import CALL, make
 from tests.support.databases import Cluster
@@ -182,7 +182,7 @@ async def test_a_database_that_does_not_answer_keeps_no_call_waiting(monkeypatch
     await replay.close()
 
 
-def test_two_workers_and_a_restart_agree_over_http(conductor: Conductor, tmp_path: Path) -> None:
+def test_two_workers_and_a_restart_agree_over_http(decision_service: DecisionService, tmp_path: Path) -> None:
     signer = Signer()
     path = clients_file(tmp_path, {"iss": signer.iss, "jwks": signer.jwks(), "audiences": [DISCOVERY]})
     first, second, third = (signer.token(algorithm) for algorithm in ("ES384", "RS384", "ES384"))
@@ -191,11 +191,11 @@ def test_two_workers_and_a_restart_agree_over_http(conductor: Conductor, tmp_pat
         return [service.post(CALL, json=body(), headers=bearer(token)).status_code for token in used]
 
     with ExitStack() as stack:
-        one, two = (stack.enter_context(make(conductor, tmp_path, clients=path)) for _ in range(2))
+        one, two = (stack.enter_context(make(decision_service, tmp_path, clients=path)) for _ in range(2))
         assert statuses(one, first, first) == [200, 401]
         assert statuses(two, first, second) == [401, 200]
         assert statuses(one, second, third) == [401, 200]
-    with make(conductor, tmp_path, clients=path) as restarted:
+    with make(decision_service, tmp_path, clients=path) as restarted:
         assert statuses(restarted, first, second, third, signer.token()) == [401, 401, 401, 200]
 
 

@@ -62,7 +62,7 @@ def status(port: int, method: str, path: str, sent: Any = None) -> int:
 
 
 def test_no_feedback_that_was_answered_is_lost(database_url: str, tmp_path: Path) -> None:
-    answered: list[str] = []
+    decision: list[str] = []
     with served(database_url, tmp_path) as (process, port):
 
         def call(caller: int) -> None:
@@ -72,20 +72,20 @@ def test_no_feedback_that_was_answered_is_lost(database_url: str, tmp_path: Path
                 if came == 0:
                     return
                 if came == 200:
-                    answered.append(card)
+                    decision.append(card)
                 status(port, "POST", CALL, body())
 
         callers = [threading.Thread(target=call, args=(number,)) for number in range(CALLERS)]
         for thread in callers:
             thread.start()
-        while len(answered) < ENOUGH and any(thread.is_alive() for thread in callers):
+        while len(decision) < ENOUGH and any(thread.is_alive() for thread in callers):
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
         for thread in callers:
             thread.join()
     stored = [row.card for row in asyncio.run(rows(database_url, feedback))]
-    assert len(answered) >= ENOUGH
-    assert not set(answered) - set(stored)
+    assert len(decision) >= ENOUGH
+    assert not set(decision) - set(stored)
     assert len(stored) == len(set(stored))
     # It starts again over what was left behind, and goes on taking feedback.
     with served(database_url, tmp_path) as (_, port):

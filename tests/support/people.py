@@ -8,7 +8,7 @@ from typing import Any
 
 from cds_service.cdshooks.request import read_request
 from cds_service.chart.chart import Chart
-from cds_service.chart.read import demand, read_chart
+from cds_service.chart.read import read_chart, require_mandatory
 from cds_service.facts.evaluate import ChartFacts
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import Fact
@@ -117,7 +117,7 @@ def ordering(
 def chart_of(knowledge: Knowledge, request: Json) -> Chart:
     hook = str(request["hook"])
     chart = read_chart(read_request(json.dumps(request).encode(), hook), knowledge.queries)
-    demand(knowledge.queries, chart)
+    require_mandatory(knowledge.queries, chart)
     return chart
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cds_service.cards.approvals import read_approvals
 from cds_service.errors import SettingsError
-from cds_service.service import Conductor
+from cds_service.service import DecisionService
 from cds_service.settings import Settings, read_settings
 from tests.conftest import ROOT
 from tests.http.test_endpoints import CALL, make
@@ -36,7 +36,11 @@ def secret_call() -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["answered", "refused", "failed", "malformed", "incomplete"])
 def test_no_log_line_holds_anything_of_a_patient(
-    conductor: Conductor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str
+    decision_service: DecisionService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    kind: str,
 ) -> None:
     call = secret_call()
     if kind == "refused":
@@ -44,9 +48,9 @@ def test_no_log_line_holds_anything_of_a_patient(
     if kind == "incomplete":
         del call["prefetch"]["conditions"]
     if kind == "failed":
-        monkeypatch.setattr(Conductor, "answer", lambda *given: {"zebedee": 1}["Quokka Zebedee, 1944-04-14"])
+        monkeypatch.setattr(DecisionService, "answer", lambda *given: {"zebedee": 1}["Quokka Zebedee, 1944-04-14"])
     content = json.dumps(call)[: -1 if kind == "malformed" else None]
-    client = make(conductor, tmp_path)
+    client = make(decision_service, tmp_path)
     capfd.readouterr()
     answer = client.post(CALL, content=content, headers={"Content-Type": "application/json"})
     logged = capfd.readouterr()
@@ -59,9 +63,11 @@ def test_no_log_line_holds_anything_of_a_patient(
         assert any("tests.system.test_privacy" in place for place in lines[0]["where"])
 
 
-def test_the_log_counts_what_was_left_out(conductor: Conductor, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_counts_what_was_left_out(
+    decision_service: DecisionService, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     other = observation(3.1, subject={"reference": "Patient/other"})
-    client = make(conductor, tmp_path)
+    client = make(decision_service, tmp_path)
     capfd.readouterr()
     client.post(CALL, json=body({"electrolytes": bundle(other, other, [])}))
     line = json.loads(capfd.readouterr().err)
@@ -122,22 +128,22 @@ def test_approvals_are_read_or_refused_plainly(tmp_path: Path) -> None:
         read_approvals(tmp_path / "nowhere.json")
 
 
-def test_a_site_may_serve_only_what_it_has_approved(conductor: Conductor, tmp_path: Path) -> None:
+def test_a_site_may_serve_only_what_it_has_approved(decision_service: DecisionService, tmp_path: Path) -> None:
     path = tmp_path / "approvals.json"
     path.write_text('[{"rule": "thyroid", "version": "0.1.0", "name": "Dr Invented", "date": "2026-01-01"}]')
-    approved = Conductor(conductor.knowledge, Settings(serve="approved"), read_approvals(path))
+    approved = DecisionService(decision_service.knowledge, Settings(serve="approved"), read_approvals(path))
     (card,) = make(approved, tmp_path).post(CALL, json=body()).json()["cards"]
     assert card["summary"] == "Leg cramps, tests not done recently: TSH"
     assert "reviewed here by Dr Invented, 2026-01-01" in card["detail"]
     assert "draft" not in card["detail"]
-    nothing = Conductor(conductor.knowledge, Settings(serve="approved"), {})
+    nothing = DecisionService(decision_service.knowledge, Settings(serve="approved"), {})
     assert make(nothing, tmp_path).post(CALL, json=body()).json() == {"cards": []}
 
 
 def test_the_log_says_why_the_service_did_not_speak_by_the_name_of_the_fact(
-    conductor: Conductor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    decision_service: DecisionService, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    client = make(conductor, tmp_path)
+    client = make(decision_service, tmp_path)
     capfd.readouterr()
     merged = patient(link=[{"other": {"reference": "Patient/quokka"}, "type": "replaced-by"}])
     assert client.post(CALL, json=body({"patient": merged})).json() == {"cards": []}

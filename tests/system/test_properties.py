@@ -18,7 +18,7 @@ from cds_service.facts.evaluate import ChartFacts, FactValues
 from cds_service.model import Outcome
 from cds_service.rules.evaluate import find
 from cds_service.samples.people import Person
-from cds_service.service import Answered
+from cds_service.service import Decision
 from tests.samples.test_people import CAST, PEOPLE, cards_of, conductor_of, request_of, service_of
 
 Json = dict[str, Any]
@@ -50,7 +50,7 @@ SAYS_WHETHER_IT_COUNTS = {
 }
 
 
-def answer(person: Person, request: Json) -> Answered | None:
+def answer(person: Person, request: Json) -> Decision | None:
     """None where the request is refused: data that must be there are not."""
     from cds_service.errors import RequestError
 
@@ -61,8 +61,8 @@ def answer(person: Person, request: Json) -> Answered | None:
         return None
 
 
-def fired(answered: Answered | None) -> set[str]:
-    return {item.rule_id for item in answered.findings if item.outcome.value == "fires"} if answered else set()
+def fired(decision: Decision | None) -> set[str]:
+    return {item.rule_id for item in decision.findings if item.outcome.value == "fires"} if decision else set()
 
 
 def entries(request: Json) -> Iterator[tuple[str, int]]:
@@ -194,24 +194,24 @@ def test_the_order_of_arrival_never_changes_the_cards(person: Person) -> None:
 def test_what_is_taken_from_the_ground_is_what_the_whole_chart_would_say(person: Person) -> None:
     """Every fact and finding, with each kind of data sent, not sent and failed, beside all of it worked out."""
     request = request_of(person)
-    conductor = conductor_of(person.jurisdiction)
-    queries = conductor.knowledge.queries
+    decision_service = conductor_of(person.jurisdiction)
+    queries = decision_service.knowledge.queries
     variants = [request["prefetch"]]
     for kind in {query.resource_type for query in queries.values()} - {"Patient", "Condition"}:
         keys = [key for key in queries if queries[key].resource_type == kind]
         variants.append({key: value for key, value in request["prefetch"].items() if key not in keys})
         variants.append(request["prefetch"] | dict.fromkeys(keys, FAILED))
     for prefetch in variants:
-        answered = answer(person, request | {"prefetch": prefetch})
-        assert answered is not None
-        whole = ChartFacts(answered.chart, conductor.knowledge, person.day, person.jurisdiction, whole=True)
+        decision = answer(person, request | {"prefetch": prefetch})
+        assert decision is not None
+        whole = ChartFacts(decision.chart, decision_service.knowledge, person.day, person.jurisdiction, whole=True)
         for name, fact in whole.items():
-            found = answered.facts[name]
+            found = decision.facts[name]
             assert (found.value, found.state, found.reason) == (fact.value, fact.state, fact.reason), name
             assert found.evidence == fact.evidence, name
-        if any(item.outcome is not Outcome.OUT_OF_SCOPE for item in answered.findings):
-            rules = conductor.rules[service_of(person)]
-            assert list(answered.findings) == find(rules, FactValues(whole), person.jurisdiction)
+        if any(item.outcome is not Outcome.OUT_OF_SCOPE for item in decision.findings):
+            rules = decision_service.rules[service_of(person)]
+            assert list(decision.findings) == find(rules, FactValues(whole), person.jurisdiction)
 
 
 def test_a_request_leaves_no_ring_of_objects_behind() -> None:
