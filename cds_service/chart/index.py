@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -25,6 +25,7 @@ from cds_service.fhir.resources import (
     text_of,
 )
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.sites import SitedConcept, placed, words_of
 from cds_service.model import State
 
 _NOT_YET: Any = object()
@@ -34,7 +35,7 @@ T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
 
 
-Measured = tuple[Observation, Observation | Component]
+ObservedPart = tuple[Observation, Observation | Component]
 """One measured value: an Observation, and what of it holds the value: itself, or one of its components."""
 
 P = TypeVar("P", MedicationRequest | MedicationStatement, DraftOrder)
@@ -78,6 +79,10 @@ class ChartIndex:
     def readers(self) -> Locale:
         return Locale(self.knowledge, self.jurisdiction)
 
+    def since(self, days: int | None) -> date:
+        """The first day that counts of the last `days`; without these all of time does."""
+        return date.min if days is None else self.as_of - timedelta(days=days)
+
     def memo(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` gives, worked out at the first asking: many facts look at the same results."""
         found: T = self._kept.get(key, _NOT_YET)
@@ -85,9 +90,51 @@ class ChartIndex:
             found = self._kept[key] = work()
         return found
 
-    @cached_property
+    @property
     def conditions(self) -> Mapping[str, Sequence[Condition]]:
-        return self._by_concept(self.chart.all(Condition))
+        """By value set; of one with a place in the body only what is there."""
+        return self._conditions[0]
+
+    @property
+    def unplaced(self) -> Mapping[str, Sequence[Condition]]:
+        """Conditions that may be of such a value set: their body site cannot be read."""
+        return self._conditions[1]
+
+    @cached_property
+    def _conditions(self) -> tuple[Mapping[str, Sequence[Condition]], Mapping[str, Sequence[Condition]]]:
+        found = self._by_concept(self.chart.all(Condition))
+        unplaced: dict[str, list[Condition]] = {}
+        for sited in self.knowledge.sited:
+            own = {id(item) for item in found.get(sited.value_set, ())}
+            for condition in self.chart.all(Condition):
+                is_here = id(condition) in own or self._is_here(sited, condition.code, condition.body_site or ())
+                if is_here is None:
+                    unplaced.setdefault(sited.value_set, []).append(condition)
+                elif is_here and id(condition) not in own:
+                    found[sited.value_set].append(condition)
+        return found, unplaced
+
+    def _is_here(
+        self, sited: SitedConcept, code: CodeableConcept | None, sites: Iterable[CodeableConcept | None]
+    ) -> bool | None:
+        """Whether a thing that no code places is at this place; None where its site cannot be read."""
+        terminology = self.knowledge.terminology
+        if terminology.means(code, sited.site.without_site):
+            return placed(sited, code, sites, terminology, self.jurisdiction)
+        if code is None or terminology.is_coded(code):
+            return False
+        words = " | ".join(words_of(item) for item in (code, *sites) if item)
+        return not terminology.denies(words) and sited.is_named(words.replace(" | ", " "))
+
+    def means(self, concept: CodeableConcept | None, sites: Iterable[CodeableConcept | None], value_set: str) -> bool | None:
+        """Whether a concept belongs to a value set of conditions; None where its body site cannot be read."""
+        terminology = self.knowledge.terminology
+        if terminology.means(concept, value_set):
+            return True
+        if not terminology.is_coded(concept) and value_set in terminology.phrased(text_of(concept)):
+            return True
+        sited = next((item for item in self.knowledge.sited if item.value_set == value_set), None)
+        return self._is_here(sited, concept, sites) if sited else False
 
     @cached_property
     def orders(self) -> Mapping[str, Sequence[ServiceRequest]]:
@@ -110,10 +157,10 @@ class ChartIndex:
         return found
 
     @cached_property
-    def measured(self) -> Mapping[str, Sequence[Measured]]:
+    def measured(self) -> Mapping[str, Sequence[ObservedPart]]:
         """Results by `lab:<analyte>`, and Observations by value set of their code."""
         matches = self.knowledge.terminology.matches
-        found: dict[str, list[Measured]] = defaultdict(list)
+        found: dict[str, list[ObservedPart]] = defaultdict(list)
         for observation in self.chart.all(Observation):
             for concept, _ in matches(observation.code):
                 found[concept].append((observation, observation))
@@ -193,6 +240,7 @@ class ChartIndex:
         if not any(map(self.chart.damaged.get, queries)):
             return None
         wanted = set(concepts)
+        wanted |= {sited.site.without_site for sited in self.knowledge.sited if sited.value_set in wanted}
         terminology = self.knowledge.terminology
         for query in queries:
             for damaged in self.chart.damaged.get(query, ()):

@@ -1,4 +1,4 @@
-"""Facts as statements: a question of `logic/facts.json` and one of its answers, in the words of `cards/phrases.json`."""
+"""Facts as statements: a question of `logic/facts/` and one of its answers, in the words of `cards/phrases.json`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cds_service.explain.counterfactuals import joined
+from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.schema import FactDefinition, Phrase
+from cds_service.knowledge.schema import Phrase
 from cds_service.model import UNKNOWN, Fact, Interval, State
 
 NUMBER = "number"

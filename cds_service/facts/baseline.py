@@ -7,45 +7,29 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from cds_service.chart.index import ChartIndex
-from cds_service.fhir.resources import DraftOrder, Encounter, QuestionnaireResponse, Resource
+from cds_service.fhir.resources import DraftOrder, Encounter, QuestionnaireResponse
+from cds_service.knowledge import fact_kinds as kinds
+from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.schema import FactDefinition
 
 _ALWAYS = "always"
-
-
 _UNNAMED = "a drug without a name"
 
 
-_OF_A_KIND: Mapping[str, type[Resource]] = {
-    "encounter_reason": Encounter,
-    "answered": QuestionnaireResponse,
-    "history_taken": QuestionnaireResponse,
-    "chosen": QuestionnaireResponse,
-    "counted": QuestionnaireResponse,
-    "counted_up_to": QuestionnaireResponse,
-    "being_ordered": DraftOrder,
-    "order_reason": DraftOrder,
-}
-
-
-_OF_THE_RECORD = frozenset({"age_years", "deceased", "replaced", "unmatched"})
-
-
-def _bearings(definition: FactDefinition) -> tuple[str, ...]:
+def _bearings(fact: FactDefinition) -> tuple[str, ...]:
     """What in a chart may bear on a fact: the concepts that it asks for, or resources of a kind."""
-    picker = definition.picker
-    if picker in _OF_A_KIND:
-        return (_OF_A_KIND[picker].__name__,)
-    if definition.facts:
+    kind = fact.kind
+    if fact.facts:
         return ()
-    if picker in _OF_THE_RECORD:
-        return (_ALWAYS,)
-    sites = (definition.site.value_set,) if definition.site else ()
-    adjusting = (definition.adjustment.by, definition.adjustment.to) if definition.adjustment else ()
-    measured = tuple(f"lab:{analyte}" for analyte in (*definition.analytes, *adjusting))
-    drug = (definition.after_drug,) if definition.after_drug else ()
-    return (*definition.value_sets, *drug, *sites, *measured, *((_UNNAMED,) if picker == "taking" else ()))
+    if isinstance(kind, kinds.OfHistory):
+        return (QuestionnaireResponse.__name__,)
+    if isinstance(kind, (kinds.BeingOrdered, kinds.OrderReason)):
+        return (DraftOrder.__name__,)
+    if isinstance(kind, kinds.EncounterReason):
+        return (Encounter.__name__,)
+    measured = tuple(f"lab:{analyte}" for analyte in (*fact.analytes, *fact.adjusted_by))
+    unnamed = (_UNNAMED,) if isinstance(kind, kinds.Taking) else ()
+    return (*fact.value_sets, *measured, *unnamed) or (_ALWAYS,)
 
 
 @lru_cache(maxsize=8)
@@ -69,6 +53,7 @@ def held(view: ChartIndex) -> Iterator[str]:
     """What a chart holds that may bear on a fact."""
     yield _ALWAYS
     yield from view.conditions
+    yield from view.unplaced
     yield from view.measured
     drugs, unnamed = view.drugs
     yield from drugs

@@ -8,53 +8,48 @@ from functools import partial
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import Given, known, presence, reference_to, unknown
-from cds_service.fhir.dates import read_span
-from cds_service.fhir.resources import (
-    CodeableConcept,
-    Condition,
-    Encounter,
-    codings,
-    has_code,
-    local_reference,
-    normal_code,
-    text_of,
+from cds_service.fhir.dates import Span, read_span
+from cds_service.fhir.resources import Condition, Encounter, has_code, local_reference, normal_code, text_of
+from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.fact_kinds import (
+    ActiveCondition,
+    BeganAgainstOnset,
+    BeganWithin,
+    EncounterDiagnosis,
+    EncounterReason,
+    Problem,
 )
-from cds_service.knowledge.schema import BodySite, FactDefinition
-from cds_service.knowledge.terminology import word_pattern
 from cds_service.model import Evidence, Fact, State
 
-_ACTIVE = ("active", "recurrence", "relapse")
-_NOT_TRUE = ("refuted", "entered-in-error")
+_NOT_DATED = "the date cannot be placed"
+_NOT_PLACED = "its site is coded without words"
 
 
-def active_condition(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Is an active condition of these value sets on record, as a problem or as a diagnosis not resolved since?"""
-    found = [item for item in _coded(definition, view) if is_active(item, view.as_of)]
-    return presence(name, evidence_of(found), view, definition.queries, definition.value_sets)
+def active_condition(fact: FactDefinition, kind: ActiveCondition, index: ChartIndex) -> Fact:
+    found = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
+    return _or_unplaced(fact, found, kind.condition, index)
 
 
-def problem(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """As `active_condition`, but only what is more than the diagnosis of one encounter."""
-    found = [item for item in _coded(definition, view) if not _of_encounter(item) and is_active(item, view.as_of)]
-    return _placed(name, definition, view, found)
+def problem(fact: FactDefinition, kind: Problem, index: ChartIndex) -> Fact:
+    own = index.conditions.get(kind.condition, ())
+    return _or_unplaced(fact, [item for item in own if _is_problem(item, index)], kind.condition, index)
 
 
-def began_within(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Is one of these active that began in the last `days`, or failing an onset was recorded then?"""
-    found, undated = begun(_coded(definition, view), definition, view)
+def began_within(fact: FactDefinition, kind: BeganWithin, index: ChartIndex) -> Fact:
+    found, undated = begun(_of_any(kind.conditions, index), kind.days, index)
     if undated and not found:
-        return unknown(name, State.UNUSABLE, "the date cannot be placed", evidence_of(undated))
-    return presence(name, evidence_of(found), view, definition.queries, definition.value_sets)
+        return unknown(fact.name, State.UNUSABLE, _NOT_DATED, evidence_of(undated))
+    return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
 
 
-def begun(items: Iterable[Condition], definition: FactDefinition, view: ChartIndex) -> tuple[list[Condition], list[Condition]]:
-    """Those that are active and began in the last `days`, and those of which it cannot be told."""
-    since = view.as_of - timedelta(days=definition.days or 0)
+def begun(items: Iterable[Condition], days: int, index: ChartIndex) -> tuple[list[Condition], list[Condition]]:
+    """Those that are active and began in the last `days`, and those of which nobody can say."""
+    since = index.as_of - timedelta(days=days)
     found, undated = [], []
     for item in items:
-        if is_active(item, view.as_of):
-            span = read_span(onset([item]) or item.recorded_date)
-            inside = span.within(since, view.as_of) if span else None
+        if is_active(item, index):
+            span = began(item)
+            inside = span.within(since, index.as_of) if span else None
             if inside:
                 found.append(item)
             elif inside is None:
@@ -62,136 +57,120 @@ def begun(items: Iterable[Condition], definition: FactDefinition, view: ChartInd
     return found, undated
 
 
-def began_against_onset(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Did a condition of the first value set, of the last `days`, begin `before` or `after` those of the others began?
-
-    Unknown without both dates, or where they are about the same.
-    """
-    first, *others = definition.value_sets
-    since = view.as_of - timedelta(days=definition.days or 0)
-    active = [item for item in view.conditions.get(first, ()) if is_active(item, view.as_of)]
-    dated = [(item, span) for item in active if (span := read_span(onset([item]) or item.recorded_date))]
-    recent = [(item, span) for item, span in dated if span.within(since, view.as_of)]
-    found = [item for key in others for item in view.conditions.get(key, ())]
-    began = read_span(onset([item for item in found if is_active(item, view.as_of)]))
-    if began is None or not recent:
-        return unknown(name, State.NONE, f"none in {definition.days} days" if began else "no onset on record")
-    before = [item for item, span in recent if span.last < began.first]
+def began_against_onset(fact: FactDefinition, kind: BeganAgainstOnset, index: ChartIndex) -> Fact:
+    """Unknown without both dates, or where they are about the same."""
+    since = index.as_of - timedelta(days=kind.days)
+    active = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
+    dated = [(item, span) for item in active if (span := began(item))]
+    recent = [(item, span) for item, span in dated if span.within(since, index.as_of)]
+    onset_of = read_span(first_onset(kind.onset_of, index))
+    if onset_of is None or not recent:
+        return unknown(fact.name, State.NONE, f"none in {kind.days} days" if onset_of else "no onset on record")
+    before = [item for item, span in recent if span.last < onset_of.first]
     if before:
-        return known(name, "before", evidence_of(before))
-    told = evidence_of([item for item, _ in recent])
-    if all(span.first > began.last for _, span in recent):
-        return known(name, "after", told)
-    return unknown(name, State.KNOWN, "both began about the same time", told)
+        return known(fact.name, "before", evidence_of(before))
+    evidence = evidence_of([item for item, _ in recent])
+    if all(span.first > onset_of.last for _, span in recent):
+        return known(fact.name, "after", evidence)
+    return unknown(fact.name, State.KNOWN, "both began about the same time", evidence)
 
 
-def encounter_diagnosis(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Is one of these the diagnosis of an encounter of the last `days`, or of the current one?"""
-    since = view.as_of - timedelta(days=definition.days or 0)
+def encounter_diagnosis(fact: FactDefinition, kind: EncounterDiagnosis, index: ChartIndex) -> Fact:
+    since = index.as_of - timedelta(days=kind.days)
     undated = []
     found = []
-    for item in _coded(definition, view):
-        if not _of_encounter(item) or is_untrue(item) or _after(item, view.as_of):
+    for item in index.conditions.get(kind.condition, ()):
+        if not _is_encounter_diagnosis(item, index):
             continue
         span = read_span(item.recorded_date or item.onset_date_time)
-        inside = span.within(since, view.as_of) if span else None
-        if inside or _of_current_encounter(item, view):
+        inside = span.within(since, index.as_of) if span else None
+        if inside or _of_current_encounter(item, index):
             found.append(item)
         elif inside is None:
             undated.append(item)
     if undated and not found:
-        return unknown(name, State.UNUSABLE, "the date cannot be placed", evidence_of(undated))
-    return _placed(name, definition, view, found)
+        return unknown(fact.name, State.UNUSABLE, _NOT_DATED, evidence_of(undated))
+    if found:
+        return known(fact.name, True, evidence_of(found))
+    unplaced = [item for item in index.unplaced.get(kind.condition, ()) if _is_encounter_diagnosis(item, index)]
+    if unplaced:
+        return unknown(fact.name, State.UNUSABLE, _NOT_PLACED, evidence_of(unplaced))
+    return presence(fact.name, (), index, fact.queries, fact.value_sets)
 
 
-def encounter_reason(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Is one of these the reason of the encounter that is open?"""
+def encounter_reason(fact: FactDefinition, kind: EncounterReason, index: ChartIndex) -> Fact:
     evidence = []
-    for encounter in view.chart.all(Encounter):
-        for reason in encounter.reason_code or () if encounter.id == view.chart.encounter_id else ():
-            if matches_concept(reason, (), definition, view):
+    for encounter in index.chart.all(Encounter):
+        for reason in encounter.reason_code or () if encounter.id == index.chart.encounter_id else ():
+            if index.means(reason, (), kind.condition):
                 evidence.append(Evidence(reference_to(encounter), text_of(reason), date=_start(encounter)))
-    return presence(name, evidence, view, definition.queries, definition.value_sets)
+    return presence(fact.name, evidence, index, fact.queries, fact.value_sets)
 
 
-def matches_concept(
-    concept: CodeableConcept | None, sites: Iterable[CodeableConcept | None], definition: FactDefinition, view: ChartIndex
-) -> bool | None:
-    """Whether a concept is one of those that a fact asks for; None where its site cannot be read."""
-    if _in_sets(concept, definition.value_sets, view):
-        return True
-    site = definition.site
-    return _site_of(concept, sites, site, view) if site and _in_sets(concept, (site.value_set,), view) else False
-
-
-def is_active(condition: Condition, as_of: date) -> bool:
-    """clinicalStatus active, recurrence, relapse or absent; not abated; not refuted; known by `as_of`."""
-    if is_untrue(condition) or _after(condition, as_of) or _abated(condition, as_of):
+def is_active(condition: Condition, index: ChartIndex) -> bool:
+    """Its clinicalStatus says so or is absent; not abated; not refuted; recorded by `as_of`."""
+    if is_untrue(condition, index) or _after(condition, index.as_of) or _abated(condition, index.as_of):
         return False
-    status = condition.clinical_status
-    return status is None or has_code(status, *_ACTIVE) or normal_code(text_of(status)) in ("", *_ACTIVE)
+    status, active = condition.clinical_status, index.knowledge.statuses.active_condition
+    return status is None or has_code(status, *active) or normal_code(text_of(status)) in ("", *active)
 
 
-def onset(conditions: Iterable[Condition]) -> str:
-    """The earliest onset on record, as written; empty if there is none."""
-    starts = [item.onset_date_time or (item.onset_period.start if item.onset_period else None) for item in conditions]
-    return min((start.strip() for start in starts if start and read_span(start)), default="")
+def onset(condition: Condition) -> str:
+    """When it began, as written; empty if that is not on record or no date."""
+    start = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
+    return start.strip() if start and read_span(start) else ""
 
 
-def _coded(definition: FactDefinition, view: ChartIndex) -> list[Condition]:
-    if definition.site is None and len(definition.value_sets) == 1:
-        return list(view.conditions.get(definition.value_sets[0], ()))
-    sets = (*definition.value_sets, definition.site.value_set) if definition.site else definition.value_sets
-    found = [item for name in sets for item in view.conditions.get(name, ())]
-    if not found:
-        return found
+def began(condition: Condition) -> Span | None:
+    """The onset, or failing that the first recording."""
+    return read_span(onset(condition) or condition.recorded_date)
+
+
+def first_onset(value_set: str, index: ChartIndex) -> str:
+    """The first onset of what is active of a value set, as written: asked of everything that may have begun before it."""
+
+    def find() -> str:
+        starts = [onset(item) for item in index.conditions.get(value_set, ()) if is_active(item, index)]
+        return min(filter(None, starts), default="")
+
+    return index.memo(("onset", value_set), find)
+
+
+def is_untrue(condition: Condition, index: ChartIndex) -> bool:
+    status, untrue = condition.verification_status, index.knowledge.statuses.untrue_condition
+    return status is not None and (has_code(status, *untrue) or normal_code(text_of(status)) in untrue)
+
+
+def evidence_of(conditions: Sequence[Condition]) -> Given:
+    return partial(_evidence_of, conditions) if conditions else ()
+
+
+def _evidence_of(conditions: Iterable[Condition]) -> list[Evidence]:
+    return [
+        Evidence(reference_to(item), text_of(item.code), date=(onset(item) or item.recorded_date or "").strip())
+        for item in conditions
+    ]
+
+
+def _or_unplaced(fact: FactDefinition, found: Sequence[Condition], value_set: str, index: ChartIndex) -> Fact:
+    """True where something was found; unknown where something active may be at the place that is asked for."""
+    unplaced = [] if found else [item for item in index.unplaced.get(value_set, ()) if is_active(item, index)]
+    if unplaced:
+        return unknown(fact.name, State.UNUSABLE, _NOT_PLACED, evidence_of(unplaced))
+    return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
+
+
+def _of_any(value_sets: Sequence[str], index: ChartIndex) -> list[Condition]:
+    found = [item for name in value_sets for item in index.conditions.get(name, ())]
     return list({id(item): item for item in found}.values())
 
 
-def _placed(name: str, definition: FactDefinition, view: ChartIndex, found: list[Condition]) -> Fact:
-    """Leave out what a code without a site says about another part of the body; unknown where the site cannot be read."""
-    placed = [(item, _is_placed(item, definition, view)) for item in found]
-    sure = [item for item, where in placed if where is True]
-    unsure = [item for item, where in placed if where is None]
-    if unsure and not sure:
-        return unknown(name, State.UNUSABLE, "its site is coded without words", evidence_of(unsure))
-    concepts = [*definition.value_sets, *([definition.site.value_set] if definition.site else [])]
-    return presence(name, evidence_of(sure), view, definition.queries, concepts)
+def _is_problem(condition: Condition, index: ChartIndex) -> bool:
+    return not _of_encounter(condition) and is_active(condition, index)
 
 
-def _is_placed(condition: Condition, definition: FactDefinition, view: ChartIndex) -> bool | None:
-    if definition.site is None or _in_sets(condition.code, definition.value_sets, view):
-        return True
-    return _site_of(condition.code, condition.body_site or (), definition.site, view)
-
-
-def _in_sets(concept: CodeableConcept | None, sets: Iterable[str], view: ChartIndex) -> bool:
-    terminology = view.knowledge.terminology
-    matched = {match.concept for match in terminology.matches(concept)}
-    if not terminology.is_coded(concept):
-        matched |= set(terminology.phrased(text_of(concept)))
-    return not matched.isdisjoint(sets)
-
-
-def _site_of(
-    code: CodeableConcept | None, sites: Iterable[CodeableConcept | None], site: BodySite, view: ChartIndex
-) -> bool | None:
-    """True where words place it in the leg, or where nothing names another place and the jurisdiction assumes it."""
-    given = [item for item in sites if item]
-    if any(codings(item) and not words_of(item) for item in given):
-        return None
-    said = " | ".join(words_of(item) for item in (code, *given) if item)
-    if word_pattern(site.words).search(said):
-        return not view.knowledge.terminology.denies(said)
-    if given or word_pattern(site.other_words).search(said):
-        return False
-    assumed = site.assumed_in.get(view.jurisdiction, ())
-    short = view.knowledge.terminology.short_system
-    return any(f"{short(item.system)}|{(item.code or '').strip()}" in assumed for item in codings(code))
-
-
-def words_of(concept: CodeableConcept) -> str:
-    return " | ".join([concept.text or "", *(item.display or "" for item in codings(concept))]).strip(" |")
+def _is_encounter_diagnosis(condition: Condition, index: ChartIndex) -> bool:
+    return _of_encounter(condition) and not is_untrue(condition, index) and not _after(condition, index.as_of)
 
 
 def _of_encounter(condition: Condition) -> bool:
@@ -201,15 +180,10 @@ def _of_encounter(condition: Condition) -> bool:
     )
 
 
-def _of_current_encounter(condition: Condition, view: ChartIndex) -> bool:
-    current = view.chart.encounter_id
+def _of_current_encounter(condition: Condition, index: ChartIndex) -> bool:
+    current = index.chart.encounter_id
     given = condition.encounter.reference if condition.encounter else None
     return bool(current) and local_reference(given) == f"Encounter/{current}"
-
-
-def is_untrue(condition: Condition) -> bool:
-    status = condition.verification_status
-    return status is not None and (has_code(status, *_NOT_TRUE) or normal_code(text_of(status)) in _NOT_TRUE)
 
 
 def _after(condition: Condition, as_of: date) -> bool:
@@ -224,19 +198,6 @@ def _abated(condition: Condition, as_of: date) -> bool:
         span = read_span(given)
         return span is None or span.first <= as_of
     return bool(condition.abatement_boolean or (condition.abatement_string or "").strip())
-
-
-def evidence_of(conditions: Sequence[Condition]) -> Given:
-    return partial(_tell, conditions) if conditions else ()
-
-
-def _tell(conditions: Iterable[Condition]) -> list[Evidence]:
-    return [_evidence(item) for item in conditions]
-
-
-def _evidence(condition: Condition) -> Evidence:
-    since = onset([condition]) or condition.recorded_date or ""
-    return Evidence(reference_to(condition), text_of(condition.code), date=since.strip())
 
 
 def _start(encounter: Encounter) -> str:

@@ -5,59 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import date
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, unknown
-from cds_service.facts import conditions, medications
-from cds_service.facts import draft_orders as ordering
-from cds_service.facts import episodes as courses
-from cds_service.facts import orders_and_procedures as orders
-from cds_service.facts import patient as person
-from cds_service.facts import questionnaire as history
+from cds_service.facts import conditions, draft_orders, episodes, medications, orders_and_procedures, patient, questionnaire
 from cds_service.facts.baseline import borne_on, held
 from cds_service.fhir.resources import Patient
+from cds_service.knowledge import fact_kinds as kinds
+from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.schema import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
 from cds_service.observations import estimates, results
 
-Picker = Callable[[str, FactDefinition, ChartIndex], Fact]
+Picker = Callable[[FactDefinition, Any, ChartIndex], Fact]
 
-PICKERS: Mapping[str, Picker] = {
-    "age_years": person.age_years,
-    "deceased": person.deceased,
-    "replaced": person.replaced,
-    "unmatched": person.unmatched,
-    "active_condition": conditions.active_condition,
-    "began_within": conditions.began_within,
-    "began_against_onset": conditions.began_against_onset,
-    "under_way": courses.ongoing,
-    "problem": conditions.problem,
-    "encounter_diagnosis": conditions.encounter_diagnosis,
-    "encounter_reason": conditions.encounter_reason,
-    "began_after_drug": medications.began_after_drug,
-    "taking": medications.taking,
-    "days_taken": medications.days_taken,
-    "done_since_drug": medications.done_since_drug,
-    "start_against_onset": medications.start_against_onset,
-    "against_range": results.against_range,
-    "latest_value": results.latest_value,
-    "latest_or_estimated": estimates.latest_or_estimated,
-    "is_estimated": estimates.is_estimated,
-    "measured_within": results.measured_within,
-    "coded_answer": results.coded_answer,
-    "answered": history.boolean_answer,
-    "chosen": history.coded_answers,
-    "counted": history.integer_answer,
-    "counted_up_to": history.integer_at_least,
-    "history_taken": history.history_taken,
-    "being_ordered": ordering.being_ordered,
-    "order_reason": ordering.order_reason,
-    "on_order": orders.on_order,
-    "done_within": orders.done_within,
+PICKERS: Mapping[type[Any], Picker] = {
+    kinds.Age: patient.age_years,
+    kinds.Deceased: patient.deceased,
+    kinds.Replaced: patient.replaced,
+    kinds.Unmatched: patient.unmatched,
+    kinds.ActiveCondition: conditions.active_condition,
+    kinds.Problem: conditions.problem,
+    kinds.EncounterDiagnosis: conditions.encounter_diagnosis,
+    kinds.EncounterReason: conditions.encounter_reason,
+    kinds.BeganWithin: conditions.began_within,
+    kinds.BeganAgainstOnset: conditions.began_against_onset,
+    kinds.Ongoing: episodes.ongoing,
+    kinds.ConditionAfterDrug: medications.condition_after_drug,
+    kinds.Taking: medications.taking,
+    kinds.DaysTaken: medications.days_taken,
+    kinds.StartedAgainstOnset: medications.started_against_onset,
+    kinds.DoneSinceDrug: medications.done_since_drug,
+    kinds.AgainstRange: results.against_range,
+    kinds.LatestValue: results.latest_value,
+    kinds.Measured: results.measured_within,
+    kinds.ReportedOrEstimated: estimates.reported_or_estimated,
+    kinds.IsEstimated: estimates.is_estimated,
+    kinds.CodedAnswer: results.coded_answer,
+    kinds.HistoryCompleted: questionnaire.history_completed,
+    kinds.BooleanAnswer: questionnaire.boolean_answer,
+    kinds.CodedAnswers: questionnaire.coded_answers,
+    kinds.IntegerAnswer: questionnaire.integer_answer,
+    kinds.IntegerAtLeast: questionnaire.integer_at_least,
+    kinds.BeingOrdered: draft_orders.being_ordered,
+    kinds.OrderReason: draft_orders.order_reason,
+    kinds.OnOrder: orders_and_procedures.on_order,
+    kinds.Done: orders_and_procedures.done_within,
 }
+"""What works out a fact of each kind that looks into the chart."""
 
 
 class EmptyChartBaseline(NamedTuple):
@@ -121,8 +118,8 @@ class ChartFacts(Mapping[str, Fact]):
 
     def _pick(self, name: str, definition: FactDefinition) -> Fact:
         if definition.facts:
-            return COMPOSED[definition.picker](name, [self[part] for part in definition.facts])
-        return PICKERS[definition.picker](name, definition, self._view)
+            return COMPOSED[type(definition.kind)](name, [self[part] for part in definition.facts])
+        return PICKERS[type(definition.kind)](definition, definition.kind, self._view)
 
 
 class FactValues(dict[str, Value]):
@@ -165,4 +162,8 @@ def all_shown(name: str, parts: list[Fact]) -> Fact:
     return known(name, False, (), State.NONE)
 
 
-COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {"any_of": any_of, "all_of": all_of, "all_shown": all_shown}
+COMPOSED: Mapping[type[Any], Callable[[str, list[Fact]], Fact]] = {
+    kinds.AnyOf: any_of,
+    kinds.AllOf: all_of,
+    kinds.AllShown: all_shown,
+}

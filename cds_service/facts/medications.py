@@ -10,112 +10,89 @@ from typing import NamedTuple
 
 from cds_service.chart.index import ChartIndex, Drug
 from cds_service.chart.presence import known, presence, reference_to, unknown
-from cds_service.facts.conditions import is_active, onset
+from cds_service.facts.conditions import began, evidence_of, first_onset, is_active
 from cds_service.facts.orders_and_procedures import done
-from cds_service.fhir.dates import read_span
+from cds_service.fhir.dates import Span, read_span
 from cds_service.fhir.resources import MedicationRequest, MedicationStatement, Period, normal_code, text_of
-from cds_service.knowledge.schema import FactDefinition
+from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.fact_kinds import ConditionAfterDrug, DaysTaken, DoneSinceDrug, StartedAgainstOnset, Taking
 from cds_service.model import Evidence, Fact, Interval, State
 
-_REQUESTED = ("active", "on-hold")
-_STATED = ("active", "intended")
-_NOT_ORDERED = ("proposal", "plan")
+_NO_START = "no start of the drug on record"
 
 
-def taking(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Is a drug of these value sets on an active list? Unknown where an active entry cannot be identified."""
-    taken = [item for key in definition.value_sets for item in _taken(key, view)]
+def taking(fact: FactDefinition, kind: Taking, index: ChartIndex) -> Fact:
+    """Unknown where an active entry cannot be identified."""
+    taken = _taken(kind.drug, index)
     if taken:
-        return known(name, True, partial(_tell, taken))
-    nameless = _active(view.drugs[1], view)
+        return known(fact.name, True, partial(_tell, taken))
+    nameless = _active(index.drugs[1], index)
     if nameless:
-        return unknown(name, State.UNUSABLE, f"{reference_to(nameless[0].drug.source)} names no drug")
-    return presence(name, (), view, definition.queries, definition.value_sets)
+        return unknown(fact.name, State.UNUSABLE, f"{reference_to(nameless[0].drug.source)} names no drug")
+    return presence(fact.name, (), index, fact.queries, fact.value_sets)
 
 
-def days_taken(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """For how many days has a drug of the value set been taken, from the first start of what is active? A partial date
-    gives an Interval. Unknown where it is not taken or no start is on record.
-    """
-    taken = _taken(definition.value_sets[0], view)
-    starts = [span for item in taken if (span := read_span(item.start))]
-    if not starts:
-        return unknown(name, State.NONE, "no start of the drug on record")
-    first = min(starts)
-    most, least = (view.as_of - first.first).days, (view.as_of - first.last).days
+def days_taken(fact: FactDefinition, kind: DaysTaken, index: ChartIndex) -> Fact:
+    """A partial date gives an Interval. Unknown where it is not taken or no start is on record."""
+    taken, first = _taken(kind.drug, index), _first_start(kind.drug, index)
+    if first is None:
+        return unknown(fact.name, State.NONE, _NO_START)
+    most, least = (index.as_of - first.first).days, (index.as_of - first.last).days
     days = most if most == least else Interval(Decimal(max(least, 0)), Decimal(most))
-    return known(name, days, partial(_tell, taken))
+    return known(fact.name, days, partial(_tell, taken))
 
 
-def start_against_onset(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Did the drug start `before` or `after` the condition of the second value set began? Unknown without both dates."""
-    drugs, condition_sets = definition.value_sets[0], definition.value_sets[1:]
-    taken = _taken(drugs, view)
+def started_against_onset(fact: FactDefinition, kind: StartedAgainstOnset, index: ChartIndex) -> Fact:
+    """Unknown without both dates, or where they are about the same."""
+    taken = _taken(kind.drug, index)
     start = min((item.start for item in taken if item.start), default=None)
     first = [item for item in taken if item.start == start]
-    start_span, began_span = read_span(start), read_span(_began(condition_sets, view))
-    if start_span is None or began_span is None:
+    start_span, began = read_span(start), read_span(first_onset(kind.onset_of, index))
+    if start_span is None or began is None:
         missing = "start of the drug" if start_span is None else "onset"
-        return unknown(name, State.NONE, f"no {missing} on record")
-    told = partial(_tell_starts, first)
-    if start_span.last < began_span.first:
-        return known(name, "before", told)
-    if start_span.first > began_span.last:
-        return known(name, "after", told)
-    return unknown(name, State.KNOWN, "both began about the same time", told)
+        return unknown(fact.name, State.NONE, f"no {missing} on record")
+    evidence = partial(_tell_starts, first)
+    if start_span.last < began.first:
+        return known(fact.name, "before", evidence)
+    if start_span.first > began.last:
+        return known(fact.name, "after", evidence)
+    return unknown(fact.name, State.KNOWN, "both began about the same time", evidence)
 
 
-def _began(condition_sets: tuple[str, ...], view: ChartIndex) -> str:
-    """The first onset of what is active of these: asked of every drug that may have begun before it."""
-
-    def find() -> str:
-        conditions = [item for key in condition_sets for item in view.conditions.get(key, ())]
-        return onset([item for item in conditions if is_active(item, view.as_of)])
-
-    return view.memo(("began", condition_sets), find)
-
-
-def began_after_drug(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Did a condition of the further value sets begin, or failing an onset get recorded, after the drug was started?
-
-    Each condition counts for itself: an old complaint does not hide a new one. Unknown where no order can be told.
-    """
-    drug_set, *condition_sets = definition.value_sets
-    found = [item for key in condition_sets for item in view.conditions.get(key, ()) if is_active(item, view.as_of)]
+def condition_after_drug(fact: FactDefinition, kind: ConditionAfterDrug, index: ChartIndex) -> Fact:
+    """Each condition counts for itself: an old complaint does not hide a new one. Unknown where no order can be found."""
+    found = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
     if not found:
-        return presence(name, [], view, definition.queries, condition_sets)
-    starts = [span for item in _taken(drug_set, view) if (span := read_span(item.start))]
-    if not starts:
-        return unknown(name, State.NONE, "no start of the drug on record")
-    start = min(starts)
-    began = [(item, read_span(onset([item]) or item.recorded_date)) for item in found]
-    after = [item for item, span in began if span and span.first > start.last]
+        return presence(fact.name, [], index, fact.queries, (kind.condition,))
+    start = _first_start(kind.drug, index)
+    if start is None:
+        return unknown(fact.name, State.NONE, _NO_START)
+    dated = [(item, began(item)) for item in found]
+    after = [item for item, span in dated if span and span.first > start.last]
     if after:
-        evidence = [
-            Evidence(reference_to(item), text_of(item.code), date=onset([item]) or item.recorded_date or "") for item in after
-        ]
-        return known(name, True, evidence)
-    if any(span is None or span.last >= start.first for _, span in began):
-        return unknown(name, State.UNUSABLE, "whether it began after the drug cannot be told")
-    return known(name, False)
+        return known(fact.name, True, evidence_of(after))
+    if any(span is None or span.last >= start.first for _, span in dated):
+        return unknown(fact.name, State.UNUSABLE, "whether it began after the drug is not on record")
+    return known(fact.name, False)
 
 
-def done_since_drug(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Was one of these done, or recorded as a result, on day `days` of the drug `after_drug` or later?
-
-    Unknown where the drug has no start on record or no order can be told.
-    """
-    starts = [span for taken in _taken(definition.after_drug, view) if (span := read_span(taken.start))]
-    if not starts:
-        return unknown(name, State.NONE, "no start of the drug on record")
-    first, day = min(starts), timedelta(days=definition.days or 0)
-    dated = [(item, read_span(item.date)) for key in definition.value_sets for item in done(key, view)]
-    placed = [(item, span) for item, span in dated if span is None or span.first <= view.as_of]
-    since = [item for item, span in placed if span and span.first >= first.last + day]
-    unplaced = [item for item, span in placed if span is None or span.last >= first.first + day]
+def done_since_drug(fact: FactDefinition, kind: DoneSinceDrug, index: ChartIndex) -> Fact:
+    """Unknown where the drug has no start on record or no order can be found."""
+    start, day = _first_start(kind.drug, index), timedelta(days=kind.days)
+    if start is None:
+        return unknown(fact.name, State.NONE, _NO_START)
+    dated = [(item, read_span(item.date)) for item in done(kind.done, index)]
+    placed = [(item, span) for item, span in dated if span is None or span.first <= index.as_of]
+    since = [item for item, span in placed if span and span.first >= start.last + day]
+    unplaced = [item for item, span in placed if span is None or span.last >= start.first + day]
     if unplaced and not since:
-        return unknown(name, State.UNUSABLE, "whether it was done since then cannot be told", unplaced)
-    return presence(name, since, view, definition.queries, definition.value_sets)
+        return unknown(fact.name, State.UNUSABLE, "whether it was done since then is not on record", unplaced)
+    return presence(fact.name, since, index, fact.queries, (kind.done,))
+
+
+def _first_start(drug: str, index: ChartIndex) -> Span | None:
+    """The first start among what is taken of a drug, as far as recorded."""
+    return min((span for item in _taken(drug, index) if (span := read_span(item.start))), default=None)
 
 
 class CurrentMedication(NamedTuple):
@@ -125,31 +102,29 @@ class CurrentMedication(NamedTuple):
     start: str
 
 
-def _taken(value_set: str, view: ChartIndex) -> Sequence[CurrentMedication]:
-    held = view.drugs[0].get(value_set)
-    return view.memo(("taken", value_set), lambda: _active(held, view)) if held else ()
+def _taken(value_set: str, index: ChartIndex) -> Sequence[CurrentMedication]:
+    held = index.drugs[0].get(value_set)
+    return index.memo(("taken", value_set), lambda: _active(held, index)) if held else ()
 
 
-def _active(drugs: Iterable[Drug], view: ChartIndex) -> list[CurrentMedication]:
+def _active(drugs: Iterable[Drug], index: ChartIndex) -> list[CurrentMedication]:
     found = []
     for drug in drugs:
         source = drug.source
-        if _is_current(source):
+        if _is_current(source, index):
             periods = _periods(source)
             start = _earliest(source, periods)
-            if not _ended(periods, view.as_of) and not _later(start, view.as_of):
+            if not _ended(periods, index.as_of) and not _later(start, index.as_of):
                 found.append(CurrentMedication(drug, start))
     return found
 
 
-def _is_current(source: MedicationRequest | MedicationStatement) -> bool:
+def _is_current(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:
+    statuses = index.knowledge.statuses
     if isinstance(source, MedicationStatement):
-        return normal_code(source.status) in _STATED
-    return (
-        normal_code(source.status) in _REQUESTED
-        and normal_code(source.intent) not in _NOT_ORDERED
-        and not source.do_not_perform
-    )
+        return normal_code(source.status) in statuses.current_statement
+    intended = normal_code(source.intent) not in statuses.intent_without_order
+    return normal_code(source.status) in statuses.current_request and intended and not source.do_not_perform
 
 
 def _ended(periods: Sequence[Period], as_of: date) -> bool:

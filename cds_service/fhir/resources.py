@@ -296,3 +296,16 @@ def local_reference(reference: str | None) -> str:
     if "_history" in parts:
         parts = parts[: parts.index("_history")]
     return "/".join(parts[-2:])
+
+
+def effective(observation: Observation) -> str:
+    """When the specimen was taken, or failing that when the result was issued."""
+    if observation.effective_date_time:
+        return observation.effective_date_time.strip()
+    period = observation.effective_period
+    given = (
+        observation.effective_instant,
+        period and (period.end or period.start),
+        observation.issued,
+    )
+    return next((text.strip() for text in given if text and text.strip()), "")

@@ -75,7 +75,7 @@ def _paths(services: tuple[str, ...], form: str) -> Json:
         "/cds-services": {"get": _get("discover", "The services", _ref("Discovery"), 401, 403, 503)},
         "/cds-services/{service_id}": {
             "parameters": [named],
-            "post": _post("call", "Cards for one patient", "Call", _ref("Answer"), 412, 503),
+            "post": _post("call", "Cards for one patient", "Call", _ref("CdsResponse"), 412, 503),
         },
         "/cds-services/{service_id}/feedback": {
             "parameters": [named],

@@ -121,7 +121,7 @@ class TypeCheck:
         if self._element and name == "":
             return self._element
         if not isinstance(name, str) or name not in self._declared:
-            return self._refuse(place, f"undeclared fact {name!r}", "declare it in logic/facts.json, or mend the name")
+            return self._refuse(place, f"undeclared fact {name!r}", "declare it in logic/facts/, or mend the name")
         if self._element:
             return self._refuse(place, f"fact {name!r} inside a list", 'only {"var": ""} is known there')
         return self._declared[name]

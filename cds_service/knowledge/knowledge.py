@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.jsonlogic.compile import Expression
+from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.schema import (
     Analyte,
     CardFile,
     Disjoint,
     Equation,
-    FactDefinition,
     Group,
     Order,
     OverrideReasons,
@@ -25,10 +25,12 @@ from cds_service.knowledge.schema import (
     Service,
     Source,
     Statement,
+    Statuses,
     SystemFile,
     ValueSet,
     Wording,
 )
+from cds_service.knowledge.sites import SitedConcept, sited_concepts
 from cds_service.knowledge.terminology import CodeEntry, System, Terminology
 from cds_service.knowledge.units import Factors
 from cds_service.model import FactType, FactTypes
@@ -82,6 +84,7 @@ class Knowledge:
 
     root: Path
     facts: Mapping[str, FactDefinition]
+    statuses: Statuses
     queries: Mapping[str, Query]
     labs: Mapping[str, Analyte]
     panels: Mapping[str, Panel]
@@ -126,9 +129,16 @@ class Knowledge:
             },
             entries=[*_set_entries(parts), *_lab_entries(self.labs)],
             names={part.id: part.names for part in parts if part.names},
-            phrases={part.id: part.phrases for part in parts if part.phrases},
+            phrases={part.id: part.phrases for part in parts if part.phrases and not part.site},
             negations=self.negations,
         )
+
+    @cached_property
+    def sited(self) -> tuple[SitedConcept, ...]:
+        """The concepts whose place in the body decides."""
+        parts = [part for parts in self.value_sets.values() for part in parts]
+        sites = {part.id: part.site for part in parts if part.site}
+        return sited_concepts(sites, {part.id: part.phrases for part in parts})
 
     @cached_property
     def searchable(self) -> dict[str, tuple[str, ...]]:

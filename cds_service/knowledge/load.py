@@ -16,13 +16,13 @@ import msgspec
 
 from cds_service.errors import KnowledgeError, LogicError, Problem
 from cds_service.jsonlogic.compile import Expression, compile_rule
+from cds_service.knowledge.fact_files import FactDefinition, FactFile, FactMaker, Windows
 from cds_service.knowledge.knowledge import CardText, Knowledge, Rule, Suggestable, fact_types
 from cds_service.knowledge.schema import (
     Analyte,
     CardFile,
     Disjoint,
     Equation,
-    FactDefinition,
     GroupsFile,
     Order,
     OrderUse,
@@ -33,6 +33,7 @@ from cds_service.knowledge.schema import (
     Service,
     Source,
     Statement,
+    Statuses,
     SystemFile,
     ValueSet,
 )
@@ -96,7 +97,6 @@ def _no_constant(name: str) -> Any:
 
 
 FILES: Mapping[str, tuple[str, Any]] = {
-    "facts": ("logic/facts.json", dict[str, FactDefinition]),
     "services": ("logic/services.json", dict[str, Service]),
     "queries": ("logic/queries.json", dict[str, Query]),
     "labs": ("logic/labs.json", dict[str, Analyte]),
@@ -121,17 +121,19 @@ def load_knowledge(root: Path) -> Knowledge:
     """Read `root/logic` and `root/cards`. Raises KnowledgeError with every problem found."""
     reader = Reader(root)
     members: dict[str, Any] = {name: reader.read(path, shape) or {} for name, (path, shape) in FILES.items()}
-    groups = reader.read("cards/groups.json", GroupsFile)
+    groups, statuses = reader.read("cards/groups.json", GroupsFile), reader.read("logic/statuses.json", Statuses)
+    members["facts"] = _read_facts(reader, members)
     types, services = fact_types(members["facts"]), members["services"]
     value_sets = _read_value_sets(reader)
     speaks_when = _by_service(reader, services, types, "speaks_when")
     concerned_when = _by_service(reader, services, types, "concerned_when")
     rules = tuple(_each(reader, "logic/rules/*/*.json", lambda path: _read_rule(reader, path, types)))
     cards = {card.file.rule: card for card in _each(reader, "cards/*/*.json", lambda path: _read_card(reader, path, types))}
-    if reader.problems or groups is None:
+    if reader.problems or groups is None or statuses is None:
         raise KnowledgeError(reader.problems)
     return Knowledge(
         root=root,
+        statuses=statuses,
         value_sets=value_sets,
         speaks_when=speaks_when,
         concerned_when=concerned_when,
@@ -157,6 +159,26 @@ def _by_service(reader: Reader, services: Mapping[str, Service], types: FactType
         for key, service in services.items()
     }
     return {key: expression for key, expression in compiled.items() if expression}
+
+
+def _read_facts(reader: Reader, members: Mapping[str, Any]) -> dict[str, FactDefinition]:
+    """Every fact of every topic. One that two topics define is told: which of them was meant?"""
+    windows = reader.read("logic/windows.json", Windows)
+    found: dict[str, FactDefinition] = {}
+    if windows is None:
+        return found
+    maker = FactMaker(windows, members["labs"], members["equations"], members["questionnaire"])
+    for topic, file in _each(reader, "logic/facts/*.json", lambda path: _read_topic(reader, path)):
+        for fact in maker.facts(topic, file):
+            if fact.name in found:
+                reader.report(fact.place, f"is defined in {found[fact.name].topic} too", "keep one of the two")
+            found[fact.name] = fact
+    return found
+
+
+def _read_topic(reader: Reader, path: str) -> tuple[str, FactFile] | None:
+    file = reader.read(path, FactFile)
+    return (Path(path).stem, file) if file else None
 
 
 def _read_value_sets(reader: Reader) -> dict[str, tuple[ValueSet, ...]]:

@@ -31,7 +31,7 @@ def spelled(knowledge: Knowledge, jurisdiction: str) -> Knowledge:
         labs={key: _members(lab, ("title",), spell) for key, lab in knowledge.labs.items()},
         sources={key: _members(source, ("title",), spell) for key, source in knowledge.sources.items()},
         queries={key: _members(query, ("title",), spell) for key, query in knowledge.queries.items()},
-        facts={key: _members(fact, ("question",), spell) for key, fact in knowledge.facts.items()},
+        facts={key: replace(fact, question=_outside_braces(fact.question, spell)) for key, fact in knowledge.facts.items()},
         rules=tuple(replace(rule, file=_members(rule.file, ("title",), spell)) for rule in knowledge.rules),
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cds_service.knowledge.schema import FactDefinition, Query
+from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.schema import Query
 
 
 def queries_in_use(names: Iterable[str], facts: Mapping[str, FactDefinition]) -> set[str]:
@@ -31,11 +32,7 @@ def with_codes(query: Query, key: str, facts: Mapping[str, FactDefinition], code
         concept
         for definition in facts.values()
         if key in definition.queries
-        for concept in (*definition.value_sets, *(f"lab:{name}" for name in _analytes(definition)))
+        for concept in (*definition.value_sets, *(f"lab:{name}" for name in (*definition.analytes, *definition.adjusted_by)))
     }
     wanted = dict.fromkeys(code for concept in sorted(concepts) for code in codes.get(concept, ()))
     return query.template.replace("{codes}", ",".join(wanted))
-
-
-def _analytes(definition: FactDefinition) -> tuple[str, ...]:
-    return (*definition.analytes, *((definition.adjustment.by,) if definition.adjustment else ()))

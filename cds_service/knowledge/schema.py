@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 
-from cds_service.model import ValueType
-
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     pass
@@ -32,7 +30,23 @@ class SystemFile(_File):
     lists_all: bool
 
 
+class BodySite(_File):
+    """How a thing is recognised that has its place in the body: words of the thing beside words of the place.
+
+    `without_site`: the value set of codes that name the thing alone; some of them are `assumed_in` a jurisdiction that has
+    no better code, as `system|code`.
+    """
+
+    without_site: str
+    things: tuple[str, ...]
+    places: tuple[str, ...]
+    other_places: tuple[str, ...]
+    assumed_in: dict[str, tuple[str, ...]]
+
+
 class ValueSet(_File):
+    """`phrases` name a condition in words, `names` a drug; `site`: where its place in the body decides."""
+
     id: str
     title: str
     purpose: str
@@ -44,6 +58,7 @@ class ValueSet(_File):
     codes: dict[str, tuple[tuple[str, ...], ...]]
     phrases: tuple[str, ...]
     names: tuple[str, ...]
+    site: BodySite | None = None
 
 
 class Disjoint(_File):
@@ -60,10 +75,20 @@ class AdultRange(_File):
     source: str
 
 
+class Adjustment(_File):
+    """A result corrected by another of the same day: `of + per * (base - by)`."""
+
+    of: str
+    by: str
+    per: str
+    base: str
+
+
 class Analyte(_File):
     """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction, as is
     `shown`: the unit that its clinicians read, where that is not `unit`. `decimals`: how laboratories report it in `unit`,
-    to which what is converted is rounded. `slide`: by unit the least, the most and the step over which a value is tried out.
+    to which what is converted is rounded. `query`: under which its results are asked for. `adjusted`: how it can be computed
+    where the laboratory has not. `slide`: by unit the least, the most and the step over which a value is tried out.
     """
 
     title: str
@@ -73,10 +98,11 @@ class Analyte(_File):
     loinc: dict[str, str]
     snomed: dict[str, str]
     ranges: dict[str, AdultRange]
-    window_days: int
+    query: str
     note: str
     shown: dict[str, str] = {}
     decimals: int | None = None
+    adjusted: Adjustment | None = None
     slide: dict[str, tuple[str, str, str]] = {}
 
 
@@ -86,25 +112,6 @@ class Panel(_File):
     display: str
     holds: tuple[str, ...]
     origin: str
-
-
-class BodySite(_File):
-    """How a cramp code without a site is placed: by these words, or assumed where a jurisdiction has no better code."""
-
-    value_set: str
-    words: tuple[str, ...]
-    other_words: tuple[str, ...]
-    assumed_in: dict[str, tuple[str, ...]]
-
-
-class Adjustment(_File):
-    """A result corrected by another of the same day: `of + per * (base - by)`, judged as the analyte `to`."""
-
-    of: str
-    by: str
-    per: str
-    base: str
-    to: str
 
 
 class GenderTerms(_File):
@@ -135,32 +142,19 @@ class Equation(_File):
     source: str
 
 
-class FactDefinition(_File, kw_only=True):
-    """A question, the type of its answer, and the picker that finds it with the picker's parameters.
+class Statuses(_File):
+    """Which FHIR statuses and intents count as what. Each list stands here alone."""
 
-    `after_drug`: the value set of the drug from whose start its `days` are counted. `least`: from which number it says yes.
-    `like` names a fact about conditions: what it counts, this one counts as a reason.
-    """
-
-    question: str
-    type: ValueType
-    values: tuple[str, ...] = ()
-    picker: str
-    queries: tuple[str, ...] = ()
-    value_sets: tuple[str, ...] = ()
-    analytes: tuple[str, ...] = ()
-    facts: tuple[str, ...] = ()
-    days: int | None = None
-    lowest: bool = False
-    highest: bool = False
-    equation: str = ""
-    link_id: str = ""
-    after_drug: str = ""
-    options: tuple[str, ...] = ()
-    least: int | None = None
-    like: str = ""
-    site: BodySite | None = None
-    adjustment: Adjustment | None = None
+    active_condition: tuple[str, ...]
+    untrue_condition: tuple[str, ...]
+    current_request: tuple[str, ...]
+    current_statement: tuple[str, ...]
+    intent_without_order: tuple[str, ...]
+    reported_result: tuple[str, ...]
+    open_order: tuple[str, ...]
+    undone_procedure: tuple[str, ...]
+    completed_response: tuple[str, ...]
+    withdrawn_draft: tuple[str, ...]
 
 
 class Query(_File):

@@ -112,6 +112,10 @@ class Terminology:
                 found += self.match(coding) if known is None else known
         return found
 
+    def means(self, concept: CodeableConcept | None, value_set: str) -> bool:
+        """Whether one of its codes is of a value set."""
+        return any(match.concept == value_set for match in self.matches(concept))
+
     def named(self, text: str) -> list[Match]:
         """Concepts whose ingredient stands in a text as whole words: `co-amilofruse 5/40`, never part of a word."""
         if not self._any_name.search(text):

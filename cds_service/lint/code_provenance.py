@@ -73,7 +73,7 @@ def an_analyte_owns_its_codes(knowledge: Knowledge) -> Problems:
 
 
 def codes_named_elsewhere_stand_in_a_set(knowledge: Knowledge) -> Problems:
-    """The codes of the questionnaire, and those that a fact assumes a site for: known, and by their one display."""
+    """The codes of the questionnaire, and those that a value set assumes a site for: known, and by their one display."""
     for item in knowledge.questionnaire.get("item", ()):
         for coding in item.get("code", ()):
             place = f"logic/questionnaire.json {item.get('linkId')}"
@@ -87,12 +87,13 @@ def codes_named_elsewhere_stand_in_a_set(knowledge: Knowledge) -> Problems:
                 yield Problem(
                     place, f"{code} is {coding.get('display')!r} here and {display!r} in its set", "choose one display"
                 )
-    for name, fact in knowledge.facts.items():
-        for assumed in {code for codes in fact.site.assumed_in.values() for code in codes} if fact.site else ():
+    for sited in knowledge.sited:
+        for assumed in {code for codes in sited.site.assumed_in.values() for code in codes}:
             system, _, code = assumed.partition("|")
             url = knowledge.systems[system].url if system in knowledge.systems else None
             if not knowledge.terminology.match(Coding(system=url, code=code)):
-                yield Problem(f"logic/facts.json {name}", f"{assumed!r} stands in no value set", "use a code of a value set")
+                place = f"logic/value_sets {sited.value_set} site"
+                yield Problem(place, f"{assumed!r} stands in no value set", "use a code of a value set")
 
 
 VERIFICATION = (disjoint_sets_share_no_code, an_analyte_owns_its_codes, codes_named_elsewhere_stand_in_a_set)

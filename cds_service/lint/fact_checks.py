@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 from cds_service.cards.compose import service_request
 from cds_service.cards.suggestions import NAME
 from cds_service.errors import Problem
-from cds_service.facts.evaluate import COMPOSED, PICKERS
 from cds_service.knowledge import units
+from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.fact_kinds import BeingOrdered, CodedAnswers, OfEquation, OfQuestion
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.prefetch_templates import with_codes
-from cds_service.knowledge.schema import FactDefinition
 from cds_service.lint.check_digits import CHECKS
 
 Problems = Iterator[Problem]
@@ -26,48 +26,47 @@ Problems = Iterator[Problem]
 LONGEST_TEMPLATE = 1800
 _TOKEN = re.compile(r"{{(.*?)}}")
 _TOKENS = ("context.patientId", "context.encounterId", "context.userId")
-_TYPES = {
-    "age_years": "number",
-    "days_taken": "number",
-    "latest_value": "number",
-    "latest_or_estimated": "number",
-    "counted": "number",
-    "against_range": "string",
-    "start_against_onset": "string",
-    "began_against_onset": "string",
-    "order_reason": "string",
-}
 _LOCK = "logic/value_sets/lock.json"
 
 
 def facts_name_what_exists(knowledge: Knowledge) -> Problems:
-    for name, item in knowledge.facts.items():
-        if item.picker not in PICKERS and item.picker not in COMPOSED:
-            yield _fact(name, f"picker {item.picker!r} is unknown", f"use one of {', '.join([*PICKERS, *COMPOSED])}")
-        if item.type != _TYPES.get(item.picker, "boolean"):
-            yield _fact(name, f"type {item.type!r} does not fit its picker", f"use {_TYPES.get(item.picker, 'boolean')}")
-        if item.type == "string" and not item.values:
-            yield _fact(name, "lists no values", "list every word that it may answer")
-        equation = knowledge.equations.get(item.equation)
-        if equation and item.analytes != (equation.to, equation.of):
-            yield _fact(name, "asks for other analytes than its equation", f"use {equation.to}, then {equation.of}")
-        for kind, given, known in _references(item, knowledge):
+    for fact in knowledge.facts.values():
+        for role, given, known in _references(fact, knowledge):
             for missing in sorted(set(given) - set(known)):
-                yield _fact(name, f"{kind} {missing!r} does not exist", "mend the name, or write it")
+                yield Problem(fact.place, f"{role} {missing!r} does not exist", "mend the name, or write it")
 
 
-def _fact(name: str, message: str, remedy: str) -> Problem:
-    return Problem(f"logic/facts.json {name}", message, remedy)
+def facts_name_sets_of_their_kind(knowledge: Knowledge) -> Problems:
+    """A drug where a condition is asked for would never be found, and nobody would notice."""
+    for fact in knowledge.facts.values():
+        for member, role in fact.kind.roles.items():
+            given = getattr(fact.kind, member)
+            for name in (given,) if isinstance(given, str) else given or ():
+                kind = knowledge.value_sets[name][0].kind if name in knowledge.value_sets else role
+                if kind != role and (role, kind) not in _ALSO_FIT:
+                    yield Problem(fact.place, f"{member} names {name!r}, a set of kind {kind}", f"name a set of kind {role}")
 
 
-def _references(item: FactDefinition, knowledge: Knowledge) -> Iterator[tuple[str, list[str], Any]]:
-    sets = [*item.value_sets, *([item.site.value_set] if item.site else []), *filter(None, [item.after_drug])]
-    adjusted = [item.adjustment.of, item.adjustment.by, item.adjustment.to] if item.adjustment else []
-    yield "query", list(item.queries), knowledge.queries
-    yield "value set", sets, knowledge.value_sets
-    yield "analyte", [*item.analytes, *adjusted], knowledge.labs
-    yield "equation", [item.equation] if item.equation else [], knowledge.equations
-    yield "fact", [*item.facts, *([item.like] if item.like else [])], knowledge.facts
+def questions_leave_their_numbers_open(knowledge: Knowledge) -> Problems:
+    """A number stands once: in `days`, `least` …; the question is filled from it."""
+    for fact in knowledge.facts.values():
+        if re.search(r"\d+ (?:days|weeks)", fact.kind.question):
+            yield Problem(fact.place, "its question says a number of its own", "write {days}, which is filled in")
+        if "{days}" in fact.kind.question and getattr(fact.kind, "days", None) is None:
+            yield Problem(fact.place, "its question says {days}, and it has none", "give days, or ask otherwise")
+
+
+_ALSO_FIT = {("observation", "procedure")}
+"""A medication review is a Procedure or an Observation of the same code."""
+
+
+def _references(fact: FactDefinition, knowledge: Knowledge) -> Iterator[tuple[str, Iterable[str], Any]]:
+    equation = [fact.kind.equation] if isinstance(fact.kind, OfEquation) else []
+    yield "query", fact.queries, knowledge.queries
+    yield "value set", fact.value_sets, knowledge.value_sets
+    yield "analyte", (*fact.analytes, *fact.adjusted_by), knowledge.labs
+    yield "equation", equation, knowledge.equations
+    yield "fact", fact.facts, knowledge.facts
 
 
 def the_questionnaire_is_valid_and_read(knowledge: Knowledge) -> Problems:
@@ -82,11 +81,12 @@ def the_questionnaire_is_valid_and_read(knowledge: Knowledge) -> Problems:
         yield Problem(place, f"is no valid FHIR R4 Questionnaire: {error.errors()[0]['msg']}", "mend it")
     questions = {str(item.get("linkId")): item for item in knowledge.questionnaire.get("item", ())}
     asked = set(questions)
-    read = {item.link_id for item in knowledge.facts.values() if item.link_id}
-    for fact in knowledge.facts.values():
-        offered = {option["valueCoding"]["code"] for option in questions.get(fact.link_id, {}).get("answerOption", ())}
-        for option in sorted(set(fact.options) - offered):
-            yield Problem(place, f"{fact.link_id} offers no answer {option!r}", "offer it, or mend the fact")
+    answers = [fact.kind for fact in knowledge.facts.values() if isinstance(fact.kind, OfQuestion)]
+    read = {kind.link_id for kind in answers}
+    for kind in answers:
+        offered = {option["valueCoding"]["code"] for option in questions.get(kind.link_id, {}).get("answerOption", ())}
+        for option in sorted(set(kind.options) - offered) if isinstance(kind, CodedAnswers) else ():
+            yield Problem(place, f"{kind.link_id} offers no answer {option!r}", "offer it, or mend the fact")
     for name in sorted(read - asked):
         yield Problem(place, f"has no question {name!r}", "ask it, or mend the fact")
     for name in sorted(asked - read):
@@ -104,6 +104,7 @@ def nothing_is_orphaned(knowledge: Knowledge) -> Problems:
         "equation": knowledge.equations,
     }
     used: dict[str, set[str]] = {kind: set() for kind in kinds}
+    used["value set"] = {sited.site.without_site for sited in knowledge.sited}
     for item in definitions:
         for kind, given, _ in _references(item, knowledge):
             if kind in used:
@@ -130,7 +131,7 @@ def _facts_in_use(knowledge: Knowledge) -> set[str]:
     waiting = list(names)
     while waiting:
         item = knowledge.facts.get(waiting.pop())
-        new = {*item.facts, *([item.like] if item.like else [])} - names if item else set()
+        new = set(item.facts) - names if item else set()
         names |= new
         waiting += new
     return names
@@ -269,9 +270,9 @@ def removals_take_away_what_is_ordered(knowledge: Knowledge) -> Problems:
         for item in card.file.removes if card else ():
             place = f"{card.place if card else ''} removes"
             fact = knowledge.facts.get(item.fact)
-            if fact is None or fact.picker != "being_ordered" or item.fact not in rule.facts:
+            if fact is None or not isinstance(fact.kind, BeingOrdered) or item.fact not in rule.facts:
                 yield Problem(
-                    place, f"{item.fact!r} is no order that the rule is about", "name a being_ordered fact of the rule"
+                    place, f"{item.fact!r} is no order that the rule is about", "name a being-ordered fact of the rule"
                 )
             for text in (item.label, item.description):
                 if text.count("{") != 1 or NAME not in text:
@@ -308,6 +309,8 @@ def templates_can_be_typed_by_hand(knowledge: Knowledge) -> Problems:
 
 CODEBOOK = (
     facts_name_what_exists,
+    facts_name_sets_of_their_kind,
+    questions_leave_their_numbers_open,
     the_questionnaire_is_valid_and_read,
     nothing_is_orphaned,
     codes_have_their_systems_shape,

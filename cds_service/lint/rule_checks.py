@@ -264,7 +264,7 @@ def facts_can_be_told(knowledge: Knowledge) -> Problems:
     names = sorted({name for expression in expressions for name in expression.facts})
     for name, answers in unspoken(names, knowledge).items():
         yield Problem(
-            f"logic/facts.json {name}",
+            knowledge.facts[name].place,
             f"has no words for {', '.join(answers)}",
             "word its question as one of cards/phrases.json, or write a phrase there",
         )

@@ -12,7 +12,9 @@ from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, unknown
 from cds_service.fhir.dates import Span, age_between, read_span
 from cds_service.fhir.resources import normal_code
-from cds_service.knowledge.schema import Analyte, Equation, FactDefinition, GenderTerms
+from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.fact_kinds import IsEstimated, LatestValue, OfEquation, ReportedOrEstimated
+from cds_service.knowledge.schema import Analyte, Equation, GenderTerms
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
 from cds_service.observations.measurements import DatedMeasurement
 from cds_service.observations.results import last_measured, latest_value
@@ -23,66 +25,64 @@ _ONE = Decimal(1)
 Compute = Callable[[Decimal, int], Decimal]
 
 
-def latest_or_estimated(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """The latest result of the first analyte, or where a newer one of the second stands alone, what is computed from it.
-
-    What the laboratory reported for a day comes before any estimate of that day, whether it can be read or not.
-    """
-    estimated = _estimate(definition, view)
+def reported_or_estimated(fact: FactDefinition, kind: ReportedOrEstimated, index: ChartIndex) -> Fact:
+    """What the laboratory reported for a day comes before any estimate of that day, whether it can be read or not."""
+    estimated = _estimate(fact, kind, index)
     if estimated is None:
-        return latest_value(name, _only(0, definition), view)
-    return replace(estimated, name=name)
+        return latest_value(fact, _of_analyte(fact, kind, 0), index)
+    return replace(estimated, name=fact.name)
 
 
-def is_estimated(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    """Whether `latest_or_estimated` is an estimate; its evidence is then the result that it was computed from."""
-    estimated = _estimate(definition, view)
+def is_estimated(fact: FactDefinition, kind: IsEstimated, index: ChartIndex) -> Fact:
+    """Its evidence is the result that the estimate was computed from."""
+    estimated = _estimate(fact, kind, index)
     if estimated is None or estimated.value is UNKNOWN:
-        return known(name, False, (), State.NONE)
-    return known(name, True, latest_value(name, _only(1, definition), view).told)
+        return known(fact.name, False, (), State.NONE)
+    return known(fact.name, True, latest_value(fact, _of_analyte(fact, kind, 1), index).told)
 
 
-def _only(at: int, definition: FactDefinition) -> FactDefinition:
+def _of_analyte(fact: FactDefinition, kind: OfEquation, at: int) -> LatestValue:
     """The same question about one of its two analytes: 0 is what may be reported, 1 what it can be computed from."""
-    return replace(definition, analytes=(definition.analytes[at],))
+    return LatestValue(question=kind.question, analytes=(fact.analytes[at],), days=kind.days)
 
 
-def _estimate(definition: FactDefinition, view: ChartIndex) -> Fact | None:
+def _estimate(fact: FactDefinition, kind: OfEquation, index: ChartIndex) -> Fact | None:
     """The estimate, unknown where it cannot be made; None where what was reported stands."""
-    return view.memo(("estimate", definition.equation, definition.days), partial(_find_estimate, definition, view))
+    return index.memo(("estimate", kind.equation, kind.days), partial(_find_estimate, fact, kind, index))
 
 
-def _find_estimate(definition: FactDefinition, view: ChartIndex) -> Fact | None:
-    source = last_measured(_only(1, definition), view)
-    if source is None or not _stands_alone(source, definition, view):
+def _find_estimate(fact: FactDefinition, kind: OfEquation, index: ChartIndex) -> Fact | None:
+    of_source = _of_analyte(fact, kind, 1)
+    source = last_measured(of_source, index)
+    if source is None or not _stands_alone(source, fact, kind, index):
         return None
-    return _estimated(source, latest_value(definition.equation, _only(1, definition), view), definition, view)
+    return _estimated(source, latest_value(fact, of_source, index), kind.equation, index)
 
 
-def _stands_alone(source: DatedMeasurement, definition: FactDefinition, view: ChartIndex) -> bool:
+def _stands_alone(source: DatedMeasurement, fact: FactDefinition, kind: OfEquation, index: ChartIndex) -> bool:
     """Whether nothing was reported for the day of what it can be computed from, nor for a later one."""
-    reported = last_measured(_only(0, definition), view)
+    reported = last_measured(_of_analyte(fact, kind, 0), index)
     if reported is not None:
         return bool(reported.span and source.span and source.day > reported.day)
-    return view.all_read(definition.queries)
+    return index.all_read(fact.queries)
 
 
-def _estimated(taken: DatedMeasurement, source: Fact, definition: FactDefinition, view: ChartIndex) -> Fact:
-    equation = view.knowledge.equations[definition.equation]
-    terms = equation.by_gender.get(normal_code(view.chart.patient.gender))
-    ages = _ages(taken.span, view)
+def _estimated(taken: DatedMeasurement, source: Fact, name: str, index: ChartIndex) -> Fact:
+    equation = index.knowledge.equations[name]
+    terms = equation.by_gender.get(normal_code(index.chart.patient.gender))
+    ages = _ages(taken.span, index)
     doubt = source.reason if source.value is UNKNOWN else _doubt(equation, terms, ages)
     if doubt or terms is None or ages is None or not isinstance(source.value, (Decimal, Interval)):
-        return unknown(definition.equation, State.UNUSABLE, doubt, source.told)
+        return unknown(name, State.UNUSABLE, doubt, source.told)
     amount: Decimal | Interval | None
     try:
-        amount = _bounded(source.value, ages, partial(_compute, equation, terms, view))
+        amount = _bounded(source.value, ages, partial(_compute, equation, terms, index))
     except ArithmeticError:
         amount = None
     if amount is None or not _is_plausible(amount, equation):
-        return unknown(definition.equation, State.UNUSABLE, "is no plausible amount", source.told)
-    # Kept by the view, so what tells it must not hold the view.
-    return known(definition.equation, amount, partial(_told, amount, source, equation, view.knowledge.labs[equation.to]))
+        return unknown(name, State.UNUSABLE, "is no plausible amount", source.told)
+    # Kept by the index, so what tells it must not hold the index.
+    return known(name, amount, partial(_told, amount, source, equation, index.knowledge.labs[equation.to]))
 
 
 def _doubt(equation: Equation, terms: GenderTerms | None, ages: tuple[int, int] | None) -> str:
@@ -94,16 +94,16 @@ def _doubt(equation: Equation, terms: GenderTerms | None, ages: tuple[int, int] 
     return f"{equation.title} is made for {equation.least_age} years and older" if ages[0] < equation.least_age else ""
 
 
-def _ages(taken: Span | None, view: ChartIndex) -> tuple[int, int] | None:
+def _ages(taken: Span | None, index: ChartIndex) -> tuple[int, int] | None:
     """The least and the greatest age when the sample was taken; None where it cannot be told."""
-    birth = read_span(view.chart.patient.birth_date)
+    birth = read_span(index.chart.patient.birth_date)
     if birth is None or taken is None:
         return None
     return age_between(birth, taken.first)[0], age_between(birth, taken.last)[1]
 
 
-def _compute(equation: Equation, terms: GenderTerms, view: ChartIndex, amount: Decimal, age: int) -> Decimal:
-    factor = view.knowledge.factors[equation.of].named(equation.unit)
+def _compute(equation: Equation, terms: GenderTerms, index: ChartIndex, amount: Decimal, age: int) -> Decimal:
+    factor = index.knowledge.factors[equation.of].named(equation.unit)
     part = _PRECISE.divide(_PRECISE.divide(_PRECISE.multiply(amount, factor.over), factor.times), Decimal(terms.pivot))
     power = _PRECISE.power(part, Decimal(terms.below if part < _ONE else terms.above))
     aged = _PRECISE.power(Decimal(equation.yearly), age)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cds_service.chart.index import ChartIndex, Locale, Measured
+from cds_service.chart.index import ChartIndex, Locale, ObservedPart
 from cds_service.chart.presence import reference_to
 from cds_service.fhir.bundles import measurement
 from cds_service.fhir.dates import Span, read_instant
@@ -34,7 +34,7 @@ class DatedMeasurement(NamedTuple):
     """One reported measurement, placed in time but not read yet."""
 
     analyte: str
-    measured: Measured
+    measured: ObservedPart
     when: str
     span: Span | None
     day: date
@@ -68,8 +68,8 @@ class RangeUsed(NamedTuple):
     written: ReferenceRange | None = None
 
 
-def read(taken: DatedMeasurement, view: ChartIndex) -> Result:
-    return view.memo(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, view.readers))
+def read(taken: DatedMeasurement, index: ChartIndex) -> Result:
+    return index.memo(("read", taken.analyte, id(taken.measured[1]), taken.span), partial(_read_anew, taken, index.readers))
 
 
 def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:

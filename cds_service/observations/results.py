@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache, partial
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import ChartIndex, Locale, Measured
+from cds_service.chart.index import ChartIndex, Locale, ObservedPart
 from cds_service.chart.presence import known, presence, reference_to, unknown
 from cds_service.fhir.bundles import coded_value
 from cds_service.fhir.dates import read_instant, read_span
-from cds_service.fhir.resources import Observation, normal_code, text_of
-from cds_service.knowledge.schema import Adjustment, FactDefinition
+from cds_service.fhir.resources import effective, normal_code, text_of
+from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.fact_kinds import AgainstRange, CodedAnswer, LatestValue, Measured, OfAnalytes
+from cds_service.knowledge.schema import Adjustment
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Fact, Interval, State
 from cds_service.observations.measurements import (
@@ -28,62 +30,60 @@ from cds_service.observations.measurements import (
     unit_here,
 )
 
-_REPORTED = ("final", "amended", "corrected")
 _UNPLACED = Unusable("its date cannot be placed")
-_EVER = 36500
 
-Placed = tuple[date, str, str, Measured]
+Placed = tuple[date, str, str, ObservedPart]
 """The last day that a measurement may be of, its id, its time as written, and itself."""
 
 
-def against_range(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
+def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -> Fact:
     """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read."""
-    newest = _newest(definition, view)
+    newest = _newest(kind, index)
     if not newest:
-        return _none_found(name, definition, view)
-    results = _read_day(newest, definition, view)
-    latest = _latest(results, definition)
-    if doubt := _unadjusted(latest, results, definition, view):
-        return unknown(name, State.UNUSABLE, doubt, partial(_tell, [latest]))
+        return _none_found(fact, kind, index)
+    results = _read_day(newest, kind, index)
+    latest = _latest(results, kind, index)
+    if doubt := _unadjusted(latest, results, kind, fact, index):
+        return unknown(fact.name, State.UNUSABLE, doubt, partial(_tell, [latest]))
     if isinstance(latest.interpretation, Unusable):
-        return unknown(name, State.UNUSABLE, latest.interpretation.reason, partial(_tell, [latest]))
-    return known(name, latest.interpretation, partial(_tell, [latest]))
+        return unknown(fact.name, State.UNUSABLE, latest.interpretation.reason, partial(_tell, [latest]))
+    return known(fact.name, latest.interpretation, partial(_tell, [latest]))
 
 
 def _tell(results: Iterable[Result]) -> list[Evidence]:
     return [item.told() for item in results]
 
 
-def _none_found(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
-    looked = presence(name, [], view, definition.queries, _concepts(definition.analytes))
-    return unknown(name, looked.state, looked.reason or _none_in(definition.days or 0))
+def _none_found(fact: FactDefinition, kind: OfAnalytes, index: ChartIndex) -> Fact:
+    looked = presence(fact.name, [], index, fact.queries, _concepts(kind.analytes))
+    return unknown(fact.name, looked.state, looked.reason or _none_in(kind.days))
 
 
-def _none_in(days: int) -> str:
-    return f"none in {days} days" if days < _EVER else "none on record"
+def _none_in(days: int | None) -> str:
+    return "none on record" if days is None else f"none in {days} days"
 
 
-def latest_value(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
+def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> Fact:
     """The latest result of the window as a number in the unit of its analyte; `lowest` and `highest` choose of one time.
 
     Two values of the same time that differ cannot be read: nothing says which of them holds.
     """
-    newest = _newest(definition, view)
+    newest = _newest(kind, index)
     if not newest:
-        return _none_found(name, definition, view)
-    results = _read_day(newest, definition, view)
+        return _none_found(fact, kind, index)
+    results = _read_day(newest, kind, index)
     readable = [item for item in results if not isinstance(item.amount, Unusable)]
     if not readable:
         reason = results[0].amount.reason if isinstance(results[0].amount, Unusable) else ""
-        return unknown(name, State.UNUSABLE, reason, partial(_tell, results[:1]))
-    chosen = _same_time(readable, definition)
-    if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and not (definition.lowest or definition.highest):
-        return unknown(name, State.UNUSABLE, "two results of the same time disagree", partial(_tell, chosen))
-    least = (max if definition.highest else min)(chosen, key=_least)
-    if doubt := _unadjusted(least, results, definition, view):
-        return unknown(name, State.UNUSABLE, doubt, partial(_tell, [least]))
+        return unknown(fact.name, State.UNUSABLE, reason, partial(_tell, results[:1]))
+    chosen = _same_time(readable, kind, index)
+    if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and kind.choose is None:
+        return unknown(fact.name, State.UNUSABLE, "two results of the same time disagree", partial(_tell, chosen))
+    least = (max if kind.choose == "highest" else min)(chosen, key=_least)
+    if doubt := _unadjusted(least, results, kind, fact, index):
+        return unknown(fact.name, State.UNUSABLE, doubt, partial(_tell, [least]))
     assert not isinstance(least.amount, Unusable)
-    return known(name, least.amount, partial(_tell, [least]))
+    return known(fact.name, least.amount, partial(_tell, [least]))
 
 
 def _least(result: Result) -> Decimal:
@@ -93,72 +93,60 @@ def _least(result: Result) -> Decimal:
     return amount if isinstance(amount, Decimal) else Decimal("Infinity")
 
 
-def measured_within(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
+def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> Fact:
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
-    newest = _newest(definition, view)
+    newest = _newest(kind, index)
     if newest and newest[0].span is None:
-        return unknown(name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, view) for item in newest))
+        return unknown(fact.name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
     if newest:
-        return known(name, True, lambda: _tell([read(newest[0], view)]))
-    return presence(name, [], view, definition.queries, _concepts(definition.analytes))
+        return known(fact.name, True, lambda: _tell([read(newest[0], index)]))
+    return presence(fact.name, [], index, fact.queries, _concepts(kind.analytes))
 
 
-def coded_answer(name: str, definition: FactDefinition, view: ChartIndex) -> Fact:
+def coded_answer(fact: FactDefinition, kind: CodedAnswer, index: ChartIndex) -> Fact:
     """Does the newest Observation of the first value set answer with a code of the second? No answer is no answer."""
-    asked, wanted = definition.value_sets
-    reported = [item for item, _ in view.measured.get(asked, ()) if normal_code(item.status) in _REPORTED]
-    dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= view.as_of]
+    asked = kind.asked
+    statuses = index.knowledge.statuses.reported_result
+    reported = [item for item, _ in index.measured.get(asked, ()) if normal_code(item.status) in statuses]
+    dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= index.as_of]
     if not dated:
-        looked = presence(name, [], view, definition.queries, [asked])
-        return unknown(name, looked.state, looked.reason or "never recorded")
+        looked = presence(fact.name, [], index, fact.queries, [asked])
+        return unknown(fact.name, looked.state, looked.reason or "never recorded")
     newest = max(dated, key=lambda item: (read_instant(effective(item)) or EARLIEST, item.id or ""))
     told = coded_value(newest)
     evidence = [Evidence(reference_to(newest), text_of(told), date=effective(newest))]
-    if not view.knowledge.terminology.is_coded(told):
-        return unknown(name, State.UNUSABLE, "answered without a code", evidence)
-    matched = {match.concept for match in view.knowledge.terminology.matches(told)}
-    return known(name, wanted in matched, evidence)
+    if not index.knowledge.terminology.is_coded(told):
+        return unknown(fact.name, State.UNUSABLE, "answered without a code", evidence)
+    matched = {match.concept for match in index.knowledge.terminology.matches(told)}
+    return known(fact.name, kind.answer in matched, evidence)
 
 
-def effective(observation: Observation) -> str:
-    """When the specimen was taken, or failing that when the result was issued."""
-    if observation.effective_date_time:
-        return observation.effective_date_time.strip()
-    period = observation.effective_period
-    given = (
-        observation.effective_instant,
-        period and (period.end or period.start),
-        observation.issued,
-    )
-    return next((text.strip() for text in given if text and text.strip()), "")
-
-
-def last_measured(definition: FactDefinition, view: ChartIndex) -> DatedMeasurement | None:
+def last_measured(kind: OfAnalytes, index: ChartIndex) -> DatedMeasurement | None:
     """What was measured last in the window, its span None where it cannot be placed; None if nothing was."""
-    return next(iter(_newest(definition, view)), None)
+    return next(iter(_newest(kind, index)), None)
 
 
-def _newest(definition: FactDefinition, view: ChartIndex) -> list[DatedMeasurement]:
+def _newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
     """What was measured on the newest day of the window; if nothing was, what cannot be placed, its span None."""
-    if view.measured.keys().isdisjoint(_concepts(definition.analytes)):
+    if index.measured.keys().isdisjoint(_concepts(kind.analytes)):
         return []
-    return view.memo(("newest", definition.analytes, definition.days), partial(_find_newest, definition, view))
+    return index.memo(("newest", kind.analytes, kind.days), partial(_find_newest, kind, index))
 
 
 @lru_cache
 def _concepts(analytes: tuple[str, ...]) -> tuple[str, ...]:
-    """Where a view keeps what was measured of them."""
+    """Where a index keeps what was measured of them."""
     return tuple(f"lab:{analyte}" for analyte in analytes)
 
 
-def _find_newest(definition: FactDefinition, view: ChartIndex) -> list[DatedMeasurement]:
-    since = view.as_of - timedelta(days=definition.days or 0)
+def _find_newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
+    since = index.since(kind.days)
     newest: list[DatedMeasurement] = []
     unplaced: list[DatedMeasurement] = []
-    for analyte in definition.analytes:
-        for day, _, when, measured in _placed(analyte, view):
+    for analyte in kind.analytes:
+        for day, _, when, measured in _placed(analyte, index):
             span = read_span(when)
-            inside = span.within(since, view.as_of) if span else None
+            inside = span.within(since, index.as_of) if span else None
             if inside is None:
                 unplaced.append(DatedMeasurement(analyte, measured, when, None, day))
             elif inside:
@@ -171,16 +159,17 @@ def _find_newest(definition: FactDefinition, view: ChartIndex) -> list[DatedMeas
     return newest or unplaced
 
 
-def _placed(analyte: str, view: ChartIndex) -> list[Placed]:
-    return view.memo(("placed", analyte), partial(_place, analyte, view))
+def _placed(analyte: str, index: ChartIndex) -> list[Placed]:
+    return index.memo(("placed", analyte), partial(_place, analyte, index))
 
 
-def _place(analyte: str, view: ChartIndex) -> list[Placed]:
+def _place(analyte: str, index: ChartIndex) -> list[Placed]:
     """What was reported of an analyte, newest first and undated before all: of thousands one or two are read."""
     found = []
-    for item in view.measured.get(f"lab:{analyte}", ()):
+    statuses = index.knowledge.statuses.reported_result
+    for item in index.measured.get(f"lab:{analyte}", ()):
         observation = item[0]
-        if observation.status in _REPORTED or normal_code(observation.status) in _REPORTED:
+        if observation.status in statuses or normal_code(observation.status) in statuses:
             when = effective(observation)
             span = read_span(when)
             found.append((span.last if span else date.max, observation.id or "", when, item))
@@ -193,65 +182,75 @@ def _day_and_id(placed: Placed) -> tuple[date, str]:
     return placed[:2]
 
 
-def _read_day(taken: list[DatedMeasurement], definition: FactDefinition, view: ChartIndex) -> list[Result]:
+def _read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
     """The results of one day, read, and what they give together."""
-    results = [read(item, view) for item in taken]
+    results = [read(item, index) for item in taken]
     if len(results) > 1:
         results.sort(key=lambda item: (item.reference, item.told().value))
     results = [item if item.span else replace(item, interpretation=_UNPLACED, amount=_UNPLACED) for item in results]
-    return results + _adjusted(results, definition, view)
+    return results + _adjusted(results, kind, index)
 
 
-def _latest(results: list[Result], definition: FactDefinition) -> Result:
+def _latest(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> Result:
     """Of one day the preferred analyte, of that the newest result; two that disagree cannot be read."""
-    same_time = _same_time(results, definition)
+    same_time = _same_time(results, kind, index)
     readable = [item for item in same_time if not isinstance(item.interpretation, Unusable)]
     if len(readable) > 1 and len({item.interpretation for item in readable}) > 1:
         return replace(readable[0], interpretation=Unusable("two results of the same time disagree"))
     return (readable or same_time)[0]
 
 
-def _same_time(results: list[Result], definition: FactDefinition) -> list[Result]:
+def _same_time(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
     """Of the preferred analyte, what was measured last."""
     if len(results) == 1:
         return results
-    order = (*([definition.adjustment.to] if definition.adjustment else ()), *definition.analytes)
-    preferred = min(results, key=lambda item: order.index(item.analyte)).analyte
+    preferred = min(results, key=lambda item: kind.analytes.index(item.analyte)).analyte
     chosen = [item for item in results if item.analyte == preferred]
     newest = max(item.instant for item in chosen)
     return sorted((item for item in chosen if item.instant == newest), key=lambda item: item.reference)
 
 
-def _unadjusted(result: Result, results: list[Result], definition: FactDefinition, view: ChartIndex) -> str:
+def _unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: FactDefinition, index: ChartIndex) -> str:
     """Why a result may not stand as it is: what would adjust it is there, but cannot be read. Empty if it may."""
-    adjustment = definition.adjustment
-    if adjustment is None or result.analyte != adjustment.of:
+    adjustment = _adjustment(kind, index)
+    if adjustment is None or result.analyte != adjustment[1].of:
         return ""
-    title = view.knowledge.labs[adjustment.by].title.lower()
-    others = _same_day(results, adjustment.by, view)
-    if any(read_span(when) is None for _, _, when, _ in _placed(adjustment.by, view)):
+    by = adjustment[1].by
+    title = index.knowledge.labs[by].title.lower()
+    others = _same_day(results, by, index)
+    if any(read_span(when) is None for _, _, when, _ in _placed(by, index)):
         return f"{title} has a date that cannot be placed"
     if any(isinstance(other.amount, Unusable) for other in others):
         return f"{title} of that day could not be read"
-    damaged = view.damaged(definition.queries, [f"lab:{adjustment.by}"])
+    damaged = index.damaged(fact.queries, [f"lab:{by}"])
     return f"{title} may be in {damaged.reference or damaged.place}, which could not be read" if damaged else ""
 
 
-def _same_day(results: list[Result], analyte: str, view: ChartIndex) -> list[Result]:
+def _same_day(results: list[Result], analyte: str, index: ChartIndex) -> list[Result]:
     """What was measured of another analyte on a day of these results."""
     days = {item.span for item in results if item.span}
-    taken = [DatedMeasurement(analyte, item, when, read_span(when), day) for day, _, when, item in _placed(analyte, view)]
-    return [read(item, view) for item in taken if item.span in days]
+    taken = [DatedMeasurement(analyte, item, when, read_span(when), day) for day, _, when, item in _placed(analyte, index)]
+    return [read(item, index) for item in taken if item.span in days]
 
 
-def _adjusted(results: list[Result], definition: FactDefinition, view: ChartIndex) -> list[Result]:
-    """A result adjusted by another of the same day, `amount + per * (base - other)`, as `labs.json` and `facts.json` say."""
-    adjustment = definition.adjustment
-    if adjustment is None:
+def _adjustment(kind: OfAnalytes, index: ChartIndex) -> tuple[str, Adjustment] | None:
+    """The analyte that is asked for and can be computed, with the way in which."""
+    for analyte in kind.analytes:
+        adjustment = index.knowledge.labs[analyte].adjusted
+        if adjustment and adjustment.of in kind.analytes:
+            return analyte, adjustment
+    return None
+
+
+def _adjusted(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
+    """A result adjusted by another of the same day, `amount + per * (base - other)`, as `labs.json` says."""
+    found = _adjustment(kind, index)
+    if found is None:
         return []
-    others = {item.span: item for item in _same_day(results, adjustment.by, view)}
+    analyte, adjustment = found
+    others = {item.span: item for item in _same_day(results, adjustment.by, index)}
     return [
-        _adjust(item, other, adjustment, view)
+        _adjust(item, other, analyte, adjustment, index)
         for item in results
         if item.analyte == adjustment.of
         and item.span
@@ -261,18 +260,18 @@ def _adjusted(results: list[Result], definition: FactDefinition, view: ChartInde
     ]
 
 
-def _adjust(result: Result, other: Result, adjustment: Adjustment, view: ChartIndex) -> Result:
+def _adjust(result: Result, other: Result, to: str, adjustment: Adjustment, index: ChartIndex) -> Result:
     assert isinstance(result.amount, Decimal)
     assert isinstance(other.amount, Decimal)
     amount = result.amount + Decimal(adjustment.per) * (Decimal(adjustment.base) - other.amount)
-    interpretation, basis = against_default(adjustment.to, amount, view.readers)
+    interpretation, basis = against_default(to, amount, index.readers)
 
-    here = view.readers
+    here = index.readers
 
     def tell() -> Evidence:
-        return _tell_adjusted(result, other, amount, adjustment.to, basis.note, here)
+        return _tell_adjusted(result, other, amount, to, basis.note, here)
 
-    return Result(adjustment.to, result.when, result.span, amount, interpretation, result.reference, tell)
+    return Result(to, result.when, result.span, amount, interpretation, result.reference, tell)
 
 
 def _tell_adjusted(result: Result, other: Result, amount: Decimal, analyte: str, note: str, here: Locale) -> Evidence:

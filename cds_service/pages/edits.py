@@ -10,19 +10,19 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from cds_service.chart.index import ChartIndex, Measured
+from cds_service.chart.index import ChartIndex, ObservedPart
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.bundles import components, measurement
 from cds_service.fhir.resources import CodeableConcept, Coding, Measurement
 from cds_service.knowledge import units
+from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.fact_kinds import LatestValue
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.schema import FactDefinition
 from cds_service.model import UNKNOWN
 from cds_service.observations.results import last_measured, latest_value
 
 Measuring = Literal["record", "value", "missing"]
 _A_MONTH = timedelta(days=30)
-_EVER = 36_500
 _NAN = Decimal("NaN")
 _CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -75,13 +75,9 @@ class Edits(NamedTuple):
 
 def _queries_of(analyte: str, knowledge: Knowledge) -> list[str]:
     """Those that results of an analyte come from."""
-    about = [fact for fact in knowledge.facts.values() if analyte in fact.analytes or _adjusts(analyte, fact)]
+    about = [fact for fact in knowledge.facts.values() if analyte in (*fact.analytes, *fact.adjusted_by)]
     asked = {key for fact in about for key in fact.queries}
     return [key for key, query in knowledge.queries.items() if key in asked and query.resource_type == "Observation"]
-
-
-def _adjusts(analyte: str, fact: FactDefinition) -> bool:
-    return fact.adjustment is not None and fact.adjustment.by == analyte
 
 
 def slides(knowledge: Knowledge, jurisdiction: str) -> Mapping[str, Slide]:
@@ -187,7 +183,7 @@ def _slid(given: Given, slide: Slide, stands: Decimal) -> tuple[Measuring, Decim
 
 def on_record(slide: Slide, view: ChartIndex) -> Decimal:
     """Where the slider stands at first: nearest to the latest result, else in the middle."""
-    latest = latest_value(slide.analyte, _ever(slide, view), view).value
+    latest = latest_value(*_ever(slide, view), view).value
     middle = slide.values[len(slide.values) // 2]
     if latest is UNKNOWN or not isinstance(latest, Decimal):
         return middle
@@ -195,8 +191,10 @@ def on_record(slide: Slide, view: ChartIndex) -> Decimal:
     return min(slide.values, key=lambda value: abs(value - here))
 
 
-def _ever(slide: Slide, view: ChartIndex) -> FactDefinition:
-    return FactDefinition(question=slide.title, type="number", picker="latest_value", analytes=(slide.analyte,), days=_EVER)
+def _ever(slide: Slide, view: ChartIndex) -> tuple[FactDefinition, LatestValue]:
+    kind = LatestValue(question=slide.title, analytes=(slide.analyte,))
+    query = view.knowledge.labs[slide.analyte].query
+    return FactDefinition(slide.analyte, "", slide.title, kind, (query,), (slide.analyte,), (), ()), kind
 
 
 def numbered(bundle: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +226,7 @@ def _reference(resource: Resource) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
-def _without_components(entry: dict[str, Any], measured: Iterable[Measured]) -> dict[str, Any]:
+def _without_components(entry: dict[str, Any], measured: Iterable[ObservedPart]) -> dict[str, Any]:
     resource = entry["resource"]
     gone = [(item, part) for item, part in measured if part is not item and item.id == resource["id"]]
     if not gone or resource["resourceType"] != "Observation":
@@ -254,7 +252,7 @@ def _subject(view: ChartIndex) -> Resource:
 def _result(slide: Slide, value: Decimal, view: ChartIndex) -> Resource:
     """A result of the day, later than any other of it; the laboratory's range is that of the last on record."""
     code, display = next(iter(view.knowledge.labs[slide.analyte].loinc.items()))
-    last = last_measured(_ever(slide, view), view)
+    last = last_measured(_ever(slide, view)[1], view)
     said = measurement(last.measured[1]) if last else None
     return {
         "resourceType": "Observation",

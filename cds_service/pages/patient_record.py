@@ -13,7 +13,7 @@ from cds_service.chart.presence import reference_to
 from cds_service.facts.conditions import is_active, onset
 from cds_service.facts.medications import period_of
 from cds_service.fhir.dates import read_span, say_date
-from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, Observation, Period, text_of
+from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, effective, text_of
 from cds_service.model import Evidence
 from cds_service.observations.measurements import HIGH, LOW, DatedMeasurement, read
 from cds_service.pages.sandbox import Trial
@@ -121,7 +121,8 @@ def _is_told(value: object) -> bool:
 def _onset(trial: Trial) -> str:
     reason = trial.decision_service.knowledge.services[trial.service_id].reason_fact
     held = {item.reference for item in trial.decision.facts[reason].evidence}
-    return onset(item for item in trial.decision.chart.all(Condition) if reference_to(item) in held)
+    starts = [onset(item) for item in trial.decision.chart.all(Condition) if reference_to(item) in held]
+    return min(filter(None, starts), default="")
 
 
 def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[Series]:
@@ -129,7 +130,7 @@ def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[S
         measured = view.measured.get(f"lab:{name}", ())
         rows = []
         for item in measured:
-            when = _when(item[0])
+            when = effective(item[0])
             span = read_span(when)
             result = read(DatedMeasurement(name, item, when, span, span.last if span else view.as_of), view)
             interpretation = result.interpretation if isinstance(result.interpretation, str) else result.interpretation.reason
@@ -137,12 +138,6 @@ def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[S
         if rows:
             rows.sort(key=lambda pair: pair[0], reverse=True)
             yield Series(analyte.title, tuple(row for _, row in rows), _plot(rows, view.as_of))
-
-
-def _when(observation: Observation) -> str:
-    period = observation.effective_period or Period()
-    given = (observation.effective_date_time, observation.effective_instant, period.end, period.start, observation.issued)
-    return next((text.strip() for text in given if text), "")
 
 
 def _row(told: Evidence, as_of: date, interpretation: str, used: Mapping[str, tuple[int, ...]]) -> RecordRow:
@@ -234,10 +229,10 @@ def _drug_names(view: ChartIndex) -> Mapping[int, str]:
 
 def _conditions(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[RecordRow]:
     for condition in _newest_first(view.chart.all(Condition)):
-        state = "active" if is_active(condition, view.as_of) else text_of(condition.clinical_status) or "not active"
-        told = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset([condition]))
+        state = "active" if is_active(condition, view) else text_of(condition.clinical_status) or "not active"
+        told = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset(condition))
         yield _row(told, view.as_of, "", used)
 
 
 def _newest_first(conditions: Iterable[Condition]) -> list[Condition]:
-    return sorted(conditions, key=lambda item: onset([item]), reverse=True)
+    return sorted(conditions, key=onset, reverse=True)

@@ -216,7 +216,7 @@ class Pages:
             trial = self._bench.try_person(person, choice, given)
         except RequestError as error:
             return self._history_page(request, given, error.problems, error.status)
-        return self._cards_page(request, trial, person=person, decision=True)
+        return self._cards_page(request, trial, person=person, answered=True)
 
     async def rules(self, request: Request) -> Response:
         from cds_service.pages.templating import page

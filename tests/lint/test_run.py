@@ -22,7 +22,10 @@ RULE = "logic/rules/results/low-potassium.json"
 CASES = "logic/rules/results/low-potassium.cases.json"
 ABI_CASES = "logic/rules/workup/abi.cases.json"
 CARD = "cards/results/low-potassium.json"
-FACTS, LABS, ORDERS, QUERIES = "logic/facts.json", "logic/labs.json", "logic/orders.json", "logic/queries.json"
+THYROID, HISTORY, KIDNEYS = "logic/facts/thyroid.json", "logic/facts/history.json", "logic/facts/kidneys.json"
+QUININE, PATIENT, NERVES = "logic/facts/quinine.json", "logic/facts/patient.json", "logic/facts/nerves.json"
+FACTS = "logic/facts/electrolytes.json"
+LABS, ORDERS, QUERIES = "logic/labs.json", "logic/orders.json", "logic/queries.json"
 SET = "logic/value_sets/hypothyroidism.json"
 
 
@@ -45,6 +48,15 @@ def edit(path: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 def put(path: str, **members: Any) -> Callable[[Path], None]:
     return edit(path, lambda loaded: loaded | members)
+
+
+def fact(path: str, name: str, section: str = "facts", value: Any = None, **members: Any) -> Callable[[Path], None]:
+    """A fact of a topic, or what it is derived from, given other members, or another value."""
+
+    def change(loaded: Any) -> None:
+        loaded[section][name] = loaded[section][name] | members if value is None else value
+
+    return edit(path, change)
 
 
 def replace(path: str, old: str, new: str) -> Callable[[Path], None]:
@@ -98,7 +110,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "logic/services.json",
         "rests on more than the call",
     ),
-    "a reason like no fact": (item(FACTS, "quinine_order_reason", like="x"), FACTS, "fact 'x' does not exist"),
+    "a reason like no fact": (fact(QUININE, "quinine_order_reason", indication="x"), QUININE, "value set 'x' does not exist"),
     "a spelling that no text needs": (
         put("cards/spelling.json", us={"colour": "color"}),
         "cards/spelling.json us",
@@ -109,14 +121,18 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "questionnaire.json",
         "read by no fact",
     ),
-    "a fact without its question": (item(FACTS, "told_swelling", link_id="swollen"), "questionnaire.json", "no question"),
+    "a fact without its question": (fact(HISTORY, "told_swelling", "answers", "swollen"), "questionnaire.json", "no question"),
     "an answer that no question offers": (
-        item(FACTS, "told_often", options=["hourly"]),
+        fact(HISTORY, "told_often", options=["hourly"]),
         "questionnaire.json",
         "offers no answer 'hourly'",
     ),
-    "an equation that does not exist": (item(FACTS, "egfr_value", equation="mdrd"), "egfr_value", "equation 'mdrd'"),
-    "an equation of other analytes": (item(FACTS, "egfr_value", analytes=["egfr"]), "egfr_value", "asks for other analytes"),
+    "an equation that does not exist": (fact(KIDNEYS, "egfr_value", equation="mdrd"), "egfr_value", "equation 'mdrd'"),
+    "a member that its kind does not use": (
+        fact(KIDNEYS, "egfr_value", analytes=["egfr"]),
+        KIDNEYS,
+        "unknown field `analytes`",
+    ),
     "an equation that nothing uses": (
         edit("logic/equations.json", lambda loaded: loaded.update(older=loaded["ckd-epi-2021"])),
         "equation older",
@@ -192,8 +208,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "is missing",
     ),
     "a fact that explain has no words for": (
-        item(FACTS, "potassium_against_range", question="How salty?"),
-        "logic/facts.json potassium_against_range",
+        fact(FACTS, "potassium_value_this_week", question="How salty?"),
+        "logic/facts/electrolytes.json potassium_value_this_week",
         "has no words for",
     ),
     "a code in two sets that must share none": (
@@ -328,14 +344,37 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "markup": (line(say="See <b>this</b>"), CARD, "<b>"),
     "a link in the words": (line(say="https://x.example"), CARD, "https://"),
     "a line with broken logic": (line(when={"<": [{"var": "potassium_against_range"}, 3]}), CARD, "string"),
-    "an unknown picker": (item(FACTS, "hypothyroidism", picker="guess"), FACTS, "guess"),
-    "a type that does not fit": (edit(FACTS, lambda f: f["ck_on_order"].update(type="number")), FACTS, "type"),
-    "a query that does not exist": (item(FACTS, "hypothyroidism", queries=["x"]), FACTS, "query 'x'"),
-    "a value set that does not exist": (item(FACTS, "hypothyroidism", value_sets=["x"]), FACTS, "value set 'x'"),
-    "an analyte that does not exist": (item(FACTS, "tsh_measured", analytes=["x"]), FACTS, "analyte 'x'"),
-    "a fact of facts that do not exist": (item(FACTS, "smoking", facts=["x"]), FACTS, "fact 'x'"),
-    "a word list that is empty": (item(FACTS, "tsh_against_range", values=[]), FACTS, "lists no values"),
-    "a fact that nobody uses": (edit(FACTS, lambda f: f | {"spare": f["hypothyroidism"]}), "spare", "used by nothing"),
+    "an unknown kind": (fact(KIDNEYS, "egfr_value", kind="guess"), KIDNEYS, "guess"),
+    "a window on a kind that has none": (fact(PATIENT, "age_years", days=3), PATIENT, "unknown field `days`"),
+    "a drug where a condition is asked for": (
+        fact(THYROID, "hypothyroidism", "conditions", condition="statins"),
+        THYROID,
+        "kind medication",
+    ),
+    "roles swapped": (
+        fact(QUININE, "thrombocytopenia_after_quinine", condition="quinine", drug="thrombocytopenia"),
+        QUININE,
+        "kind",
+    ),
+    "a question with a number of its own": (
+        fact(FACTS, "potassium_value_this_week", question="What was the latest potassium of the last 90 days, in mmol/L?"),
+        FACTS,
+        "a number of its own",
+    ),
+    "a fact that two topics define": (
+        edit(THYROID, lambda f: f["conditions"].update(flat_feet=f["conditions"]["hypothyroidism"])),
+        THYROID,
+        "is defined in",
+    ),
+    "a query that does not exist": (item(LABS, "tsh", query="x"), THYROID, "query 'x'"),
+    "a value set that does not exist": (fact(THYROID, "hypothyroidism", "conditions", condition="x"), THYROID, "value set 'x'"),
+    "an analyte that does not exist": (fact(THYROID, "tsh", "results", analytes=["x"]), THYROID, "analyte 'x'"),
+    "a fact of facts that do not exist": (fact(PATIENT, "smoking", facts=["x"]), PATIENT, "fact 'x'"),
+    "a fact that nobody uses": (
+        edit(THYROID, lambda f: f["conditions"].update(spare=f["conditions"]["hypothyroidism"])),
+        "spare",
+        "used by nothing",
+    ),
     "an order that nobody uses": (edit(ORDERS, lambda o: o | {"spare": o["tsh"]}), "spare", "used by nothing"),
     "a query that nobody uses": (edit(QUERIES, lambda q: q | {"spare": q["orders"]}), "spare", "used by nothing"),
     "a value set that nobody uses": (
@@ -377,7 +416,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a file that is no JSON": (lambda root: (root / RULE).write_text("{"), RULE, "JSON"),
     "a member twice": (replace(RULE, '"status"', '"version": "1.0.0", "status"'), RULE, "twice"),
     "a number that is none": (replace(ABI_CASES, '"age_years": 40', '"age_years": NaN'), ABI_CASES, "JSON number"),
-    "no facts": (lambda root: (root / FACTS).unlink(), FACTS, "cannot be read"),
+    "no windows": (lambda root: (root / "logic/windows.json").unlink(), "logic/windows.json", "cannot be read"),
     "no cards": (lambda root: shutil.rmtree(root / "cards"), "cards/groups.json", "cannot be read"),
     "nested without end": (lambda root: (root / RULE).write_text("[" * 100_000), RULE, "deep"),
 }

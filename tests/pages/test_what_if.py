@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from cds_service.chart.index import ChartIndex
 from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange
+from cds_service.knowledge.fact_kinds import OfEquation
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Outcome
@@ -189,7 +190,7 @@ def test_every_number_that_a_rule_asks_for_lies_on_a_slider(knowledge: Knowledge
         for rule in knowledge.rules
         for name, number in re.findall(r'\{"var": "(\w+)"\}, "?([\d.]+)"?\]', json.dumps(rule.fires_when.source, default=str))
         for analyte in knowledge.facts[name].analytes
-        if knowledge.facts[name].type == "number" and not knowledge.facts[name].equation
+        if knowledge.facts[name].type == "number" and not isinstance(knowledge.facts[name].kind, OfEquation)
     }
     assert len(asked) > 15
     for analyte, number in asked:

@@ -144,7 +144,7 @@ def test_check_reads_a_patient_file() -> None:
     "spoil",
     [
         lambda root: shutil.rmtree(root / "logic"),
-        lambda root: (root / "logic/facts.json").write_text("{"),
+        lambda root: (root / "logic/facts/cramps.json").write_text("{"),
         lambda root: (root / "cards/results/low-sodium.json").unlink(),
         lambda root: (root / "logic/rules/results/low-sodium.json").write_text("[]"),
     ],

@@ -1,0 +1,359 @@
+"""The kinds of facts: each takes exactly its own members, with their roles by name, and answers with one type.
+
+A fact file gives `{"kind": "started-against-onset", "drug": "diuretics", "onset_of": "leg-cramps", "question": …}`; a member
+that its kind does not use is refused. `condition`, `drug`, `orders` … name value sets, `analytes` those of `labs.json`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Union
+
+import msgspec
+
+from cds_service.model import ValueType
+
+CONDITIONS = ("conditions",)
+MEDICATIONS = ("medicationRequests", "medicationStatements")
+HISTORY = ("crampHistory",)
+DRAFTS = ("draftOrders",)
+
+
+class _Kind(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
+    """`reads`: the queries that it rests on, but for those of analytes. `roles`: the kind of thing that a member names."""
+
+    type: ClassVar[ValueType] = "boolean"
+    values: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ()
+    roles: ClassVar[dict[str, str]] = {}
+
+    question: str
+
+
+class _OfPatient(_Kind):
+    reads: ClassVar[tuple[str, ...]] = ("patient",)
+
+
+class Age(_OfPatient, tag="age"):
+    """Whole years at the day asked about."""
+
+    type: ClassVar[ValueType] = "number"
+
+
+class Deceased(_OfPatient, tag="deceased"):
+    """Is a death on record?"""
+
+
+class Replaced(_OfPatient, tag="replaced"):
+    """Was this record merged into another?"""
+
+
+class Unmatched(_Kind, tag="unmatched"):
+    """Does any entry of the lists match no set of ours?"""
+
+
+class _OfCondition(_Kind):
+    reads: ClassVar[tuple[str, ...]] = CONDITIONS
+    roles: ClassVar[dict[str, str]] = {"condition": "condition"}
+
+    condition: str
+
+
+class ActiveCondition(_OfCondition, tag="active-condition"):
+    """Is it active, as a problem or as a diagnosis not resolved since?"""
+
+
+class Problem(_OfCondition, tag="problem"):
+    """Is it active and more than the diagnosis of one encounter?"""
+
+
+class EncounterDiagnosis(_OfCondition, tag="encounter-diagnosis"):
+    """Was it the diagnosis of an encounter of the last `days`, or of the current one?"""
+
+    days: int
+
+
+class EncounterReason(_OfCondition, tag="encounter-reason"):
+    """Is it the reason of the encounter that is open?"""
+
+    reads: ClassVar[tuple[str, ...]] = ("encounter",)
+
+
+class BeganWithin(_Kind, tag="began-within"):
+    """Is one of them active that began, or failing an onset was recorded, in the last `days`?"""
+
+    reads: ClassVar[tuple[str, ...]] = CONDITIONS
+    roles: ClassVar[dict[str, str]] = {"conditions": "condition"}
+
+    conditions: tuple[str, ...]
+    days: int
+
+
+class BeganAgainstOnset(_OfCondition, tag="began-against-onset"):
+    """Did the condition, of the last `days`, begin before or after that of `onset_of` began?"""
+
+    type: ClassVar[ValueType] = "string"
+    values: ClassVar[tuple[str, ...]] = ("before", "after")
+    roles: ClassVar[dict[str, str]] = {"condition": "condition", "onset_of": "condition"}
+
+    onset_of: str
+    days: int
+
+
+class Ongoing(_OfCondition, tag="ongoing"):
+    """Did it begin in the last `days`, and is nothing of `ended_by` on record since, as Condition or as Procedure?"""
+
+    reads: ClassVar[tuple[str, ...]] = ("conditions", "procedures")
+    roles: ClassVar[dict[str, str]] = {"condition": "condition", "ended_by": "condition", "ended_by_procedure": "procedure"}
+
+    ended_by: str
+    ended_by_procedure: str
+    days: int
+
+
+class ConditionAfterDrug(_OfCondition, tag="condition-after-drug"):
+    """Did the condition begin, or failing an onset get recorded, after the drug was started?"""
+
+    reads: ClassVar[tuple[str, ...]] = (*MEDICATIONS, *CONDITIONS)
+    roles: ClassVar[dict[str, str]] = {"condition": "condition", "drug": "medication"}
+
+    drug: str
+
+
+class _OfDrug(_Kind):
+    reads: ClassVar[tuple[str, ...]] = MEDICATIONS
+    roles: ClassVar[dict[str, str]] = {"drug": "medication"}
+
+    drug: str
+
+
+class Taking(_OfDrug, tag="taking"):
+    """Is it on an active medication list?"""
+
+
+class DaysTaken(_OfDrug, tag="days-taken"):
+    """For how many days it has been taken, from the first start of what is active."""
+
+    type: ClassVar[ValueType] = "number"
+
+
+class StartedAgainstOnset(_OfDrug, tag="started-against-onset"):
+    """Did the drug start before or after the condition of `onset_of` began?"""
+
+    type: ClassVar[ValueType] = "string"
+    values: ClassVar[tuple[str, ...]] = ("before", "after")
+    reads: ClassVar[tuple[str, ...]] = (*MEDICATIONS, *CONDITIONS)
+    roles: ClassVar[dict[str, str]] = {"drug": "medication", "onset_of": "condition"}
+
+    onset_of: str
+
+
+class DoneSinceDrug(_OfDrug, tag="done-since-drug"):
+    """Was it done, as Procedure or as Observation of `observed_under`, on day `days` of the drug or later?"""
+
+    reads: ClassVar[tuple[str, ...]] = ("procedures",)
+    roles: ClassVar[dict[str, str]] = {"drug": "medication", "done": "observation"}
+
+    done: str
+    observed_under: str
+    days: int
+
+
+class OfAnalytes(_Kind):
+    """`days`: how long a result counts; left out, it counts for ever. Of several analytes the first is preferred."""
+
+    roles: ClassVar[dict[str, str]] = {"analytes": "analyte"}
+
+    analytes: tuple[str, ...]
+    days: int | None = None
+
+
+class AgainstRange(OfAnalytes, tag="against-range"):
+    """Where does the latest result lie against its range?"""
+
+    type: ClassVar[ValueType] = "string"
+    values: ClassVar[tuple[str, ...]] = ("low", "in-range", "high")
+
+
+class LatestValue(OfAnalytes, tag="latest-value"):
+    """The latest result in the unit of its analyte; `choose`: which of several of one time."""
+
+    type: ClassVar[ValueType] = "number"
+
+    choose: Literal["lowest", "highest"] | None = None
+
+
+class Measured(OfAnalytes, tag="measured"):
+    """Was any of them measured, readable or not?"""
+
+
+class OfEquation(_Kind):
+    roles: ClassVar[dict[str, str]] = {"equation": "equation"}
+
+    equation: str
+    days: int | None = None
+
+
+class ReportedOrEstimated(OfEquation, tag="reported-or-estimated"):
+    """The latest result that the equation gives, reported or, where a newer one can only be computed, estimated."""
+
+    type: ClassVar[ValueType] = "number"
+
+
+class IsEstimated(OfEquation, tag="is-estimated"):
+    """Is the answer of `reported-or-estimated` an estimate?"""
+
+
+class CodedAnswer(_Kind, tag="coded-answer"):
+    """Does the newest Observation `asked`, of the query `observed_under`, answer with a code of `answer`?"""
+
+    roles: ClassVar[dict[str, str]] = {"asked": "observation", "answer": "condition"}
+
+    asked: str
+    answer: str
+    observed_under: str
+
+
+class OfHistory(_Kind):
+    """`days`: left out, the window of a cramp history in `windows.json`."""
+
+    reads: ClassVar[tuple[str, ...]] = HISTORY
+
+    days: int | None = None
+
+
+class HistoryCompleted(OfHistory, tag="history-completed"):
+    """Was our Questionnaire completed in the last `days`?"""
+
+
+class OfQuestion(OfHistory, kw_only=True):
+    link_id: str
+
+
+class BooleanAnswer(OfQuestion, tag="boolean-answer"):
+    """The yes or no to a question."""
+
+
+class CodedAnswers(OfQuestion, tag="coded-answers", kw_only=True):
+    """Was one of `options` chosen?"""
+
+    options: tuple[str, ...]
+
+
+class IntegerAnswer(OfQuestion, tag="integer-answer"):
+    """The whole number given to a question."""
+
+    type: ClassVar[ValueType] = "number"
+
+
+class IntegerAtLeast(OfQuestion, tag="integer-at-least", kw_only=True):
+    """Is the number given `least` or more?"""
+
+    least: int
+
+
+class BeingOrdered(_Kind, tag="being-ordered"):
+    """Is one of these drugs among the orders of the hook? With `reason`, an order for something else does not count."""
+
+    reads: ClassVar[tuple[str, ...]] = DRAFTS
+    roles: ClassVar[dict[str, str]] = {"drugs": "medication", "reason": "condition"}
+
+    drugs: tuple[str, ...]
+    reason: str | None = None
+
+
+class OrderReason(_Kind, tag="order-reason"):
+    """Is one of these drugs ordered for the indication, for something else, or without a reason?"""
+
+    type: ClassVar[ValueType] = "string"
+    values: ClassVar[tuple[str, ...]] = ("indicated", "unstated", "other")
+    reads: ClassVar[tuple[str, ...]] = (*DRAFTS, *CONDITIONS)
+    roles: ClassVar[dict[str, str]] = {"drugs": "medication", "indication": "condition"}
+
+    drugs: tuple[str, ...]
+    indication: str
+
+
+class OnOrder(_Kind, tag="on-order"):
+    """Is an order for it open that was made in the last `days`, or the window of orders in `windows.json`?"""
+
+    reads: ClassVar[tuple[str, ...]] = ("orders",)
+    roles: ClassVar[dict[str, str]] = {"order": "order"}
+
+    order: str
+    days: int | None = None
+
+
+class Done(_Kind, tag="done"):
+    """Was the procedure done in the last `days`, or without these ever?"""
+
+    reads: ClassVar[tuple[str, ...]] = ("procedures",)
+    roles: ClassVar[dict[str, str]] = {"procedure": "procedure"}
+
+    procedure: str
+    days: int | None = None
+
+
+class _Composed(_Kind):
+    """Made of other facts."""
+
+    facts: tuple[str, ...]
+
+
+class AnyOf(_Composed, tag="any-of"):
+    """True if one is, false if all are, else unknown."""
+
+
+class AllOf(_Composed, tag="all-of"):
+    """False if one is, true if all are, else unknown."""
+
+
+class AllShown(_Composed, tag="all-shown"):
+    """True if all are true, else false: what is not known is not shown either."""
+
+
+class NotShown(_Composed, tag="not-shown"):
+    """True where none of them is true: false, or not known."""
+
+
+class NotKnown(_Composed, tag="not-known"):
+    """True where one of them is not known."""
+
+
+FactKind = Union[
+    Age,
+    Deceased,
+    Replaced,
+    Unmatched,
+    ActiveCondition,
+    Problem,
+    EncounterDiagnosis,
+    EncounterReason,
+    BeganWithin,
+    BeganAgainstOnset,
+    Ongoing,
+    ConditionAfterDrug,
+    Taking,
+    DaysTaken,
+    StartedAgainstOnset,
+    DoneSinceDrug,
+    AgainstRange,
+    LatestValue,
+    Measured,
+    ReportedOrEstimated,
+    IsEstimated,
+    CodedAnswer,
+    HistoryCompleted,
+    BooleanAnswer,
+    CodedAnswers,
+    IntegerAnswer,
+    IntegerAtLeast,
+    BeingOrdered,
+    OrderReason,
+    OnOrder,
+    Done,
+    AnyOf,
+    AllOf,
+    AllShown,
+    NotShown,
+    NotKnown,
+]
