@@ -165,4 +165,24 @@ def all_shown(name: str, parts: list[Fact]) -> Fact:
     return known(name, False, (), State.NONE)
 
 
-COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {"any_of": any_of, "all_of": all_of, "all_shown": all_shown}
+def not_shown(name: str, parts: list[Fact]) -> Fact:
+    """True where the one part is false or not known, so that a text can say what holds as far as anybody knows."""
+    (part,) = parts
+    return known(name, part.value is not True, lambda: part.evidence)
+
+
+def not_known(name: str, parts: list[Fact]) -> Fact:
+    """True where the one part is not known, so that a text can say so. Never unknown itself."""
+    (part,) = parts
+    return known(name, part.value is UNKNOWN, lambda: part.evidence)
+
+
+COMPOSED: Mapping[str, Callable[[str, list[Fact]], Fact]] = {
+    "any_of": any_of,
+    "all_of": all_of,
+    "all_shown": all_shown,
+    "not_shown": not_shown,
+    "not_known": not_known,
+}
+OF_ONE_FACT = ("not_shown", "not_known")
+"""Those that say something of one fact alone."""

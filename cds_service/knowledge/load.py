@@ -69,9 +69,9 @@ class Reader:
             self.report(path, f"is not strict JSON: {error}", "mend the JSON")
         return None
 
-    def logic(self, logic: object, types: FactTypes, place: str, *, allow_missing: bool = False) -> Expression | None:
+    def logic(self, logic: object, types: FactTypes, place: str) -> Expression | None:
         try:
-            return compile_rule(logic, types, place, allow_missing=allow_missing)
+            return compile_rule(logic, types, place)
         except LogicError as error:
             self.problems += error.problems
             return None
@@ -195,8 +195,5 @@ def _read_card(reader: Reader, path: str, types: FactTypes) -> CardText | None:
     if file.rule != Path(path).stem:
         reader.report(path, f"rule is {file.rule!r}", "name the rule as the file")
         return None
-    lines = [
-        (reader.logic(line.when, types, f"{path} lines[{at}].when", allow_missing=True), line.say)
-        for at, line in enumerate(file.lines)
-    ]
+    lines = [(reader.logic(line.when, types, f"{path} lines[{at}].when"), line.say) for at, line in enumerate(file.lines)]
     return CardText(file, path, tuple((expression, say) for expression, say in lines if expression))

@@ -14,7 +14,7 @@ from typing import Any
 from cds_service.cards.compose import service_request
 from cds_service.cards.suggestions import NAME
 from cds_service.errors import Problem
-from cds_service.facts.evaluate import COMPOSED, PICKERS
+from cds_service.facts.evaluate import COMPOSED, OF_ONE_FACT, PICKERS
 from cds_service.knowledge import units
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.prefetch_templates import with_codes
@@ -48,6 +48,8 @@ def facts_name_what_exists(knowledge: Knowledge) -> Problems:
             yield _fact(name, f"type {item.type!r} does not fit its picker", f"use {_TYPES.get(item.picker, 'boolean')}")
         if item.type == "string" and not item.values:
             yield _fact(name, "lists no values", "list every word that it may answer")
+        if item.picker in OF_ONE_FACT and len(item.facts) != 1:
+            yield _fact(name, f"rests on {len(item.facts)} facts", f"{item.picker} takes one: name it alone")
         equation = knowledge.equations.get(item.equation)
         if equation and item.analytes != (equation.to, equation.of):
             yield _fact(name, "asks for other analytes than its equation", f"use {equation.to}, then {equation.of}")

@@ -328,6 +328,17 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "markup": (line(say="See <b>this</b>"), CARD, "<b>"),
     "a link in the words": (line(say="https://x.example"), CARD, "https://"),
     "a line with broken logic": (line(when={"<": [{"var": "potassium_against_range"}, 3]}), CARD, "string"),
+    "a line that asks what is missing": (line(when={"in": ["smoking", {"missing": ["smoking"]}]}), CARD, "is not known"),
+    "a rule that asks what is missing": (
+        put(RULE, fires_when={"in": ["smoking", {"missing": ["smoking"]}]}),
+        RULE,
+        "not known",
+    ),
+    "two facts of which one is not shown": (
+        item(FACTS, "smoking_not_shown", facts=["smoking", "diabetes"]),
+        "smoking_not_shown",
+        "rests on 2 facts",
+    ),
     "an unknown picker": (item(FACTS, "hypothyroidism", picker="guess"), FACTS, "guess"),
     "a type that does not fit": (edit(FACTS, lambda f: f["ck_on_order"].update(type="number")), FACTS, "type"),
     "a query that does not exist": (item(FACTS, "hypothyroidism", queries=["x"]), FACTS, "query 'x'"),
