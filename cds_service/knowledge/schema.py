@@ -221,6 +221,11 @@ class OrderUse(_File):
 
 
 class RuleFile(_File):
+    """One rule. `priority` ranks it in its group, the lowest number first, and no two rules of a group share one.
+
+    `replaces` names the rules, of any group, that need no line of their own where this one fires, as it tells the same.
+    """
+
     id: str
     version: str
     status: str
@@ -231,6 +236,8 @@ class RuleFile(_File):
     applies_when: Any
     fires_when: Any
     group: str
+    priority: int
+    replaces: tuple[str, ...]
     orders: tuple[OrderUse, ...]
     evidence: tuple[str, ...]
     sources: tuple[str, ...]
@@ -241,11 +248,11 @@ class RuleFile(_File):
 
 
 class Group(_File):
-    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `rules` ranks them.
+    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `priority` ranks them.
 
-    `offers`: its tests are offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card
-    links to the leaflet for the patient, where the site says at which address it is reached. `covers`: what a rule of the
-    group tells already, so that the rules named need no line of their own.
+    `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
+    offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
+    the patient, where the site says at which address it is reached.
     """
 
     id: str
@@ -253,14 +260,12 @@ class Group(_File):
     merge: bool
     topic: str
     summary: str
-    joiner: str
-    more: str
-    lead: str
-    rules: tuple[str, ...]
     override_reasons: tuple[str, ...]
+    joiner: str = ", "
+    more: str = "and {count} more"
+    lead: str = ""
     offers: bool = False
     leaflet: bool = False
-    covers: dict[str, tuple[str, ...]] = {}
 
 
 class Line(_File):

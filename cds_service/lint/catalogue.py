@@ -50,6 +50,9 @@ def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator
             f"- Offers {knowledge.orders[use.order].title}"
             f"{_when(use.when.source, ' when ')}{_when(use.recommended_when.source, '; recommends it when ')}"
         )
+    yield f"- Priority in its group: {file.priority}"
+    if file.replaces:
+        yield f"- Replaces: {', '.join(file.replaces)}"
     yield f"- Evidence: {', '.join(file.evidence)}"
     if file.sources:
         yield f"- Numbers from: {'; '.join(knowledge.sources[name].title for name in file.sources)}"

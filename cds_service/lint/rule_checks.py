@@ -292,21 +292,20 @@ def _too_long(knowledge: Knowledge) -> Problems:
             )
 
 
-def a_group_ranks_its_rules(knowledge: Knowledge) -> Problems:
-    for group in knowledge.groups:
-        place = f"cards/groups.json {group.id}"
-        own = {rule.id for rule in knowledge.rules if rule.file.group == group.id}
-        for name in sorted(own.symmetric_difference(group.rules)):
-            told = f"rule {name!r} has no rank" if name in own else f"{name!r} is no rule of the group"
-            yield Problem(place, told, "list each rule of the group once, most important first")
-        every = {rule.id for rule in knowledge.rules}
-        for rule, covered in group.covers.items():
-            for name in ({rule} - own) | (set(covered) - every):
-                yield Problem(
-                    place, f"covers: {name!r} is no such rule", "name a rule of the group, and rules that it tells already"
-                )
-        for name in sorted({name for name in group.rules if group.rules.count(name) > 1}):
-            yield Problem(place, f"rule {name!r} is ranked twice", "list each rule of the group once, most important first")
+def no_two_rules_of_a_group_share_a_priority(knowledge: Knowledge) -> Problems:
+    seen: dict[tuple[str, int], str] = {}
+    for rule in knowledge.rules:
+        file = rule.file
+        first = seen.setdefault((file.group, file.priority), rule.id)
+        if first != rule.id:
+            yield Problem(rule.place, f"priority {file.priority} is that of {first!r}", "give each rule of a group its own")
+
+
+def a_rule_replaces_other_rules(knowledge: Knowledge) -> Problems:
+    every = {rule.id for rule in knowledge.rules}
+    for rule in knowledge.rules:
+        for name in sorted({name for name in rule.file.replaces if name not in every - {rule.id}}):
+            yield Problem(rule.place, f"replaces {name!r}, which is no other rule", "name rules that it tells already")
 
 
 def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
@@ -369,7 +368,8 @@ RULEBOOK = (
     a_card_speaks_in_each_jurisdiction,
     facts_can_be_told,
     the_longest_summary_fits,
-    a_group_ranks_its_rules,
+    no_two_rules_of_a_group_share_a_priority,
+    a_rule_replaces_other_rules,
     override_reasons_exist_and_are_used,
     leaflets_tell_and_show,
     card_texts_are_plain,

@@ -72,6 +72,10 @@ def line(**members: Any) -> Callable[[Path], None]:
     return edit(CARD, lambda loaded: loaded["lines"][0].update(members))
 
 
+def priority_of(path: str) -> int:
+    return int(json.loads((ROOT / path).read_text())["priority"])
+
+
 ORDERED = "cards/ordering/quinine-order-us.json"
 
 
@@ -136,26 +140,15 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a line for where the rule does not hold": (line(jurisdiction="fr"), CARD, "a line is for 'fr'"),
     "a card that is silent in a jurisdiction": (line(jurisdiction="uk"), CARD, "says nothing in 'us'"),
     "a shown unit without a factor": (item(LABS, "albumin", shown={"us": "stone"}), LABS, "is shown in 'stone'"),
-    "a rule without a rank": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].remove("low-potassium")),
-        "cards/groups.json results",
-        "rule 'low-potassium' has no rank",
+    "a rule without a priority": (edit(RULE, lambda loaded: loaded.pop("priority") and loaded), RULE, "priority"),
+    "a priority that is no whole number": (put(RULE, priority=1.5), RULE, "priority"),
+    "a priority of two rules": (
+        edit(RULE, lambda loaded: loaded.update(priority=priority_of("logic/rules/results/low-sodium.json"))),
+        "logic/rules/results/low-sodium.json",
+        "is that of 'low-potassium'",
     ),
-    "a rule that covers nothing known": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][0]["covers"].update({"severe-potassium": ["low-spirits"]})),
-        "cards/groups.json urgent-results",
-        "covers: 'low-spirits' is no such rule",
-    ),
-    "a rank without a rule": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-spirits")),
-        "cards/groups.json results",
-        "'low-spirits' is no rule of the group",
-    ),
-    "a rule ranked twice": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-potassium")),
-        "cards/groups.json results",
-        "rule 'low-potassium' is ranked twice",
-    ),
+    "a rule that replaces nothing known": (put(RULE, replaces=["low-spirits"]), RULE, "replaces 'low-spirits', which is no"),
+    "a rule that replaces itself": (put(RULE, replaces=["low-potassium"]), RULE, "which is no other rule"),
     "an override reason without a display": (
         edit("cards/groups.json", lambda loaded: loaded["groups"][0]["override_reasons"].append("full-moon")),
         "cards/groups.json override_reasons",
