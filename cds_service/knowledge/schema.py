@@ -247,27 +247,6 @@ class RuleFile(_File):
     review_by: str
 
 
-class Group(_File):
-    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `priority` ranks them.
-
-    `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
-    offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
-    the patient, where the site says at which address it is reached.
-    """
-
-    id: str
-    indicator: str
-    merge: bool
-    topic: str
-    summary: str
-    override_reasons: tuple[str, ...]
-    joiner: str = ", "
-    more: str = "and {count} more"
-    lead: str = ""
-    offers: bool = False
-    leaflet: bool = False
-
-
 class Line(_File):
     """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
     `unless_warned`: also beside a warning, where reassurance would be wrong. `jurisdiction`: said only there.
@@ -280,6 +259,29 @@ class Line(_File):
     jurisdiction: str = ""
 
 
+class Group(_File):
+    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `priority` ranks them.
+
+    `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
+    offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
+    the patient, where the site says at which address it is reached. `shared_lines` end each card of the group; where they
+    differ by rule they name a stand-in, for which each card gives its own fact.
+    """
+
+    id: str
+    indicator: str
+    merge: bool
+    topic: str
+    summary: str
+    override_reasons: tuple[str, ...]
+    joiner: str = ", "
+    more: str = "and {count} more"
+    lead: str = ""
+    shared_lines: tuple[Line, ...] = ()
+    offers: bool = False
+    leaflet: bool = False
+
+
 class Removal(_File):
     """A draft that may be taken away again: those that `fact` found, each by its `{name}`."""
 
@@ -289,9 +291,12 @@ class Removal(_File):
 
 
 class CardFile(_File):
+    """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group."""
+
     rule: str
     headline: str
     lines: tuple[Line, ...]
+    shared_facts: dict[str, str] = {}
     removes: tuple[Removal, ...] = ()
 
 

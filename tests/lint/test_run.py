@@ -22,6 +22,7 @@ RULE = "logic/rules/results/low-potassium.json"
 CASES = "logic/rules/results/low-potassium.cases.json"
 ABI_CASES = "logic/rules/workup/abi.cases.json"
 CARD = "cards/results/low-potassium.json"
+STATIN = "cards/medication/statin.json"
 FACTS, LABS, ORDERS, QUERIES = "logic/facts.json", "logic/labs.json", "logic/orders.json", "logic/queries.json"
 SET = "logic/value_sets/hypothyroidism.json"
 
@@ -70,6 +71,14 @@ def item(path: str, name: str, **members: Any) -> Callable[[Path], None]:
 
 def line(**members: Any) -> Callable[[Path], None]:
     return edit(CARD, lambda loaded: loaded["lines"][0].update(members))
+
+
+def shared_line(**members: Any) -> Callable[[Path], None]:
+    def change(loaded: Any) -> None:
+        group = next(group for group in loaded["groups"] if group["id"] == "medication")
+        group["shared_lines"][0].update(members)
+
+    return edit("cards/groups.json", change)
 
 
 def priority_of(path: str) -> int:
@@ -318,6 +327,26 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a summary that may be too long": (put(CARD, headline="x" * 120), CARD, "characters"),
     "a headline that may be too long": (put(CARD, headline="{potassium_against_range.note}"), CARD, "characters"),
     "no lines": (put(CARD, lines=[]), CARD, "no lines"),
+    "no lines but those of the group": (put(STATIN, lines=[]), STATIN, "no lines of its own"),
+    "a card without the fact of a shared line": (
+        put(STATIN, shared_facts={"start": "statin_start_against_cramps"}),
+        STATIN,
+        "lacks 'start_not_known'",
+    ),
+    "a shared fact that no shared line asks for": (put(CARD, shared_facts={"start": "smoking"}), CARD, "names 'start'"),
+    "a shared fact that is none": (
+        edit(STATIN, lambda loaded: loaded["shared_facts"].update(start="statin_start")),
+        STATIN,
+        "undeclared fact 'statin_start'",
+    ),
+    "a shared line with broken logic": (shared_line(when={"==": [{"var": "start"}, 3]}), STATIN, "string"),
+    "a shared line with a fact that nothing decides on": (
+        shared_line(say="Started ({smoking.date}) before the cramps began."),
+        STATIN,
+        "'smoking' is no fact of the rule",
+    ),
+    "a shared line with an unknown part": (shared_line(say="Started ({start.mood})."), STATIN, "mood"),
+    "markup in a shared line": (shared_line(say="Started <b>before</b>."), STATIN, "<b>"),
     "markup": (line(say="See <b>this</b>"), CARD, "<b>"),
     "a link in the words": (line(say="https://x.example"), CARD, "https://"),
     "a line with broken logic": (line(when={"<": [{"var": "potassium_against_range"}, 3]}), CARD, "string"),
