@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cds_service.cards import leaflets
 from cds_service.errors import Problem
+from cds_service.facts.evaluate import OF_ONE_FACT
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import Reader
 from cds_service.knowledge.schema import RuleFile
@@ -128,6 +129,15 @@ def sources_exist_and_are_used(knowledge: Knowledge) -> Problems:
             yield Problem("logic/sources.json", f"{name} has the address {source.url!r}", "give an https address")
 
 
+def a_rule_decides_on_what_is_known(knowledge: Knowledge) -> Problems:
+    """Facts that are true of what is not known are for texts: a rule that asked one could never be unknown."""
+    for rule in knowledge.rules:
+        for name in sorted(rule.facts):
+            if knowledge.facts[name].picker in OF_ONE_FACT:
+                remedy = f"ask {knowledge.facts[name].facts[0]}; only a card's line may ask {name}"
+                yield Problem(rule.place, f"decides on what is not known, by {name!r}", remedy)
+
+
 def no_two_rules_of_a_group_share_a_priority(knowledge: Knowledge) -> Problems:
     seen: dict[tuple[str, int], str] = {}
     for rule in knowledge.rules:
@@ -152,6 +162,7 @@ RULEBOOK = (
     every_rule_belongs_to_a_service,
     evidence_is_cited_and_exists,
     sources_exist_and_are_used,
+    a_rule_decides_on_what_is_known,
     no_two_rules_of_a_group_share_a_priority,
     a_rule_replaces_other_rules,
 )

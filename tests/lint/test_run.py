@@ -356,6 +356,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         RULE,
         "not known",
     ),
+    "a rule that asks what is not shown": (put(RULE, fires_when={"var": "smoking_not_shown"}), RULE, "not known, by 'smoking"),
     "two facts of which one is not shown": (
         item(FACTS, "smoking_not_shown", facts=["smoking", "diabetes"]),
         "smoking_not_shown",
