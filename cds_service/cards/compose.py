@@ -28,8 +28,8 @@ class RankedRules(NamedTuple):
 
 
 def ranked(rules: Sequence[Rule], knowledge: Knowledge) -> RankedRules:
-    rank = {name: at for at, name in enumerate(name for group in knowledge.groups for name in group.rules)}
-    by_rank = sorted(rules, key=lambda rule: (rank.get(rule.id, len(rank)), rule.id))
+    order = {group.id: position for position, group in enumerate(knowledge.groups)}
+    by_rank = sorted(rules, key=lambda rule: (order[rule.file.group], rule.file.priority))
     return RankedRules({rule.id: rule for rule in by_rank}, sorted({name for rule in rules for name in rule.fires_when.facts}))
 
 
@@ -129,7 +129,7 @@ def compose(
     """
     indicators = {group.id: group.indicator for group in knowledge.groups}
     firing = {item.rule_id for item in findings if item.outcome is Outcome.FIRES}
-    firing -= {name for group in knowledge.groups for rule, names in group.covers.items() if rule in firing for name in names}
+    firing -= {name for rule in served.rules.values() if rule.id in firing for name in rule.file.replaces}
     fired = [rule for name, rule in served.rules.items() if name in firing]
     heard = {indicators[rule.file.group] for rule in fired}
     writer = _CardWriter(facts, values, knowledge, patient, manner)

@@ -162,8 +162,22 @@ def all_shown(name: str, parts: list[Fact]) -> Fact:
     return known(name, False, (), State.NONE)
 
 
+def not_shown(name: str, parts: list[Fact]) -> Fact:
+    """True where the one part is false or not known, so that a text can say what holds as far as anybody knows."""
+    (part,) = parts
+    return known(name, part.value is not True, lambda: part.evidence)
+
+
+def not_known(name: str, parts: list[Fact]) -> Fact:
+    """True where the one part is not known, so that a text can say so. Never unknown itself."""
+    (part,) = parts
+    return known(name, part.value is UNKNOWN, lambda: part.evidence)
+
+
 COMPOSED: Mapping[type[Any], Callable[[str, list[Fact]], Fact]] = {
     kinds.AnyOf: any_of,
     kinds.AllOf: all_of,
     kinds.AllShown: all_shown,
+    kinds.NotShown: not_shown,
+    kinds.NotKnown: not_known,
 }

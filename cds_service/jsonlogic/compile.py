@@ -46,13 +46,11 @@ class Expression:
         return self.node(values, _NOTHING)
 
 
-def compile_rule(
-    logic: object, declared: FactTypes, place: str, expects: ValueType = "boolean", *, allow_missing: bool = False
-) -> Expression:
+def compile_rule(logic: object, declared: FactTypes, place: str, expects: ValueType = "boolean") -> Expression:
     """Compile a rule over declared facts. Raises LogicError with every problem, each with file and place."""
     if too_deep(logic):
         raise LogicError([Problem(place, f"is nested more than {MAX_DEPTH} deep", "write flatter logic")])
-    check = TypeCheck(declared, allow_missing=allow_missing)
+    check = TypeCheck(declared)
     check.expect(logic, FactType(expects), place)
     if check.problems:
         raise LogicError(check.problems)

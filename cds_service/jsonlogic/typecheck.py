@@ -66,10 +66,9 @@ def too_deep(logic: object) -> bool:
 class TypeCheck:
     """Walks a rule once and gathers every problem, each with its place: `fires_when.and[1].<[0]`."""
 
-    def __init__(self, declared: FactTypes, *, allow_missing: bool) -> None:
+    def __init__(self, declared: FactTypes) -> None:
         self.problems: list[Problem] = []
         self._declared = declared
-        self._allow_missing = allow_missing
         self._element: FactType | None = None
 
     def expect(self, node: object, wanted: FactType, place: str) -> None:
@@ -89,7 +88,7 @@ class TypeCheck:
             return FactType("string", (node,))
         if isinstance(node, list):
             return self._list(node, place)
-        return self._refuse(place, f"is {_name(node)}", "an unknown is never written: ask `missing` in a card's line")
+        return self._refuse(place, f"is {_name(node)}", "an unknown is never written: ask a fact whose picker is not_known")
 
     def _number(self, node: int | Decimal, place: str) -> FactType | None:
         if isinstance(node, Decimal) and not node.is_finite():
@@ -206,12 +205,9 @@ class TypeCheck:
         return STRING
 
     def absent(self, operator: str, given: list[Any], place: str) -> FactType | None:
-        if not self._allow_missing:
-            return self._refuse(place, "decides on what is not known", "only a card's line may ask `missing`")
-        for at, name in enumerate(given):
-            if not isinstance(name, str) or name not in self._declared:
-                self._refuse(f"{place}[{at}]", f"undeclared fact {name!r}", "declare it, or mend the name")
-        return LIST
+        """`missing` is of the standard, but hard to read where it decides: a fact of its own says it in words."""
+        remedy = "ask a fact whose picker is not_shown or not_known"
+        return self._refuse(place, f"decides on what is not known, by `{operator}`", remedy)
 
     def _refuse(self, place: str, message: str, remedy: str) -> FactType | None:
         """Note a problem; what is refused has no type."""

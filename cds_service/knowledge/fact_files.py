@@ -20,6 +20,7 @@ from cds_service.model import ValueType
 _ACTIVE = "{verb} {says} an active condition?"
 _TAKING = "Is {says} on an active medication list?"
 _STARTED = "Did {says} start before or after {onset_of} began?"
+_STARTED_NOT_KNOWN = "Is it not known whether {says} started before the cramps began?"
 _RANGE = "Is the latest {says}{how} below, inside or above its range?"
 _ADJUSTED = ", adjusted where it can be,"
 _MEASURED = "Was {says} measured in the last {days} days?"
@@ -41,7 +42,10 @@ class DeclaredCondition(_Declared):
 
 
 class DeclaredDrug(_Declared):
-    """`taking_NAME`; with `started_against`, `NAME_start_against_cramps`: did it start before or after that condition began?"""
+    """`taking_NAME`; with `started_against`, `NAME_start_against_cramps`: did it start before or after that condition began?
+
+    And `…_not_known`: is that not known?
+    """
 
     drug: str
     started_against: str | None = None
@@ -111,7 +115,8 @@ class FactDefinition:
     @property
     def facts(self) -> tuple[str, ...]:
         """The facts that it is made of."""
-        return getattr(self.kind, "facts", ())
+        of_one = (self.kind.fact,) if isinstance(self.kind, (kinds.NotShown, kinds.NotKnown)) else ()
+        return of_one or getattr(self.kind, "facts", ())
 
 
 class FactMaker:
@@ -167,6 +172,11 @@ class FactMaker:
             question = _STARTED.format(says=drug.says, onset_of=drug.started_against.replace("-", " "))
             started = kinds.StartedAgainstOnset(question=question, drug=drug.drug, onset_of=drug.started_against)
             yield f"{name}_start_against_cramps", started
+            question = _STARTED_NOT_KNOWN.format(says=drug.says)
+            yield (
+                f"{name}_start_against_cramps_not_known",
+                kinds.NotKnown(question=question, fact=f"{name}_start_against_cramps"),
+            )
 
     def _of_result(self, name: str, result: DeclaredResult) -> Iterator[tuple[str, FactKind]]:
         if result.measured:

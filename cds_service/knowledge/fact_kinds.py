@@ -311,12 +311,18 @@ class AllShown(_Composed, tag="all-shown"):
     """True if all are true, else false: what is not known is not shown either."""
 
 
-class NotShown(_Composed, tag="not-shown"):
-    """True where none of them is true: false, or not known."""
+class _OfOneFact(_Kind):
+    """Says something of one other fact, for the texts of cards. Never unknown itself."""
+
+    fact: str
 
 
-class NotKnown(_Composed, tag="not-known"):
-    """True where one of them is not known."""
+class NotShown(_OfOneFact, tag="not-shown"):
+    """True where the fact is false or not known, so that a text can say what holds as far as anybody knows."""
+
+
+class NotKnown(_OfOneFact, tag="not-known"):
+    """True where the fact is not known, so that a text can say so."""
 
 
 FactKind = Union[

@@ -67,7 +67,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class CardText:
-    """The words of one rule: each line with the condition under which it is said."""
+    """The words of one rule, those included that its group shares: each line with the condition under which it is said."""
 
     file: CardFile
     place: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from cds_service.knowledge.schema import (
     Disjoint,
     Equation,
     GroupsFile,
+    Line,
     Order,
     OrderUse,
     Panel,
@@ -37,6 +39,7 @@ from cds_service.knowledge.schema import (
     SystemFile,
     ValueSet,
 )
+from cds_service.knowledge.shared_lines import filled, stand_ins
 from cds_service.model import FactTypes
 
 T = TypeVar("T")
@@ -70,9 +73,9 @@ class Reader:
             self.report(path, f"is not strict JSON: {error}", "mend the JSON")
         return None
 
-    def logic(self, logic: object, types: FactTypes, place: str, *, allow_missing: bool = False) -> Expression | None:
+    def logic(self, logic: object, types: FactTypes, place: str) -> Expression | None:
         try:
-            return compile_rule(logic, types, place, allow_missing=allow_missing)
+            return compile_rule(logic, types, place)
         except LogicError as error:
             self.problems += error.problems
             return None
@@ -128,7 +131,9 @@ def load_knowledge(root: Path) -> Knowledge:
     speaks_when = _by_service(reader, services, types, "speaks_when")
     concerned_when = _by_service(reader, services, types, "concerned_when")
     rules = tuple(_each(reader, "logic/rules/*/*.json", lambda path: _read_rule(reader, path, types)))
-    cards = {card.file.rule: card for card in _each(reader, "cards/*/*.json", lambda path: _read_card(reader, path, types))}
+    shared = _shared_lines(groups, rules)
+    read_card = partial(_read_card, reader, types=types, shared=shared)
+    cards = {card.file.rule: card for card in _each(reader, "cards/*/*.json", read_card)}
     if reader.problems or groups is None or statuses is None:
         raise KnowledgeError(reader.problems)
     return Knowledge(
@@ -210,15 +215,28 @@ def _read_order_use(reader: Reader, use: OrderUse, types: FactTypes, place: str)
     return Suggestable(use.order, when, recommended) if when and recommended else None
 
 
-def _read_card(reader: Reader, path: str, types: FactTypes) -> CardText | None:
+def _shared_lines(groups: GroupsFile | None, rules: Sequence[Rule]) -> dict[str, tuple[Line, ...]]:
+    """By rule the lines that its card shares with those of its group."""
+    if groups is None:
+        return {}
+    by_group = {group.id: group.shared_lines for group in groups.groups}
+    return {rule.id: by_group.get(rule.file.group, ()) for rule in rules}
+
+
+def _read_card(reader: Reader, path: str, types: FactTypes, shared: Mapping[str, tuple[Line, ...]]) -> CardText | None:
     file = reader.read(path, CardFile)
     if file is None:
         return None
     if file.rule != Path(path).stem:
         reader.report(path, f"rule is {file.rule!r}", "name the rule as the file")
         return None
-    lines = [
-        (reader.logic(line.when, types, f"{path} lines[{at}].when", allow_missing=True), line.say)
-        for at, line in enumerate(file.lines)
-    ]
-    return CardText(file, path, tuple((expression, say) for expression, say in lines if expression))
+    lines = shared.get(file.rule, ())
+    # Of a rule that could not be read nobody knows what its card shares.
+    for name in sorted(stand_ins(lines, types) ^ file.shared_facts.keys() if file.rule in shared else ()):
+        told = f"names {name!r}, which no shared line of its group asks for" if name in file.shared_facts else f"lacks {name!r}"
+        reader.report(f"{path} shared_facts", told, "give one fact for each stand-in of shared_lines in cards/groups.json")
+    own = [(line, f"{path} lines[{at}].when") for at, line in enumerate(file.lines)]
+    own += [(line, f"{path} shared_lines[{at}].when") for at, line in enumerate(filled(lines, file.shared_facts))]
+    compiled = [(reader.logic(line.when, types, place), line.say) for line, place in own]
+    file = msgspec.structs.replace(file, lines=tuple(line for line, _ in own))
+    return CardText(file, path, tuple((expression, say) for expression, say in compiled if expression))

@@ -215,6 +215,11 @@ class OrderUse(_File):
 
 
 class RuleFile(_File):
+    """One rule. `priority` ranks it in its group, the lowest number first, and no two rules of a group share one.
+
+    `replaces` names the rules, of any group, that need no line of their own where this one fires, as it tells the same.
+    """
+
     id: str
     version: str
     status: str
@@ -225,6 +230,8 @@ class RuleFile(_File):
     applies_when: Any
     fires_when: Any
     group: str
+    priority: int
+    replaces: tuple[str, ...]
     orders: tuple[OrderUse, ...]
     evidence: tuple[str, ...]
     sources: tuple[str, ...]
@@ -232,29 +239,6 @@ class RuleFile(_File):
     authored_by: str
     checked_by: str | None
     review_by: str
-
-
-class Group(_File):
-    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `rules` ranks them.
-
-    `offers`: its tests are offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card
-    links to the leaflet for the patient, where the site says at which address it is reached. `covers`: what a rule of the
-    group tells already, so that the rules named need no line of their own.
-    """
-
-    id: str
-    indicator: str
-    merge: bool
-    topic: str
-    summary: str
-    joiner: str
-    more: str
-    lead: str
-    rules: tuple[str, ...]
-    override_reasons: tuple[str, ...]
-    offers: bool = False
-    leaflet: bool = False
-    covers: dict[str, tuple[str, ...]] = {}
 
 
 class Line(_File):
@@ -269,6 +253,29 @@ class Line(_File):
     jurisdiction: str = ""
 
 
+class Group(_File):
+    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `priority` ranks them.
+
+    `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
+    offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
+    the patient, where the site says at which address it is reached. `shared_lines` end each card of the group; where they
+    differ by rule they name a stand-in, for which each card gives its own fact.
+    """
+
+    id: str
+    indicator: str
+    merge: bool
+    topic: str
+    summary: str
+    override_reasons: tuple[str, ...]
+    joiner: str = ", "
+    more: str = "and {count} more"
+    lead: str = ""
+    shared_lines: tuple[Line, ...] = ()
+    offers: bool = False
+    leaflet: bool = False
+
+
 class Removal(_File):
     """A draft that may be taken away again: those that `fact` found, each by its `{name}`."""
 
@@ -278,9 +285,12 @@ class Removal(_File):
 
 
 class CardFile(_File):
+    """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group."""
+
     rule: str
     headline: str
     lines: tuple[Line, ...]
+    shared_facts: dict[str, str] = {}
     removes: tuple[Removal, ...] = ()
 
 

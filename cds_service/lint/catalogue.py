@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from cds_service.cards import leaflets
-from cds_service.jsonlogic.typecheck import operands
+from cds_service.explain.logic_text import say
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import Reader
 from cds_service.lint.cases import CasesFile, read_cases
 from cds_service.samples.counts import Tally, rows, sum_up
-
-_SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "is", "!=": "is not"}
 
 
 def write_catalogue(knowledge: Knowledge, counted: Tally) -> str:
@@ -50,6 +48,9 @@ def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator
             f"- Offers {knowledge.orders[use.order].title}"
             f"{_when(use.when.source, ' when ')}{_when(use.recommended_when.source, '; recommends it when ')}"
         )
+    yield f"- Priority in its group: {file.priority}"
+    if file.replaces:
+        yield f"- Replaces: {', '.join(file.replaces)}"
     yield f"- Evidence: {', '.join(file.evidence)}"
     if file.sources:
         yield f"- Numbers from: {'; '.join(knowledge.sources[name].title for name in file.sources)}"
@@ -64,32 +65,6 @@ def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator
 
 def _when(logic: Any, words: str) -> str:
     return "" if isinstance(logic, bool) else words + say(logic)
-
-
-def say(logic: Any) -> str:
-    """JSON Logic in words.
-
-    >>> say({"and": [{">=": [{"var": "age_years"}, 65]}, {"!": [{"var": "on_dialysis"}]}]})
-    'age years ≥ 65 and not on dialysis'
-    """
-    if not isinstance(logic, dict):
-        return str(logic).lower() if isinstance(logic, bool) else str(logic)
-    ((operator, argument),) = logic.items()
-    given = operands(argument)
-    if operator == "var":
-        return str(given[0]).replace("_", " ")
-    if operator in ("and", "or"):
-        return f" {operator} ".join(_bracketed(item, operator) for item in given)
-    if operator == "!":
-        return f"not {_bracketed(given[0], operator)}"
-    if operator in _SIGNS:
-        return f" {_SIGNS[operator]} ".join(say(item) for item in given)
-    return f"{operator}({', '.join(say(item) for item in given)})"
-
-
-def _bracketed(logic: Any, within: str) -> str:
-    junction = isinstance(logic, dict) and next(iter(logic)) in ("and", "or") and next(iter(logic)) != within
-    return f"({say(logic)})" if junction else say(logic)
 
 
 def _statements(knowledge: Knowledge) -> Iterator[str]:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from cds_service.explain.fact_text import NUMBER, lacking, say_answers, statement_of
+from cds_service.explain.logic_text import say
 from cds_service.facts.evaluate import FactValues
 from cds_service.fhir.dates import say_date
 from cds_service.jsonlogic.compile import Expression, compile_untyped
 from cds_service.jsonlogic.typecheck import operands
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.lint.catalogue import say
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval
 
 _JUNCTIONS = {"and": "all of", "or": "any of", "!": "not"}

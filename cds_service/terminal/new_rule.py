@@ -39,6 +39,7 @@ _ARITHMETIC: dict[type[ast.operator], str] = {
 }
 _TODO = "TODO"
 _WIDTH = 118
+_PRIORITY_STEP = 10
 
 
 def to_json_logic(condition: str) -> Any:
@@ -170,6 +171,8 @@ def _rule(topic: str, rule_id: str, logic: Any, knowledge: Knowledge) -> dict[st
         "applies_when": {"var": reason},
         "fires_when": logic,
         "group": topic,
+        "priority": _next_priority(topic, knowledge),
+        "replaces": [],
         "orders": [],
         "evidence": [],
         "sources": [],
@@ -178,6 +181,12 @@ def _rule(topic: str, rule_id: str, logic: Any, knowledge: Knowledge) -> dict[st
         "checked_by": None,
         "review_by": (date.today() + timedelta(days=365)).isoformat(),
     }
+
+
+def _next_priority(group: str, knowledge: Knowledge) -> int:
+    """Behind all rules of the group, in steps that leave room between two."""
+    taken = [rule.file.priority for rule in knowledge.rules if rule.file.group == group]
+    return (max(taken, default=0) // _PRIORITY_STEP + 1) * _PRIORITY_STEP
 
 
 def _cases(rule_id: str, facts: tuple[str, ...], knowledge: Knowledge) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from cds_service.explain.fact_text import say_answers, say_interval, statement_o
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.facts.evaluate import FactValues
 from cds_service.jsonlogic.compile import compile_rule
+from cds_service.knowledge.fact_kinds import NotKnown, NotShown
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, FactType, Interval, Outcome
 from cds_service.rules.evaluate import decide
@@ -232,6 +233,17 @@ def test_every_fact_that_decides_has_words(knowledge: Knowledge) -> None:
     names = {name for rule in knowledge.rules for name in (*rule.applies_when.facts, *rule.fires_when.facts)}
     assert unspoken(sorted(names), knowledge) == {}
     assert unspoken(["potassium_on_order"], knowledge) == {"potassium_on_order": ["true", "false"]}
+
+
+def test_what_is_not_shown_or_not_known_is_told_in_words(knowledge: Knowledge) -> None:
+    made = [name for name, item in knowledge.facts.items() if isinstance(item.kind, (NotShown, NotKnown))]
+    assert made
+    assert unspoken(made, knowledge) == {}
+    told = {name: say_answers(name, [True], knowledge) for name in made}
+    assert told["diabetes_not_shown"] == "it is not shown that diabetes is an active condition"
+    assert told["told_often_not_known"] == "the cramp history leaves open whether the cramps come at least once a week"
+    assert all("not shown that " in text or "not show that " in text for name, text in told.items() if "not_shown" in name)
+    assert all("not known whether " in text or "open whether " in text for name, text in told.items() if "not_known" in name)
 
 
 def test_a_search_too_long_stops_and_says_so() -> None:

@@ -26,6 +26,7 @@ THYROID, HISTORY, KIDNEYS = "logic/facts/thyroid.json", "logic/facts/history.jso
 QUININE, PATIENT, NERVES = "logic/facts/quinine.json", "logic/facts/patient.json", "logic/facts/nerves.json"
 FACTS = "logic/facts/electrolytes.json"
 LABS, ORDERS, QUERIES = "logic/labs.json", "logic/orders.json", "logic/queries.json"
+STATIN = "cards/medication/statin.json"
 SET = "logic/value_sets/hypothyroidism.json"
 
 
@@ -82,6 +83,18 @@ def item(path: str, name: str, **members: Any) -> Callable[[Path], None]:
 
 def line(**members: Any) -> Callable[[Path], None]:
     return edit(CARD, lambda loaded: loaded["lines"][0].update(members))
+
+
+def shared_line(**members: Any) -> Callable[[Path], None]:
+    def change(loaded: Any) -> None:
+        group = next(group for group in loaded["groups"] if group["id"] == "medication")
+        group["shared_lines"][0].update(members)
+
+    return edit("cards/groups.json", change)
+
+
+def priority_of(path: str) -> int:
+    return int(json.loads((ROOT / path).read_text())["priority"])
 
 
 ORDERED = "cards/ordering/quinine-order-us.json"
@@ -152,26 +165,15 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a line for where the rule does not hold": (line(jurisdiction="fr"), CARD, "a line is for 'fr'"),
     "a card that is silent in a jurisdiction": (line(jurisdiction="uk"), CARD, "says nothing in 'us'"),
     "a shown unit without a factor": (item(LABS, "albumin", shown={"us": "stone"}), LABS, "is shown in 'stone'"),
-    "a rule without a rank": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].remove("low-potassium")),
-        "cards/groups.json results",
-        "rule 'low-potassium' has no rank",
+    "a rule without a priority": (edit(RULE, lambda loaded: loaded.pop("priority") and loaded), RULE, "priority"),
+    "a priority that is no whole number": (put(RULE, priority=1.5), RULE, "priority"),
+    "a priority of two rules": (
+        edit(RULE, lambda loaded: loaded.update(priority=priority_of("logic/rules/results/low-sodium.json"))),
+        "logic/rules/results/low-sodium.json",
+        "is that of 'low-potassium'",
     ),
-    "a rule that covers nothing known": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][0]["covers"].update({"severe-potassium": ["low-spirits"]})),
-        "cards/groups.json urgent-results",
-        "covers: 'low-spirits' is no such rule",
-    ),
-    "a rank without a rule": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-spirits")),
-        "cards/groups.json results",
-        "'low-spirits' is no rule of the group",
-    ),
-    "a rule ranked twice": (
-        edit("cards/groups.json", lambda loaded: loaded["groups"][2]["rules"].append("low-potassium")),
-        "cards/groups.json results",
-        "rule 'low-potassium' is ranked twice",
-    ),
+    "a rule that replaces nothing known": (put(RULE, replaces=["low-spirits"]), RULE, "replaces 'low-spirits', which is no"),
+    "a rule that replaces itself": (put(RULE, replaces=["low-potassium"]), RULE, "which is no other rule"),
     "an override reason without a display": (
         edit("cards/groups.json", lambda loaded: loaded["groups"][0]["override_reasons"].append("full-moon")),
         "cards/groups.json override_reasons",
@@ -341,9 +343,36 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a summary that may be too long": (put(CARD, headline="x" * 120), CARD, "characters"),
     "a headline that may be too long": (put(CARD, headline="{potassium_against_range.note}"), CARD, "characters"),
     "no lines": (put(CARD, lines=[]), CARD, "no lines"),
+    "no lines but those of the group": (put(STATIN, lines=[]), STATIN, "no lines of its own"),
+    "a card without the fact of a shared line": (
+        put(STATIN, shared_facts={"start": "statin_start_against_cramps"}),
+        STATIN,
+        "lacks 'start_not_known'",
+    ),
+    "a shared fact that no shared line asks for": (put(CARD, shared_facts={"start": "smoking"}), CARD, "names 'start'"),
+    "a shared fact that is none": (
+        edit(STATIN, lambda loaded: loaded["shared_facts"].update(start="statin_start")),
+        STATIN,
+        "undeclared fact 'statin_start'",
+    ),
+    "a shared line with broken logic": (shared_line(when={"==": [{"var": "start"}, 3]}), STATIN, "string"),
+    "a shared line with a fact that nothing decides on": (
+        shared_line(say="Started ({smoking.date}) before the cramps began."),
+        STATIN,
+        "'smoking' is no fact of the rule",
+    ),
+    "a shared line with an unknown part": (shared_line(say="Started ({start.mood})."), STATIN, "mood"),
+    "markup in a shared line": (shared_line(say="Started <b>before</b>."), STATIN, "<b>"),
     "markup": (line(say="See <b>this</b>"), CARD, "<b>"),
     "a link in the words": (line(say="https://x.example"), CARD, "https://"),
     "a line with broken logic": (line(when={"<": [{"var": "potassium_against_range"}, 3]}), CARD, "string"),
+    "a line that asks what is missing": (line(when={"in": ["smoking", {"missing": ["smoking"]}]}), CARD, "is not known"),
+    "a rule that asks what is missing": (
+        put(RULE, fires_when={"in": ["smoking", {"missing": ["smoking"]}]}),
+        RULE,
+        "not known",
+    ),
+    "a rule that asks what is not shown": (put(RULE, fires_when={"var": "smoking_not_shown"}), RULE, "not known, by 'smoking"),
     "an unknown kind": (fact(KIDNEYS, "egfr_value", kind="guess"), KIDNEYS, "guess"),
     "a window on a kind that has none": (fact(PATIENT, "age_years", days=3), PATIENT, "unknown field `days`"),
     "a drug where a condition is asked for": (

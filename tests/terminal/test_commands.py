@@ -169,6 +169,8 @@ def test_a_new_rule_is_three_files_that_fail_where_work_is_left(tree: Path) -> N
     assert rule["fires_when"] == {
         "and": [{">=": [{"var": "age_years"}, 90]}, {"!": [{"or": [{"var": "taking_statin"}, {"var": "smoking"}]}]}]
     }
+    taken = [json.loads(path.read_text()).get("priority", 0) for path in (ROOT / "logic/rules/results").glob("*.json")]
+    assert rule["priority"] == max(taken) + 10
     left = cds("check", knowledge=tree).stderr
     for message in ("no evidence", "TODO", "no row is fires", "no row is silent", "exactly on 90", "no row notices"):
         assert message in left

@@ -1,0 +1,154 @@
+"""House rules about cards and leaflets: one small function each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from cds_service.cards import leaflets
+from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, longest
+from cds_service.cdshooks.response import SUMMARY_LIMIT
+from cds_service.errors import Problem
+from cds_service.explain.fact_text import unspoken
+from cds_service.knowledge.knowledge import CardText, Knowledge, Rule
+from cds_service.knowledge.localise import spelled, spoken_texts
+from cds_service.lint.rule_checks import JURISDICTIONS
+
+Problems = Iterator[Problem]
+
+_MARKUP = re.compile(r"<[a-zA-Z/]|://|\|.*\||^#|```")
+_MANY = "99"
+
+
+def placeholders_are_facts_of_the_rule(knowledge: Knowledge) -> Problems:
+    for rule, card in _each_card(knowledge):
+        for text in (card.file.headline, *(line.say for line in card.file.lines)):
+            for name, part in PLACEHOLDER.findall(text):
+                yield from _placeholder(rule, card, name, part)
+
+
+def _placeholder(rule: Rule, card: CardText, name: str, part: str) -> Problems:
+    if not part:
+        if name != ORDERS or not rule.orders:
+            yield Problem(card.place, f"placeholder {{{name}}}", "write {fact.part}; {orders} only where the rule has orders")
+    elif part not in PARTS:
+        yield Problem(card.place, f"placeholder {{{name}.{part}}}", f"use one of {', '.join(PARTS)}")
+    elif name not in rule.facts | card.facts:
+        yield Problem(card.place, f"{name!r} is no fact of the rule", "use a fact that the rule or the line decides on")
+
+
+def _each_card(knowledge: Knowledge) -> Iterator[tuple[Rule, CardText]]:
+    for rule in knowledge.rules:
+        if rule.id in knowledge.cards:
+            yield rule, knowledge.cards[rule.id]
+
+
+def spelling_is_used(knowledge: Knowledge) -> Problems:
+    texts = " ".join(spoken_texts(knowledge)).lower()
+    for jurisdiction, words in knowledge.spelling.items():
+        place = f"cards/spelling.json {jurisdiction}"
+        if jurisdiction not in JURISDICTIONS:
+            yield Problem(place, "is no jurisdiction", f"use one of {', '.join(JURISDICTIONS)}")
+        for word in words:
+            if word != word.lower() or word not in texts:
+                yield Problem(place, f"{word!r} stands in no text", "remove it, or write it in lower case as the texts do")
+
+
+def a_card_speaks_in_each_jurisdiction(knowledge: Knowledge) -> Problems:
+    for rule, card in _each_card(knowledge):
+        for line in card.file.lines:
+            if line.jurisdiction and line.jurisdiction not in rule.file.jurisdiction:
+                told = f"a line is for {line.jurisdiction!r}, where the rule does not hold"
+                yield Problem(card.place, told, f"use one of {', '.join(rule.file.jurisdiction)}")
+        for jurisdiction in rule.file.jurisdiction:
+            if not any(line.jurisdiction in ("", jurisdiction) for line in card.file.lines):
+                yield Problem(card.place, f"says nothing in {jurisdiction!r}", "add a line")
+
+
+def facts_can_be_told(knowledge: Knowledge) -> Problems:
+    """Of the facts that decide, each answer has its words, in which `explain` tells them."""
+    expressions = [part for rule in knowledge.rules for part in (rule.applies_when, rule.fires_when)]
+    expressions += knowledge.speaks_when.values()
+    names = sorted({name for expression in expressions for name in expression.facts})
+    for name, answers in unspoken(names, knowledge).items():
+        yield Problem(
+            knowledge.facts[name].place,
+            f"has no words for {', '.join(answers)}",
+            "word its question as one of cards/phrases.json, or write a phrase there",
+        )
+
+
+def the_longest_summary_fits(knowledge: Knowledge) -> Problems:
+    """However a jurisdiction spells it."""
+    for jurisdiction in JURISDICTIONS:
+        yield from _too_long(spelled(knowledge, jurisdiction))
+
+
+def _too_long(knowledge: Knowledge) -> Problems:
+    groups = {group.id: group for group in knowledge.groups}
+    titles = max((len(order.title) for order in knowledge.orders.values()), default=0)
+    for rule, card in _each_card(knowledge):
+        group = groups.get(rule.file.group)
+        if group is None:
+            continue
+        headline = titles if card.file.headline == f"{{{ORDERS}}}" else longest(card.file.headline)
+        more = len(" " + group.more.format(count=_MANY)) if group.merge else 0
+        length = len(group.summary.replace("{headlines}", "")) + headline + more
+        if length > SUMMARY_LIMIT:
+            yield Problem(
+                card.place, f"its summary may take {length} characters", f"shorten the headline to fit {SUMMARY_LIMIT}"
+            )
+
+
+def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
+    place, known = "cards/groups.json override_reasons", knowledge.override_reasons.displays
+    used = {code for group in knowledge.groups for code in group.override_reasons}
+    for code in sorted(used.symmetric_difference(known)):
+        yield Problem(place, f"{code!r} " + ("has no display" if code in used else "is used by no group"), "add or remove it")
+
+
+def leaflets_tell_and_show(knowledge: Knowledge) -> Problems:
+    """A leaflet for each jurisdiction, with statements that exist and a drawing for each exercise."""
+    folder = knowledge.root / leaflets.FOLDER
+    drawn = {path.relative_to(folder).as_posix() for path in folder.glob("drawings/*")}
+    used: set[str] = set()
+    for jurisdiction in JURISDICTIONS:
+        place = f"{leaflets.FOLDER}/{jurisdiction}.md"
+        if not (folder / f"{jurisdiction}.md").is_file():
+            yield Problem(place, "is missing", "write it, or copy the other and put in its own words")
+            continue
+        text = leaflets.source(knowledge, jurisdiction)
+        shown = leaflets.drawings(text)
+        used.update(shown)
+        for name in leaflets.statements(text):
+            if name not in knowledge.evidence:
+                yield Problem(place, f"tells {name!r}, which is no statement", "see logic/evidence.json")
+        for path in shown:
+            if path not in drawn:
+                yield Problem(place, f"{path!r} is not there", "draw it, or take it out")
+        for exercise in leaflets.without_drawing(text):
+            yield Problem(place, f"{exercise!r} has no drawing", "show how it is done")
+    for path in sorted(drawn - used):
+        yield Problem(f"{leaflets.FOLDER}/{path}", "is shown in no leaflet", "show or remove it")
+
+
+def card_texts_are_plain(knowledge: Knowledge) -> Problems:
+    shared = {group.id: len(group.shared_lines) for group in knowledge.groups}
+    for rule, card in _each_card(knowledge):
+        if len(card.file.lines) <= shared.get(rule.file.group, 0):
+            yield Problem(card.place, "has no lines of its own", "say why the card appears")
+        for text in (card.file.headline, *(line.say for line in card.file.lines)):
+            if not text.strip() or "TODO" in text or _MARKUP.search(text):
+                yield Problem(card.place, f"{text[:50]!r}", "write plain words: no markup, link, table or TODO")
+
+
+CARDBOOK = (
+    placeholders_are_facts_of_the_rule,
+    spelling_is_used,
+    a_card_speaks_in_each_jurisdiction,
+    facts_can_be_told,
+    the_longest_summary_fits,
+    override_reasons_exist_and_are_used,
+    leaflets_tell_and_show,
+    card_texts_are_plain,
+)

@@ -1,0 +1,34 @@
+"""Facts made of other facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cds_service.facts.evaluate import COMPOSED
+from cds_service.knowledge.fact_kinds import NotKnown, NotShown
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.model import UNKNOWN, Evidence, Fact, State
+
+SEEN = Evidence("Condition/x", "Diabetes", date="2026-01-01")
+
+
+@pytest.mark.parametrize(
+    ("value", "not_shown", "not_known"), [(True, False, False), (False, True, False), (UNKNOWN, True, True)]
+)
+def test_what_is_not_shown_and_what_is_not_known_are_never_unknown(value: Any, not_shown: bool, not_known: bool) -> None:
+    part = Fact("part", value, State.KNOWN, (SEEN,))
+    for kind, wanted in ((NotShown, not_shown), (NotKnown, not_known)):
+        fact = COMPOSED[kind]("made", [part])
+        assert (fact.name, fact.value) == ("made", wanted)
+        assert fact.evidence == (SEEN,)
+
+
+def test_they_say_in_their_name_of_which_fact_they_are(knowledge: Knowledge) -> None:
+    ends = {NotShown: "not_shown", NotKnown: "not_known"}
+    made = {
+        name: f"{item.facts[0]}_{ends[type(item.kind)]}" for name, item in knowledge.facts.items() if type(item.kind) in ends
+    }
+    assert made == {name: name for name in made}
+    assert made
