@@ -26,9 +26,7 @@ def test_what_is_not_shown_and_what_is_not_known_are_never_unknown(value: Any, n
 
 
 def test_they_say_in_their_name_of_which_fact_they_are(knowledge: Knowledge) -> None:
-    ends = {NotShown: "not_shown", NotKnown: "not_known"}
-    made = {
-        name: f"{item.facts[0]}_{ends[type(item.kind)]}" for name, item in knowledge.facts.items() if type(item.kind) in ends
-    }
-    assert made == {name: name for name in made}
-    assert made
+    for kind, end in ((NotShown, "not_shown"), (NotKnown, "not_known")):
+        made = {name: f"{item.facts[0]}_{end}" for name, item in knowledge.facts.items() if isinstance(item.kind, kind)}
+        assert made
+        assert made == {name: name for name in made}
