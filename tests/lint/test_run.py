@@ -22,6 +22,7 @@ RULE = "logic/rules/results/low-potassium.json"
 CASES = "logic/rules/results/low-potassium.cases.json"
 ABI_CASES = "logic/rules/workup/abi.cases.json"
 CARD = "cards/results/low-potassium.json"
+THYROID_CASES = "logic/facts/thyroid.cases.json"
 THYROID, HISTORY, KIDNEYS = "logic/facts/thyroid.json", "logic/facts/history.json", "logic/facts/kidneys.json"
 QUININE, PATIENT, NERVES = "logic/facts/quinine.json", "logic/facts/patient.json", "logic/facts/nerves.json"
 FACTS = "logic/facts/electrolytes.json"
@@ -373,6 +374,23 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "not known",
     ),
     "a rule that asks what is not shown": (put(RULE, fires_when={"var": "smoking_not_shown"}), RULE, "not known, by 'smoking"),
+    "a fact without a case": (edit(THYROID_CASES, lambda cases: cases.pop("tsh_measured") and None), THYROID_CASES, "has no case of"),
+    "a case of no fact": (put(THYROID_CASES, spare=[]), THYROID_CASES, "is no fact of the topic"),
+    "a case that comes out otherwise": (
+        edit(THYROID_CASES, lambda cases: cases["hypothyroidism"][0].update(expect=False)),
+        "thyroid.json hypothyroidism",
+        "gives True",
+    ),
+    "a window that no case looks at": (
+        edit(THYROID_CASES, lambda cases: cases["tsh_measured"].pop(0) and None),
+        "thyroid.json tsh_measured",
+        "no case notices: days halved",
+    ),
+    "a status that no case looks at": (
+        edit("logic/facts/quinine.cases.json", lambda cases: cases.update(ordering_quinine=cases["ordering_quinine"][:1])),
+        "logic/statuses.json",
+        "no case of a fact notices: withdrawn_draft without stopped",
+    ),
     "an unknown kind": (fact(KIDNEYS, "egfr_value", kind="guess"), KIDNEYS, "guess"),
     "a window on a kind that has none": (fact(PATIENT, "age_years", days=3), PATIENT, "unknown field `days`"),
     "a drug where a condition is asked for": (
