@@ -374,7 +374,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "not known",
     ),
     "a rule that asks what is not shown": (put(RULE, fires_when={"var": "smoking_not_shown"}), RULE, "not known, by 'smoking"),
-    "a fact without a case": (edit(THYROID_CASES, lambda cases: cases.pop("tsh_measured") and None), THYROID_CASES, "has no case of"),
+    "a fact without a case": (
+        edit(THYROID_CASES, lambda cases: cases.pop("tsh_measured") and None),
+        THYROID_CASES,
+        "has no case of",
+    ),
     "a case of no fact": (put(THYROID_CASES, spare=[]), THYROID_CASES, "is no fact of the topic"),
     "a case that comes out otherwise": (
         edit(THYROID_CASES, lambda cases: cases["hypothyroidism"][0].update(expect=False)),
