@@ -380,7 +380,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "has no case of",
     ),
     "a case of no fact": (put(THYROID_CASES, spare=[]), THYROID_CASES, "is no fact of the topic"),
-    "a case that comes out otherwise": (
+    "a chart that comes out otherwise": (
         edit(THYROID_CASES, lambda cases: cases["hypothyroidism"][0].update(expect=False)),
         "thyroid.json hypothyroidism",
         "gives True",
