@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cds_service.cdshooks.request import HookRequest
 from cds_service.chart.chart import Chart
@@ -77,10 +77,15 @@ def _state(query: Query, key: str, section: Section | None, request: HookRequest
     return State.INCOMPLETE if section.incomplete else State.KNOWN
 
 
-def require_mandatory(queries: Mapping[str, Query], chart: Chart) -> None:
-    """Raises RequestError 412 naming each mandatory query that has no data.
+def _always() -> bool:
+    return True
 
-    Without age and problem list nothing can be said; an incomplete answer is still an answer.
+
+def require_mandatory(queries: Mapping[str, Query], chart: Chart, is_concerned: Callable[[], bool] = _always) -> None:
+    """Raises RequestError 412 naming each mandatory query that has no data, if the call concerns the service.
+
+    Without age and problem list nothing can be said; an incomplete answer is still an answer. `is_concerned` is asked only
+    where something is missing.
     """
     missing = [
         key
@@ -88,7 +93,7 @@ def require_mandatory(queries: Mapping[str, Query], chart: Chart) -> None:
         if query.mandatory
         and (chart.query_state[key] in _NOWHERE or (query.resource_type == "Patient" and not chart.patient.id))
     ]
-    if missing:
+    if missing and is_concerned():
         raise RequestError(
             412,
             "missing-data",

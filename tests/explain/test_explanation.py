@@ -17,7 +17,6 @@ from cds_service.explain.counterfactuals import Change, Way, answers_of, joined,
 from cds_service.explain.explanation import Explanation, explain, ways_to_fire
 from cds_service.explain.fact_text import say_answers, say_interval, statement_of, unspoken
 from cds_service.explain.reasons import deciding, reasons
-from cds_service.facts.evaluate import FactValues
 from cds_service.jsonlogic.compile import compile_rule
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, FactType, Interval, Outcome
@@ -43,11 +42,7 @@ STEP = Decimal("0.01")
 
 
 def explanation_of(person: Person) -> Explanation:
-    answer, decision_service = decision(person), conductor_of(person.jurisdiction)
-    speaks_when = decision_service.knowledge.speaks_when[service_of(person)]
-    return explain(
-        answer, decision_service.rules[service_of(person)], speaks_when, decision_service.knowledge, person.jurisdiction
-    )
+    return explain(decision(person))
 
 
 def numbers_in(answer: Any) -> list[Any]:
@@ -70,7 +65,7 @@ def open_rules(person: Person) -> Iterator[tuple[Rule, dict[str, Any], tuple[Way
     decision_service = conductor_of(person.jurisdiction)
     by_id = {rule.id: rule for rule in decision_service.rules[service_of(person)]}
     answer = decision(person)
-    values = FactValues(answer.facts)
+    values = answer.values
     for finding in answer.findings:
         if finding.outcome in (Outcome.SILENT, Outcome.UNKNOWN):
             rule = by_id[finding.rule_id]
@@ -299,7 +294,7 @@ def test_every_part_that_decides_is_named(logic: Any, values: dict[str, Any], ex
 def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
     """The engine stops at the first part that decides; explain names the others beside it, never others instead."""
     decision_service, answer = conductor_of(person.jurisdiction), decision(person)
-    values = FactValues(answer.facts)
+    values = answer.values
     by_id = {rule.id: rule for rule in decision_service.rules[service_of(person)]}
     for finding in answer.findings:
         assert set(finding.because) <= set(reasons(finding, by_id[finding.rule_id], values)), finding.rule_id

@@ -204,7 +204,7 @@ def test_what_is_taken_from_the_ground_is_what_the_whole_chart_would_say(person:
     for prefetch in variants:
         decision = answer(person, request | {"prefetch": prefetch})
         assert decision is not None
-        whole = ChartFacts(decision.chart, decision_service.knowledge, person.day, person.jurisdiction, whole=True)
+        whole = ChartFacts(decision.view, whole=True)
         for name, fact in whole.items():
             found = decision.facts[name]
             assert (found.value, found.state, found.reason) == (fact.value, fact.state, fact.reason), name
@@ -236,9 +236,9 @@ def test_the_order_of_the_rules_never_changes_the_findings() -> None:
         if found is None:
             continue
         rules = list(conductor_of(person.jurisdiction).rules[service_of(person)])
-        expected = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
+        expected = {item.rule_id: item for item in find(rules, found.values, person.jurisdiction)}
         rng.shuffle(rules)
-        again = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
+        again = {item.rule_id: item for item in find(rules, found.values, person.jurisdiction)}
         assert again == expected
 
 
