@@ -141,19 +141,19 @@ class _CardWriter:
         self._taken: set[str] = set()
 
     def speak(self, advice: RuleAdvice) -> _Spoken:
-        text, orders = self._knowledge.cards[advice.rule_id].file, self._knowledge.orders
+        text, orders = self._knowledge.cards[advice.rule_id], self._knowledge.orders
         offered = [item for item in advice.offers if item.on_order is not True]
         titles = [orders[item.order].title for item in offered]
         lines = [
-            self._fill(line.say, titles)
-            for line, state in zip(text.lines, advice.lines, strict=True)
+            self._fill(say, titles)
+            for (_, say), state in zip(text.lines, advice.lines, strict=True)
             if state is LineState.STANDS
         ]
         suggestions = [self._suggest(orders[item.order], item.recommended) for item in offered]
-        removing = removals(text.removes, self._facts, self._taken)
+        removing = removals(text.file.removes, self._facts, self._taken)
         return _Spoken(
             rule=self._knowledge.rule_by_id[advice.rule_id],
-            headlines=titles if text.headline == f"{{{ORDERS}}}" else [self._fill(text.headline, titles)],
+            headlines=titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)],
             lines=lines,
             suggestions=[*suggestions, *removing],
             pending=[self._pending(orders[item.order]) for item in advice.offers if item.on_order is True],

@@ -178,8 +178,8 @@ class _ExplanationWriter:
         advice, decision = self._advice[rule.id], self._decision
         titles = [self._knowledge.orders[item.order].title for item in advice.offers if item.on_order is not True]
         return tuple(
-            LineStated(fill(line.say, self._facts, decision.view.as_of, titles), state.value)
-            for line, state in zip(self._knowledge.cards[rule.id].file.lines, advice.lines, strict=True)
+            LineStated(fill(say, self._facts, decision.view.as_of, titles), state.value)
+            for (_, say), state in zip(self._knowledge.cards[rule.id].lines, advice.lines, strict=True)
         )
 
     def _ways(self, finding: Finding, rule: Rule) -> Search:
