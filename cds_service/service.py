@@ -80,7 +80,6 @@ class DecisionService:
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
         self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
-        self._critical = frozenset(group.id for group in knowledge.groups if group.indicator == "critical")
         url = settings.public_url
         leaflet = f"{url}/leaflets/{knowledge.wording.leaflet_name}-{settings.jurisdiction}" if url else None
         footers = Footers(knowledge, settings.jurisdiction, approvals, leaflet)
@@ -145,7 +144,7 @@ class DecisionService:
         if decision.silent_because:
             return decision
         served, facts, findings = self._ranked[service_id], decision.facts, decision.findings
-        silent = suppressed(findings, served.rules, self._critical, facts, overridden) if overridden else {}
+        silent = suppressed(served, findings, facts, overridden) if overridden else {}
         advice = advise(served, findings, decision.values, silent)
         if not advice:
             return decision

@@ -19,7 +19,7 @@ from cds_service.explain.fact_text import say_answers, say_interval, statement_o
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.jsonlogic.compile import compile_rule
 from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.model import UNKNOWN, FactType, Interval, Outcome
+from cds_service.model import UNKNOWN, FactType, Interval, LineState, Outcome
 from cds_service.rules.evaluate import decide
 from cds_service.samples.people import Person
 from tests.conftest import ROOT
@@ -307,3 +307,26 @@ def test_each_card_is_explained_by_the_rules_that_it_names_to_the_reader(person:
     for card, names in zip(answer.cards, answer.composed.speaks_for, strict=True):
         last = card.detail.rpartition("\n\n")[2]
         assert [f"{name} {versions[name]}" for name in names] == re.findall(r"[a-z][a-z0-9-]* [0-9]+\.[0-9]+\.[0-9]+", last)
+
+
+@PEOPLE
+def test_each_line_of_a_rule_that_fires_stands_or_says_why_not(person: Person) -> None:
+    answer, told = decision(person), explanation_of(person)
+    for card, explained in zip(answer.cards, told.cards, strict=True):
+        for rule in explained.rules:
+            assert {line.state for line in rule.lines} <= {state.value for state in LineState}
+            assert [line.says for line in rule.lines if line.state == LineState.STANDS]
+            for line in rule.lines:
+                assert line.state != LineState.STANDS or f"- {line.says}" in card.detail
+    assert not any(rule.lines for rule in (*told.silent, *told.undecided, *told.out_of_scope))
+
+
+def test_between_them_lines_are_left_out_for_every_reason() -> None:
+    found = {
+        line.state
+        for person in CAST
+        for told in [explanation_of(person)]
+        for rule in (*(rule for card in told.cards for rule in card.rules), *told.without_card)
+        for line in rule.lines
+    }
+    assert found == {state.value for state in LineState}
