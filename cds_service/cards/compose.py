@@ -91,10 +91,6 @@ class _PendingCard:
     spoken: list[_Spoken]
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def rules(self) -> tuple[str, ...]:
-        return tuple(item.rule.id for item in self.spoken)
-
 
 def compose(
     advice: Advice, facts: Mapping[str, Fact], view: ChartIndex, subject: OrderSubject, options: CardOptions
@@ -115,7 +111,7 @@ def compose(
     shown[-1].notes += [*writer.pending(pending), *writer.unanswered(), *writer.left_out(left_out)]
     return Composed(
         tuple(Shown(writer.card(draft), draft.group.id, _rules(draft), _offers(draft)) for draft in shown),
-        tuple(name for draft in left_out for name in draft.rules),
+        tuple(item.rule.id for draft in left_out for item in draft.spoken),
     )
 
 
@@ -168,13 +164,12 @@ class _CardWriter:
         return f"{order.title} ({say_date(self._facts[order.pending_fact].evidence[0].date, self._view.as_of)})"
 
     def _suggest(self, order: Order, recommended: bool) -> Suggestion:
-        action = Action(type="create", description=order.description, resource=self._service_request(order))
+        subject, reason = self._subject.reference, self._subject.reason_reference
+        resource = service_request(order, self._knowledge, subject, reason)
+        action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
             label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if recommended else None, actions=(action,)
         )
-
-    def _service_request(self, order: Order) -> dict[str, Any]:
-        return service_request(order, self._knowledge, self._subject.reference, self._subject.reason_reference)
 
     def unreadable(self, names: Sequence[str]) -> list[str]:
         """What was on record and could not be read: neither normal nor never measured, so it is told."""

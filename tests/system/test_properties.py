@@ -15,7 +15,7 @@ import pytest
 
 from cds_service.cdshooks.request import read_request
 from cds_service.facts.evaluate import ChartFacts, FactValues
-from cds_service.model import Outcome
+from cds_service.model import Fact, Outcome
 from cds_service.rules.evaluate import find
 from cds_service.samples.people import Person
 from cds_service.service import Decision
@@ -247,3 +247,14 @@ def test_what_must_be_there_is_refused_where_it_is_not(key: str) -> None:
     request = request_of(CAST[0])
     del request["prefetch"][key]
     assert answer(CAST[0], request) is None
+
+
+def test_what_must_be_there_is_demanded_before_any_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(facts: ChartFacts, name: str) -> Fact:
+        raise AssertionError(f"{name} was asked for")
+
+    person = next(person for person in CAST if person.hook == "patient-view")
+    request = request_of(person)
+    del request["prefetch"]["conditions"]
+    monkeypatch.setattr(ChartFacts, "__getitem__", refuse)
+    assert answer(person, request) is None
