@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from cds_service.audit.recorder import Recorder
 from cds_service.cdshooks import request as hooks
 from cds_service.cdshooks.response import CdsResponse, encode
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart
-from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.facts.evaluate import ChartFacts
 from cds_service.knowledge.load import load_knowledge
 from cds_service.rules.evaluate import find
 from cds_service.service import DecisionService
@@ -41,16 +42,15 @@ def time_stages(content: bytes) -> dict[str, int]:
     names = {name for rule in rules for name in rule.facts}
 
     def facts() -> Any:
-        found = ChartFacts(chart, knowledge, _AS_OF, "us")
+        found = ChartFacts(ChartIndex(chart, knowledge, _AS_OF, "us"))
         return [found[name] for name in names]
 
     whole = _median(lambda: decision_service.answer(_SERVICE, request, _AS_OF))
-    values = FactValues(decision.facts)
     stages = {
         "parse": _median(lambda: hooks.read_request(content, "patient-view")),
         "chart": _median(lambda: read_chart(request, queries)),
         "facts": _median(facts),
-        "rules": _median(lambda: find(rules, values, "us")),
+        "rules": _median(lambda: find(rules, decision.values, "us")),
         "encode": _median(lambda: encode(CdsResponse(decision.cards))),
     }
     stages["cards"] = max(0, whole - stages["chart"] - stages["facts"] - stages["rules"])
@@ -80,7 +80,7 @@ async def _keeping(content: bytes) -> dict[str, int]:
             # Each answer has cards of its own.
             for item in decision.shown:
                 item.card.uuid = str(uuid.uuid4())
-            recorder.note(_SERVICE, request, decision, 0.0, "", patient)
+            recorder.note(request, decision, 0.0, "", patient)
 
         hot = _median(note)
         for _ in range(_KEPT - _REPEATS):

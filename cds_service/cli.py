@@ -15,10 +15,9 @@ import typer
 
 from cds_service import __version__
 from cds_service.cards.approvals import read_approvals
-from cds_service.cdshooks.request import ON_ORDERS, HookRequest, read_request
+from cds_service.cdshooks.request import ON_ORDERS, read_request
 from cds_service.cdshooks.response import encode
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
-from cds_service.explain.explanation import Explanation
 from cds_service.explain.explanation import explain as explained
 from cds_service.fhir.dates import say_date
 from cds_service.knowledge.knowledge import Knowledge, Rule
@@ -100,9 +99,9 @@ def show_demo() -> None:
 @app.command()
 def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None, hook: Hook = None, draft: Drafts = None) -> None:
     """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
-    asked = _ask(patient, as_of, jurisdiction, hook, draft)
+    asked = _ask(patient, Asking(as_of, jurisdiction, hook, draft))
     title = f"{asked.person.id}: {asked.person.story}" if asked.person else str(patient)
-    show_cards(f"{title} (on {asked.day})", asked.decision.cards)
+    show_cards(f"{title} (on {asked.decision.view.as_of})", asked.decision.cards)
 
 
 @app.command()
@@ -120,28 +119,16 @@ def explain(
     ] = None,
 ) -> None:
     """Print why each card, and what would bring others. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
-    asked = _ask(patient, as_of, jurisdiction, hook, draft, overridden or ())
-    told = _explained(asked)
+    asked = _ask(patient, Asking(as_of, jurisdiction, hook, draft), overridden or ())
+    told, view = explained(asked.decision), asked.decision.view
     if as_json:
         typer.echo(msgspec.json.format(encode(told), indent=2).decode())
         return
     person = asked.person
     typer.secho(person.story if person else str(patient), bold=True)
     name = f"{person.id}, " if person else ""
-    typer.echo(f"{name}{asked.decision_service.settings.jurisdiction}, judged on {say_date(asked.day.isoformat(), date.min)}")
-    show_explanation(told, asked.day, everything=everything)
-
-
-def _explained(asked: Asked) -> Explanation:
-    service_id, decision_service = asked.service_id, asked.decision_service
-    speaks_when = decision_service.knowledge.speaks_when[service_id]
-    return explained(
-        asked.decision,
-        decision_service.rules[service_id],
-        speaks_when,
-        decision_service.knowledge,
-        decision_service.settings.jurisdiction,
-    )
+    typer.echo(f"{name}{view.jurisdiction}, judged on {say_date(view.as_of.isoformat(), date.min)}")
+    show_explanation(told, view.as_of, everything=everything)
 
 
 @app.command()
@@ -290,42 +277,42 @@ def export(
     typer.echo(f"wrote {count} patients to {folder}")
 
 
-class Asked(NamedTuple):
-    """One patient file, asked of a service as a site of some jurisdiction would ask it on some day."""
+class Asking(NamedTuple):
+    """What the options choose; None: what fits the patient."""
 
-    service_id: str
-    request: HookRequest
-    decision_service: DecisionService
+    as_of: str | None
+    jurisdiction: str | None
+    hook: str | None = None
+    draft: Path | None = None
+
+
+class Asked(NamedTuple):
+    """What came of it, and whose file it was, where it is that of an invented patient."""
+
     person: Person | None
-    day: date
     decision: Decision
 
 
-def _ask(
-    path: Path,
-    as_of: str | None,
-    jurisdiction: str | None,
-    hook: str | None = None,
-    draft: Path | None = None,
-    overridden: Sequence[str] = (),
-) -> Asked:
+def _ask(path: Path, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
+    """One patient file, asked of a service as a site of some jurisdiction would ask it on some day."""
     settings = read_settings()
     person = _cast_member(path, settings)
-    place = jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
+    place = asking.jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
     if place not in ("us", "uk"):
         raise SettingsError([Problem("--jurisdiction", f"{place!r} is unknown", "use us or uk")])
     knowledge = load_knowledge(settings.knowledge)
     decision_service = DecisionService(
         knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
     )
-    day = _day(as_of) if as_of else (person.day if person else date.today())
+    day = _day(asking.as_of) if asking.as_of else (person.day if person else date.today())
     loaded = read_bundle(path)
-    hook = _hook(hook or loaded.get("hook") or (person.hook if person else None), draft, knowledge)
+    draft = asking.draft
+    hook = _hook(asking.hook or loaded.get("hook") or (person.hook if person else None), draft, knowledge)
     service_id = knowledge.service_on(hook)
     body = to_hook_request(loaded, dict(knowledge.queries), hook, person, resources_of(draft) if draft else ())
     request = read_request(json.dumps(body).encode(), hook)
     silent = _overridden(overridden, decision_service.rules[service_id], day)
-    return Asked(service_id, request, decision_service, person, day, decision_service.answer(service_id, request, day, silent))
+    return Asked(person, decision_service.answer(service_id, request, day, silent))
 
 
 def _overridden(given: Sequence[str], rules: Sequence[Rule], day: date) -> dict[str, date]:

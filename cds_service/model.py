@@ -133,3 +133,41 @@ class Finding(msgspec.Struct, frozen=True):
     rule_id: str
     outcome: Outcome
     because: tuple[str, ...] = ()
+
+
+class LineState(enum.StrEnum):
+    """Whether a line of a card stands, else the first reason why it does not."""
+
+    STANDS = "stands"
+    NOT_MET = "its condition is not met"
+    UNKNOWN = "its condition is not known"
+    ELSEWHERE = "it is for another jurisdiction"
+    BESIDE_CRITICAL = "it is left out beside a critical card"
+    BESIDE_WARNING = "it is left out beside a warning"
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """One test that a rule asks for. `on_order`: True where it is pending already, UNKNOWN where nobody could look."""
+
+    order: str
+    on_order: Value
+    recommended: bool = False
+
+
+class RuleAdvice(msgspec.Struct, frozen=True):
+    """What one rule that fires has to say: a state for each line of its card, and the tests that it asks for.
+
+    `speaks` is False where another rule says it already, or where it was overridden for this patient.
+    """
+
+    rule_id: str
+    lines: tuple[LineState, ...]
+    offers: tuple[Offered, ...]
+    speaks: bool = True
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """What all rules that fire have to say, most important first, and the facts that are still asked for and unreadable."""
+
+    rules: tuple[RuleAdvice, ...] = ()
+    unreadable: tuple[str, ...] = ()

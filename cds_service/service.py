@@ -1,47 +1,66 @@
-"""The conductor: one request, four stages, in their order, and nothing else."""
+"""The four stages for one request, in their order, and nothing else."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
 
 from cds_service.cards.approvals import Approval
-from cds_service.cards.compose import CardOptions, Composed, OrderSubject, Shown, compose, ranked
+from cds_service.cards.compose import CardOptions, Composed, OrderSubject, Shown, compose
 from cds_service.cards.footer import Footers
 from cds_service.cdshooks.request import HookRequest
 from cds_service.cdshooks.response import Card
 from cds_service.chart.chart import Chart
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart, require_mandatory
+from cds_service.facts.baseline import BaselineFindings
 from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.localise import spelled
 from cds_service.knowledge.prefetch_templates import queries_in_use, with_codes
-from cds_service.model import Fact, Facts, Finding, Outcome, State
-from cds_service.rules.evaluate import Precomputed, find, precompute
+from cds_service.model import Advice, Fact, Finding, Outcome
+from cds_service.rules.advise import advise, ranked, unreadable
+from cds_service.rules.evaluate import find, precompute
 from cds_service.rules.suppress import suppressed
 from cds_service.settings import Jurisdiction, Settings
-
-_MOST_GROUNDS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one request led to, stage by stage. `cards` go to the EHR; the rest is for explain, log and journal.
+    """What one request led to, stage by stage. `cards` go to the EHR; the rest is for explain, log, journal and pages.
 
-    `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
+    `rules` are those of the service, and `view` is the chart with the knowledge, the day and the jurisdiction that it was
+    looked at with. `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
     `suppressed` are the rules that fire and are not shown, each with the day on which it was overridden for this patient.
     """
 
-    chart: Chart
-    facts: Facts
+    service_id: str
+    rules: tuple[Rule, ...]
+    view: ChartIndex
+    facts: ChartFacts
+    values: FactValues
     findings: tuple[Finding, ...]
-    composed: Composed
     silent_because: tuple[str, ...] = ()
     suppressed: Mapping[str, date] = field(default_factory=dict)
+    advice: Advice = field(default_factory=Advice)
+    composed: Composed = field(default_factory=Composed)
+
+    @property
+    def chart(self) -> Chart:
+        return self.view.chart
+
+    @property
+    def knowledge(self) -> Knowledge:
+        return self.view.knowledge
+
+    @property
+    def speaks_when(self) -> Expression:
+        """What must be so for the service to speak to a patient at all."""
+        return self.knowledge.speaks_when[self.service_id]
 
     @property
     def shown(self) -> tuple[Shown, ...]:
@@ -52,16 +71,6 @@ class Decision:
         return self.composed.cards
 
 
-class _Judgement(NamedTuple):
-    """One request, as far as its rules are decided and nothing is put into words yet."""
-
-    chart: Chart
-    facts: ChartFacts
-    values: FactValues
-    findings: tuple[Finding, ...]
-    silent_because: tuple[str, ...] = ()
-
-
 class DecisionService:
     """Knowledge and a site's choices, prepared once for any number of answers."""
 
@@ -70,13 +79,15 @@ class DecisionService:
         self._as_written = knowledge
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
-        self._prepared = {key: ranked(rules, knowledge) for key, rules in self.rules.items()}
-        self._critical = frozenset(group.id for group in knowledge.groups if group.indicator == "critical")
+        self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
         url = settings.public_url
         leaflet = f"{url}/leaflets/{knowledge.wording.leaflet_name}-{settings.jurisdiction}" if url else None
-        self._closings = Footers(knowledge, settings.jurisdiction, approvals, leaflet)
-        self._deciding = {key: _by_fact(rules) for key, rules in self.rules.items()}
-        self._findings: dict[tuple[str, str], Mapping[str, Finding]] = {}
+        footers = Footers(knowledge, settings.jurisdiction, approvals, leaflet)
+        self._options = CardOptions(settings.max_cards, settings.workup_without_reason, footers)
+        self._baselines = {
+            key: BaselineFindings(rules, partial(precompute, rules, jurisdiction=settings.jurisdiction))
+            for key, rules in self.rules.items()
+        }
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
             for key in knowledge.services
@@ -117,12 +128,10 @@ class DecisionService:
 
     def concerns(self, service_id: str, request: HookRequest, as_of: date) -> bool:
         """Whether a call may concern the service, by what it brings itself: for one that does not no EHR is asked."""
-        concerned = self.knowledge.concerned_when[service_id]
-        if not concerned.facts:
+        if not self.knowledge.concerned_when[service_id].facts:
             return True
         brought = {key: query for key, query in self.queries[service_id].items() if query.from_context}
-        facts = ChartFacts(read_chart(request, brought), self.knowledge, as_of, self.settings.jurisdiction)
-        return concerned(FactValues(facts)).value is not False
+        return self._is_concerned(service_id, self._look_at(read_chart(request, brought), as_of))
 
     def answer(
         self, service_id: str, request: HookRequest, as_of: date, overridden: Mapping[str, date] = MappingProxyType({})
@@ -131,74 +140,44 @@ class DecisionService:
 
         `overridden`: rules that were overridden for this patient, each with its day.
         """
-        judged = self._judge(service_id, request, as_of)
-        chart, facts, _, findings, silent_because = judged
-        if silent_because:
-            return Decision(chart, facts, findings, Composed(), silent_because)
-        silent = suppressed(findings, self._prepared[service_id].rules, self._critical, facts, overridden) if overridden else {}
-        composed = self._cards(service_id, request, judged, as_of, silent)
-        return Decision(chart, facts, findings, composed, suppressed=silent)
+        decision = self._decide(service_id, request, as_of)
+        if decision.silent_because:
+            return decision
+        served, facts, findings = self._ranked[service_id], decision.facts, decision.findings
+        silent = suppressed(served, findings, facts, overridden) if overridden else {}
+        advice = advise(served, findings, decision.values, silent)
+        if not advice:
+            return decision
+        # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
+        told = Advice(advice, unreadable(served, findings, facts, facts.affected))
+        reason = facts[self.knowledge.services[service_id].reason_fact]
+        subject = OrderSubject(f"Patient/{request.patient_id}", _condition(reason))
+        composed = compose(told, facts, decision.view, subject, self._options)
+        return replace(decision, suppressed=silent, advice=told, composed=composed)
 
     def find(self, service_id: str, request: HookRequest, as_of: date) -> tuple[Finding, ...]:
         """What the rules find for one request, without a word about it. Raises as `answer` does."""
-        return self._judge(service_id, request, as_of).findings
+        return self._decide(service_id, request, as_of).findings
 
-    def _judge(self, service_id: str, request: HookRequest, as_of: date) -> _Judgement:
-        knowledge, jurisdiction = self.knowledge, self.settings.jurisdiction
-        chart = read_chart(request, self.queries[service_id])
-        facts = ChartFacts(chart, knowledge, as_of, jurisdiction)
-        values = FactValues(facts)
-        if knowledge.concerned_when[service_id](values).value is not False:
-            require_mandatory(self.queries[service_id], chart)
-        rules = self.rules[service_id]
-        spoken_to = knowledge.speaks_when[service_id](values)
+    def _decide(self, service_id: str, request: HookRequest, as_of: date) -> Decision:
+        """A decision as far as its rules are decided and nothing is put into words yet."""
+        queries = self.queries[service_id]
+        view = self._look_at(read_chart(request, queries), as_of)
+        require_mandatory(queries, view.chart, partial(self._is_concerned, service_id, view))
+        facts = ChartFacts(view)
+        values, rules = FactValues(facts), self.rules[service_id]
+        spoken_to = self.knowledge.speaks_when[service_id](values)
         if spoken_to.value is not True:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
-            return _Judgement(chart, facts, values, findings, spoken_to.because)
-        return _Judgement(chart, facts, values, tuple(find(rules, values, jurisdiction, self._settled(service_id, facts))))
+            return Decision(service_id, rules, view, facts, values, findings, spoken_to.because)
+        settled = self._baselines[service_id].settled(facts.baseline, facts.affected)
+        return Decision(service_id, rules, view, facts, values, tuple(find(rules, values, self.settings.jurisdiction, settled)))
 
-    def _settled(self, service_id: str, facts: ChartFacts) -> Precomputed:
-        """What rules find on which nothing in this chart bears, decided once for all charts looked at as far as it was."""
-        if facts.baseline is None:
-            return Precomputed({}, frozenset())
-        key = (service_id, facts.baseline.key)
-        found = self._findings.get(key)
-        if found is None:
-            if len(self._findings) >= _MOST_GROUNDS:
-                self._findings.clear()
-            found = precompute(self.rules[service_id], facts.baseline.values, self.settings.jurisdiction)
-            self._findings[key] = found
-        deciding = self._deciding[service_id]
-        return Precomputed(found, frozenset().union(*(deciding[name] for name in facts.affected if name in deciding)))
+    def _look_at(self, chart: Chart, as_of: date) -> ChartIndex:
+        return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction)
 
-    def _cards(
-        self, service_id: str, request: HookRequest, judged: _Judgement, as_of: date, silent: Mapping[str, date]
-    ) -> Composed:
-        chart, facts, values, findings, _ = judged
-        settings, served = self.settings, self._prepared[service_id]
-        # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
-        served = served._replace(asked=[name for name in served.asked if name in facts.affected])
-        reason = facts[self.knowledge.services[service_id].reason_fact]
-        return compose(
-            findings,
-            served,
-            facts,
-            values,
-            self.knowledge,
-            OrderSubject(f"Patient/{request.patient_id}", _condition(reason)),
-            [name for name, state in chart.query_state.items() if state is not State.KNOWN],
-            CardOptions(as_of, settings.jurisdiction, settings.max_cards, settings.workup_without_reason, self._closings),
-            silent,
-        )
-
-
-def _by_fact(rules: Iterable[Rule]) -> Mapping[str, frozenset[str]]:
-    """The rules that each fact helps to decide."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for rule in rules:
-        for name in rule.fires_when.facts:
-            found[name].add(rule.id)
-    return {name: frozenset(ids) for name, ids in found.items()}
+    def _is_concerned(self, service_id: str, view: ChartIndex) -> bool:
+        return self.knowledge.concerned_when[service_id](FactValues(ChartFacts(view))).value is not False
 
 
 def _condition(reason: Fact) -> str | None:

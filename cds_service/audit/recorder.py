@@ -58,14 +58,12 @@ class Recorder:
         """The rules that were overridden for this patient, as far as is known here."""
         return self.overrides.of(patient, datetime.now(UTC)) if patient else {}
 
-    def note(
-        self, service_id: str, request: HookRequest, decision: Decision, started: float, client: str, patient: str | None
-    ) -> None:
+    def note(self, request: HookRequest, decision: Decision, started: float, client: str, patient: str | None) -> None:
         """Keep what is kept of an answer. `started` by `time.perf_counter`."""
         noted = AnswerRecord(
             datetime.now(UTC),
             client,
-            service_id,
+            decision.service_id,
             request.hook_instance,
             self._fingerprint,
             outcomes(decision),

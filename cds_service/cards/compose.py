@@ -1,47 +1,32 @@
-"""Stage 4: the findings that fire become cards: grouped, filled from facts, with their suggestions, reasons and sources."""
+"""Stage 4: what the rules have to say becomes cards: grouped, filled from facts, with suggestions, reasons and sources."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, NamedTuple
 
 from cds_service.cards.footer import Footers
 from cds_service.cards.suggestions import removals
 from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
 from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
+from cds_service.chart.index import ChartIndex
 from cds_service.fhir.dates import say_date
 from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.knowledge.schema import Group, Line, Order
-from cds_service.model import UNKNOWN, Evidence, Fact, Finding, Outcome, State, Value
+from cds_service.knowledge.schema import Group, Order
+from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, RuleAdvice, State
 
 _REMOVED = "remove"
 
 
-class RankedRules(NamedTuple):
-    """The rules of a service by id, most important first, and every fact that decides one of them."""
-
-    rules: Mapping[str, Rule]
-    asked: Sequence[str]
-
-
-def ranked(rules: Sequence[Rule], knowledge: Knowledge) -> RankedRules:
-    order = {group.id: position for position, group in enumerate(knowledge.groups)}
-    by_rank = sorted(rules, key=lambda rule: (order[rule.file.group], rule.file.priority))
-    return RankedRules({rule.id: rule for rule in by_rank}, sorted({name for rule in rules for name in rule.fires_when.facts}))
-
-
 @dataclass(frozen=True, slots=True)
 class CardOptions:
-    """How a site wants its cards: what is asked of this stage besides the findings."""
+    """How a site wants its cards: what is asked of this stage besides what is to be said."""
 
-    as_of: date
-    jurisdiction: str
     max_cards: int
     workup_without_reason: bool
-    closings: Footers
+    footers: Footers
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,51 +91,34 @@ class _PendingCard:
     spoken: list[_Spoken]
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def rules(self) -> tuple[str, ...]:
-        return tuple(item.rule.id for item in self.spoken)
-
 
 def compose(
-    findings: Sequence[Finding],
-    served: RankedRules,
-    facts: Mapping[str, Fact],
-    values: Mapping[str, Value],
-    knowledge: Knowledge,
-    patient: OrderSubject,
-    missing: Sequence[str],
-    manner: CardOptions,
-    silenced: Container[str] = (),
+    advice: Advice, facts: Mapping[str, Fact], view: ChartIndex, subject: OrderSubject, options: CardOptions
 ) -> Composed:
     """The cards of one answer, most important first, at most `max_cards`.
 
-    `missing` names the queries that could not be answered; they are told on the last card, never passed over.
-    `silenced` names rules that are not to speak. They are still true: what is unsaid beside them stays unsaid.
+    Queries that could not be answered are told on the last card, never passed over.
     """
-    indicators = {group.id: group.indicator for group in knowledge.groups}
-    firing = {item.rule_id for item in findings if item.outcome is Outcome.FIRES}
-    firing -= {name for rule in served.rules.values() if rule.id in firing for name in rule.file.replaces}
-    fired = [rule for name, rule in served.rules.items() if name in firing]
-    heard = {indicators[rule.file.group] for rule in fired}
-    writer = _CardWriter(facts, values, knowledge, patient, manner)
-    spoken = [writer.speak(rule, heard) for rule in fired if rule.id not in silenced]
-    drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, manner)]
+    knowledge = view.knowledge
+    writer = _CardWriter(facts, view, subject, options.footers)
+    spoken = [writer.speak(item) for item in advice.rules if item.speaks and LineState.STANDS in item.lines]
+    drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, options)]
     if not drafts:
         return Composed()
     pending = [title for item in spoken for title in item.pending]
-    shown, left_out = drafts[: manner.max_cards], drafts[manner.max_cards :]
-    shown[0].notes += writer.unreadable(findings, served)
-    shown[-1].notes += [*writer.pending(pending), *writer.unanswered(missing), *writer.left_out(left_out)]
+    shown, left_out = drafts[: options.max_cards], drafts[options.max_cards :]
+    shown[0].notes += writer.unreadable(advice.unreadable)
+    shown[-1].notes += [*writer.pending(pending), *writer.unanswered(), *writer.left_out(left_out)]
     return Composed(
         tuple(Shown(writer.card(draft), draft.group.id, _rules(draft), _offers(draft)) for draft in shown),
-        tuple(name for draft in left_out for name in draft.rules),
+        tuple(item.rule.id for draft in left_out for item in draft.spoken),
     )
 
 
-def _grouped(group: Group, spoken: Sequence[_Spoken], manner: CardOptions) -> list[_PendingCard]:
+def _grouped(group: Group, spoken: Sequence[_Spoken], options: CardOptions) -> list[_PendingCard]:
     """The cards of one group. What has nothing left to say, such as tests all on order already, makes no card."""
     own = [item for item in spoken if item.rule.file.group == group.id and item.headlines]
-    if group.offers and not manner.workup_without_reason:
+    if group.offers and not options.workup_without_reason:
         own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
     if not own:
         return []
@@ -161,88 +129,51 @@ def _grouped(group: Group, spoken: Sequence[_Spoken], manner: CardOptions) -> li
 
 
 class _CardWriter:
-    """Puts findings into the words of `cards/`."""
+    """Puts what rules have to say into the words of `cards/`."""
 
-    def __init__(
-        self,
-        facts: Mapping[str, Fact],
-        values: Mapping[str, Value],
-        knowledge: Knowledge,
-        patient: OrderSubject,
-        manner: CardOptions,
-    ) -> None:
-        self._facts, self._values, self._knowledge = facts, values, knowledge
-        self._patient, self._manner, self._say = patient, manner, knowledge.wording
+    def __init__(self, facts: Mapping[str, Fact], view: ChartIndex, subject: OrderSubject, footers: Footers) -> None:
+        self._facts, self._view, self._subject, self._footers = facts, view, subject, footers
+        self._knowledge, self._say = view.knowledge, view.knowledge.wording
         self._taken: set[str] = set()
 
-    def speak(self, rule: Rule, heard: Set[str]) -> _Spoken:
-        text = self._knowledge.cards[rule.id]
-        orders, pending, unchecked = self._orders(rule)
-        titles = [self._knowledge.orders[name].title for name, _ in orders]
+    def speak(self, advice: RuleAdvice) -> _Spoken:
+        text, orders = self._knowledge.cards[advice.rule_id], self._knowledge.orders
+        offered = [item for item in advice.offers if item.on_order is not True]
+        titles = [orders[item.order].title for item in offered]
         lines = [
             self._fill(say, titles)
-            for (when, say), line in zip(text.lines, text.file.lines, strict=True)
-            if self._stands(line, heard) and (line.when is True or when(self._values).value is True)
+            for (_, say), state in zip(text.lines, advice.lines, strict=True)
+            if state is LineState.STANDS
         ]
-        offers_only = text.file.headline == f"{{{ORDERS}}}"
-        if not lines:
-            return _Spoken(rule, [], [], [], [], unchecked_orders=False)
-        headlines = titles if offers_only else [self._fill(text.file.headline, titles)]
-        suggestions = [self._suggest(self._knowledge.orders[name], recommended) for name, recommended in orders]
+        suggestions = [self._suggest(orders[item.order], item.recommended) for item in offered]
         removing = removals(text.file.removes, self._facts, self._taken)
-        offered = [*(name for name, _ in orders), *(_REMOVED for _ in removing)]
-        return _Spoken(rule, headlines, lines, [*suggestions, *removing], pending, unchecked, offered)
-
-    def _stands(self, line: Line, heard: Set[str]) -> bool:
-        """Whether a line may be said here and beside what else is said, by the indicators of all that fired."""
-        if line.jurisdiction and line.jurisdiction != self._manner.jurisdiction:
-            return False
-        if "critical" in heard:
-            return not (line.unless_urgent or line.unless_warned)
-        return not (line.unless_warned and "warning" in heard)
+        return _Spoken(
+            rule=self._knowledge.rule_by_id[advice.rule_id],
+            headlines=titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)],
+            lines=lines,
+            suggestions=[*suggestions, *removing],
+            pending=[self._pending(orders[item.order]) for item in advice.offers if item.on_order is True],
+            unchecked_orders=any(item.on_order is UNKNOWN for item in offered),
+            orders=[*(item.order for item in offered), *(_REMOVED for _ in removing)],
+        )
 
     def _fill(self, text: str, orders: Sequence[str]) -> str:
-        return fill(text, self._facts, self._manner.as_of, orders)
+        return fill(text, self._facts, self._view.as_of, orders)
 
-    def _orders(self, rule: Rule) -> tuple[list[tuple[str, bool]], list[str], bool]:
-        """Tests to offer with whether they are recommended, titles of those on order already, and whether that was unknown."""
-        offered: list[tuple[str, bool]] = []
-        pending: list[str] = []
-        unchecked = False
-        for use in rule.orders:
-            order = self._knowledge.orders[use.order]
-            if use.when(self._values).value is not True:
-                continue
-            on_order = self._facts[order.pending_fact]
-            if on_order.value is True:
-                pending.append(f"{order.title} ({say_date(on_order.evidence[0].date, self._manner.as_of)})")
-                continue
-            unchecked = unchecked or on_order.value is UNKNOWN
-            offered.append((use.order, use.recommended_when(self._values).value is True))
-        return offered, pending, unchecked
+    def _pending(self, order: Order) -> str:
+        return f"{order.title} ({say_date(self._facts[order.pending_fact].evidence[0].date, self._view.as_of)})"
 
     def _suggest(self, order: Order, recommended: bool) -> Suggestion:
-        action = Action(type="create", description=order.description, resource=self._service_request(order))
+        subject, reason = self._subject.reference, self._subject.reason_reference
+        resource = service_request(order, self._knowledge, subject, reason)
+        action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
             label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if recommended else None, actions=(action,)
         )
 
-    def _service_request(self, order: Order) -> dict[str, Any]:
-        reason = self._patient.reason_reference
-        return service_request(order, self._knowledge, self._patient.reference, reason)
-
-    def unreadable(self, findings: Sequence[Finding], served: RankedRules) -> list[str]:
-        """What was on record and could not be read: neither normal nor never measured, so it is told.
-
-        Not where every rule that asks for it is silent whatever it was: then it is nobody's question.
-        """
-        unusable = [fact for fact in map(self._facts.__getitem__, served.asked) if fact.state is State.UNUSABLE]
-        if not unusable:
-            return []
-        open_still = [served.rules[item.rule_id] for item in findings if item.outcome in (Outcome.FIRES, Outcome.UNKNOWN)]
-        names = {name for rule in open_still for name in rule.fires_when.facts}
-        unusable = [fact for fact in unusable if fact.name in names]
-        told = dict.fromkeys(text for fact in unusable for text in self._unusable(fact))
+    def unreadable(self, names: Sequence[str]) -> list[str]:
+        """What was on record and could not be read: neither normal nor never measured, so it is told."""
+        told = dict.fromkeys(text for name in names for text in self._unusable(self._facts[name]))
         return [self._say.could_not_read.format(results=clip("; ".join(told), 400))] if told else []
 
     def _unusable(self, fact: Fact) -> list[str]:
@@ -252,13 +183,14 @@ class _CardWriter:
 
     def _unread(self, item: Evidence, reason: str) -> str:
         what = clip(plain(f"{item.name} {item.value}"), 60)
-        return f"{what} ({say_date(item.date, self._manner.as_of)}): {plain(reason)}"
+        return f"{what} ({say_date(item.date, self._view.as_of)}): {plain(reason)}"
 
     def pending(self, titles: Sequence[str]) -> list[str]:
         return [self._say.pending.format(orders=listed(titles, len(titles)))] if titles else []
 
-    def unanswered(self, missing: Sequence[str]) -> list[str]:
-        titles = [self._knowledge.queries[name].title for name in missing]
+    def unanswered(self) -> list[str]:
+        states = self._view.chart.query_state
+        titles = [self._knowledge.queries[name].title for name, state in states.items() if state is not State.KNOWN]
         return [self._say.not_supplied.format(titles=listed(titles, len(titles)))] if titles else []
 
     def left_out(self, drafts: Sequence[_PendingCard]) -> list[str]:
@@ -267,7 +199,7 @@ class _CardWriter:
 
     def card(self, draft: _PendingCard) -> Card:
         suggestions = _once(suggestion for item in draft.spoken for suggestion in item.suggestions)
-        closing = self._manner.closings.of(draft.group, _rules(draft))
+        closing = self._footers.of(draft.group, _rules(draft))
         return Card(
             uuid=str(uuid.uuid4()),
             summary=self._summary(draft),

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from cds_service.fhir.bundles import Unreadable
-from cds_service.fhir.resources import AnyResource, DraftOrder, Medication, Patient, Resource, local_reference
+from cds_service.fhir.resources import (
+    AnyResource,
+    Component,
+    DraftOrder,
+    Medication,
+    Observation,
+    Patient,
+    Resource,
+    local_reference,
+)
 from cds_service.model import State
 
 R = TypeVar("R", bound=Resource)
@@ -17,8 +26,8 @@ R = TypeVar("R", bound=Resource)
 class Chart:
     """`query_state` maps each query to its State; `damaged` to what could not be read in its answer.
 
-    `other_patients` counts the resources of another patient, which are left out. `drafts` are the orders that the hook is
-    about, with the medications that came beside them.
+    `other_patients` counts the resources of another patient, which are left out. `components` holds those of an Observation
+    by its `id()`. `drafts` are the orders that the hook is about, with the medications that came beside them.
     """
 
     patient: Patient
@@ -28,11 +37,15 @@ class Chart:
     query_state: Mapping[str, State]
     damaged: Mapping[str, Sequence[Unreadable]]
     other_patients: int
+    components: Mapping[int, Sequence[Component]] = field(default_factory=dict)
     drafts: Sequence[DraftOrder] = ()
     draft_medications: Mapping[str, Medication] = field(default_factory=dict)
 
     def all(self, kind: type[R]) -> Sequence[R]:
         return self.resources.get(kind, ())  # type: ignore[return-value]  # the key is the type of what it holds
+
+    def components_of(self, observation: Observation) -> Sequence[Component]:
+        return self.components.get(id(observation), ())
 
     def medication(self, reference: str) -> Medication | None:
         return self.medications.get(reference) or self.medications.get(local_reference(reference))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import RawResource, Section, Unreadable, decode, raw_entries
+from cds_service.fhir.bundles import RawResource, Section, Unreadable, decode, raw_entries, sort_out
 from cds_service.fhir.resources import DraftOrder, Medication, local_reference
 
 PLACE = "context.draftOrders"
@@ -47,7 +47,7 @@ def read_drafts(bundle: Raw | bytes, selections: Sequence[str] | None) -> Sectio
             resources.append((raw.full_url, read))
     known = set().union(*names)
     damaged += [_nowhere(at, item) for at, item in enumerate(selections or ()) if not _is_found(local_reference(item), known)]
-    return Section(resources, damaged)
+    return sort_out(resources, damaged, PLACE)
 
 
 def _names(raw: RawResource) -> set[str]:

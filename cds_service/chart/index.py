@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
-from cds_service.fhir.bundles import Unreadable, components, contained_medication
+from cds_service.fhir.bundles import Unreadable, contained_medication
 from cds_service.fhir.resources import (
     CodeableConcept,
     Component,
@@ -165,7 +165,7 @@ class ChartIndex:
             for concept, _ in matches(observation.code):
                 found[concept].append((observation, observation))
             if observation.component:
-                for component in components(observation) or ():
+                for component in self.chart.components_of(observation):
                     for concept, _ in matches(component.code):
                         found[concept].append((observation, component))
         return found

@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
+from cds_service.cards.text import fill
 from cds_service.explain.counterfactuals import Judge, Search, options_of, smallest_changes
 from cds_service.explain.fact_text import lacking, say_answers, say_fact
 from cds_service.explain.reasons import deciding, reasons
-from cds_service.facts.evaluate import FactValues
 from cds_service.jsonlogic.compile import Expression
 from cds_service.jsonlogic.typecheck import numbers
-from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, Outcome
+from cds_service.knowledge.knowledge import Rule
+from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, LineState, Outcome
 from cds_service.rules.evaluate import decide
 from cds_service.service import Decision
 
@@ -43,11 +43,18 @@ class Needed(msgspec.Struct, frozen=True):
     says: str
 
 
+class LineStated(msgspec.Struct, frozen=True):
+    """One line of a card, filled from facts. `state`: `stands`, or why it is not said."""
+
+    says: str
+    state: str
+
+
 class Explained(msgspec.Struct, frozen=True):
     """One rule: what settled it or left it open, and each smallest set of changes with which it would fire.
 
     `search_stopped`: there may be other such sets, as the search for them is bounded. `without_card`: why a rule that fires
-    has no card that speaks for it.
+    has no card that speaks for it. `lines`: of a rule that fires each line of its card, and whether it stands.
     """
 
     rule: str
@@ -60,6 +67,7 @@ class Explained(msgspec.Struct, frozen=True):
     fires_if: tuple[tuple[Needed, ...], ...] = ()
     search_stopped: bool = False
     without_card: str = ""
+    lines: tuple[LineStated, ...] = ()
 
 
 class ExplainedCard(msgspec.Struct, frozen=True):
@@ -86,32 +94,21 @@ class Explanation(msgspec.Struct, frozen=True):
     out_of_scope: tuple[Explained, ...]
 
 
-def explain(
-    decision: Decision,
-    rules: Sequence[Rule],
-    speaks_when: Expression,
-    knowledge: Knowledge,
-    jurisdiction: str,
-) -> Explanation:
+def explain(decision: Decision) -> Explanation:
     """The whole explanation of one answer."""
-    by_id = {rule.id: rule for rule in rules}
-    values = FactValues(decision.facts)
-    writer = _ExplanationWriter(decision, speaks_when, knowledge, jurisdiction, values)
-    told = {item.rule_id: writer.rule(item, by_id[item.rule_id]) for item in decision.findings}
-    spoken, left_out = decision.composed.speaks_for, decision.composed.left_out
+    writer = _ExplanationWriter(decision)
+    told = {item.rule_id: writer.rule(item) for item in decision.findings}
+    spoken, speaks_when = decision.composed.speaks_for, decision.speaks_when
     fired = [item for item in told.values() if item.outcome == Outcome.FIRES]
     cardless = [item for item in fired if item.rule not in chain(*spoken)]
     return Explanation(
-        scope=writer.scope(rules, speaks_when),
+        scope=writer.scope(),
         spoken_to_if=writer.needed(speaks_when.facts, lambda given: speaks_when(given).value, [speaks_when]),
         cards=tuple(
             ExplainedCard(card.indicator, card.summary, tuple(told[name] for name in names))
             for card, names in zip(decision.cards, spoken, strict=True)
         ),
-        without_card=tuple(
-            msgspec.structs.replace(item, without_card=writer.cardless(by_id[item.rule], item.rule in left_out))
-            for item in cardless
-        ),
+        without_card=tuple(msgspec.structs.replace(item, without_card=writer.cardless(item.rule)) for item in cardless),
         undecided=_of(told, Outcome.UNKNOWN),
         silent=_of(told, Outcome.SILENT),
         out_of_scope=_of(told, Outcome.OUT_OF_SCOPE),
@@ -148,21 +145,16 @@ def _ways(
 class _ExplanationWriter:
     """Puts findings into words."""
 
-    def __init__(
-        self,
-        decision: Decision,
-        speaks_when: Expression,
-        knowledge: Knowledge,
-        jurisdiction: str,
-        values: Mapping[str, Any],
-    ) -> None:
-        self._facts, self._knowledge, self._silenced = decision.facts, knowledge, decision.suppressed
-        self._silent_because = deciding(speaks_when, values) if decision.silent_because else ()
-        self._jurisdiction, self._values = jurisdiction, values
-        self._indicators = {group.id: group.indicator for group in knowledge.groups}
+    def __init__(self, decision: Decision) -> None:
+        self._decision, self._facts, self._values = decision, decision.facts, decision.values
+        self._knowledge = decision.knowledge
+        self._silent_because = deciding(decision.speaks_when, self._values) if decision.silent_because else ()
+        self._indicators = {group.id: group.indicator for group in self._knowledge.groups}
+        self._advice = {item.rule_id: item for item in decision.advice.rules}
 
-    def rule(self, finding: Finding, rule: Rule) -> Explained:
+    def rule(self, finding: Finding) -> Explained:
         """Scope is told once for all rules; of a rule itself only what stands beside it."""
+        rule = self._knowledge.rule_by_id[finding.rule_id]
         decided = finding.outcome in (Outcome.FIRES, Outcome.SILENT)
         because = self._silent_because or reasons(finding, rule, self._values)
         own = [name for name in because if not decided or name not in rule.applies_when.facts]
@@ -177,20 +169,31 @@ class _ExplanationWriter:
             because=tuple(self.stated(self._facts[name]) for name in own or because),
             fires_if=self._in_words(search),
             search_stopped=search.stopped,
+            lines=self._lines(rule),
+        )
+
+    def _lines(self, rule: Rule) -> tuple[LineStated, ...]:
+        if rule.id not in self._advice:
+            return ()
+        advice, decision = self._advice[rule.id], self._decision
+        titles = [self._knowledge.orders[item.order].title for item in advice.offers if item.on_order is not True]
+        return tuple(
+            LineStated(fill(say, self._facts, decision.view.as_of, titles), state.value)
+            for (_, say), state in zip(self._knowledge.cards[rule.id].lines, advice.lines, strict=True)
         )
 
     def _ways(self, finding: Finding, rule: Rule) -> Search:
         if finding.outcome not in (Outcome.SILENT, Outcome.UNKNOWN):
             return Search(())
-        return ways_to_fire(rule, self._values, self._jurisdiction, self._knowledge.types)
+        return ways_to_fire(rule, self._values, self._decision.view.jurisdiction, self._knowledge.types)
 
     def stated(self, fact: Fact) -> FactStated:
         about, lacks = lacking(fact, self._knowledge) if fact.value is UNKNOWN else ("", "")
         return FactStated(fact.name, say_fact(fact, self._knowledge), fact.evidence, lacks, about)
 
-    def scope(self, rules: Sequence[Rule], speaks_when: Expression) -> tuple[FactStated, ...]:
+    def scope(self) -> tuple[FactStated, ...]:
         """What the service asks of everyone it speaks to, and then what the rules ask before anything else."""
-        shared = chain(speaks_when.facts, *(rule.applies_when.facts for rule in rules))
+        shared = chain(self._decision.speaks_when.facts, *(rule.applies_when.facts for rule in self._decision.rules))
         return tuple(self.stated(self._facts[name]) for name in dict.fromkeys(shared))
 
     def needed(self, names: Sequence[str], judge: Judge, expressions: Sequence[Expression]) -> tuple[tuple[Needed, ...], ...]:
@@ -202,15 +205,15 @@ class _ExplanationWriter:
             for way in found.smallest_changes
         )
 
-    def cardless(self, rule: Rule, did_not_fit: bool) -> str:
+    def cardless(self, rule_id: str) -> str:
         """Why a rule fires and no card speaks for it."""
-        if rule.id in self._silenced:
+        advice = self._advice[rule_id]
+        if rule_id in self._decision.suppressed:
             return "overridden for this patient, and nothing new since; it will speak again"
-        if did_not_fit:
+        if rule_id in self._decision.composed.left_out:
             return "did not fit beside what is more urgent; the last card names it"
-        offered = [use.order for use in rule.orders if use.when(self._values).value is True]
-        if offered and all(self._facts[self._knowledge.orders[name].pending_fact].value is True for name in offered):
+        if advice.offers and all(item.on_order is True for item in advice.offers):
             return "its tests are on order already"
-        if not any(when(self._values).value is True for when, _ in self._knowledge.cards[rule.id].lines):
+        if all(state in (LineState.NOT_MET, LineState.UNKNOWN) for state in advice.lines):
             return "nothing that its card could say applies here"
         return "it steps back beside another card, or this site switched it off"

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
-from datetime import date
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from cds_service.chart.chart import Chart
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, unknown
 from cds_service.facts import conditions, draft_orders, episodes, medications, orders_and_procedures, patient, questionnaire
-from cds_service.facts.baseline import borne_on, held
-from cds_service.fhir.resources import Patient
+from cds_service.facts.baseline import affected_by, baseline_of
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Fact, State, Value
 from cds_service.observations import estimates, results
 
@@ -57,41 +52,18 @@ PICKERS: Mapping[type[Any], Picker] = {
 """What works out a fact of each kind that looks into the chart."""
 
 
-class EmptyChartBaseline(NamedTuple):
-    """What a chart with nothing in it says, looked at as far as another: most facts of most patients, worked out once."""
-
-    key: str
-    facts: ChartFacts
-    values: dict[str, Value]
-
-
-@lru_cache(maxsize=64)
-def _baseline(knowledge: Knowledge, jurisdiction: str, queries: str, states: str) -> EmptyChartBaseline:
-    query_state = {query: State(state) for query, state in zip(queries.split("|"), states.split("|"), strict=True)}
-    nobody = Chart(Patient(), None, {}, {}, query_state, {}, 0)
-    facts = ChartFacts(nobody, knowledge, date.max, jurisdiction, whole=True)
-    return EmptyChartBaseline(states, facts, {name: facts[name].value for name in facts})
-
-
 class ChartFacts(Mapping[str, Fact]):
     """The facts of one chart, each worked out when it is first asked for. Asking twice costs once.
 
-    What nothing in the chart bears on is taken from the ground, unless `whole` asks for all to be worked out. `affected`
-    names the others; a chart with a damaged resource has no ground, as an absence may be the damage.
+    What nothing in the chart bears on is taken from the baseline, unless `whole` asks for all to be worked out. `affected`
+    names the others.
     """
 
-    def __init__(self, chart: Chart, knowledge: Knowledge, as_of: date, jurisdiction: str, *, whole: bool = False) -> None:
-        self._view = ChartIndex(chart, knowledge, as_of, jurisdiction)
-        self._definitions = knowledge.facts
+    def __init__(self, view: ChartIndex, *, whole: bool = False) -> None:
+        self._view, self._definitions = view, view.knowledge.facts
         self._found: dict[str, Fact] = {}
-        self.affected: Set[str] = knowledge.facts.keys()
-        self.baseline: EmptyChartBaseline | None = None
-        if not whole and not any(chart.damaged.values()):
-            self.baseline = _baseline(
-                knowledge, jurisdiction, "|".join(chart.query_state), "|".join(chart.query_state.values())
-            )
-            bearing = borne_on(knowledge)
-            self.affected = frozenset().union(*(bearing[thing] for thing in held(self._view) if thing in bearing))
+        self.baseline = None if whole else baseline_of(view, _work_out)
+        self.affected: Set[str] = affected_by(view) if self.baseline else self._definitions.keys()
 
     def __getitem__(self, name: str) -> Fact:
         fact = self._found.get(name)
@@ -111,7 +83,7 @@ class ChartFacts(Mapping[str, Fact]):
         """The values that are known without looking into the chart."""
         if self.baseline is None:
             return {}
-        values = self.baseline.values.copy()
+        values = dict(self.baseline.values)
         for name in self.affected:
             del values[name]
         return values
@@ -120,6 +92,10 @@ class ChartFacts(Mapping[str, Fact]):
         if definition.facts:
             return COMPOSED[type(definition.kind)](name, [self[part] for part in definition.facts])
         return PICKERS[type(definition.kind)](definition, definition.kind, self._view)
+
+
+def _work_out(view: ChartIndex) -> ChartFacts:
+    return ChartFacts(view, whole=True)
 
 
 class FactValues(dict[str, Value]):

@@ -193,8 +193,8 @@ def _asked(request: HookRequest, templates: Mapping[str, str]) -> dict[str, Sear
 
 def _begun(request: HookRequest, key: str) -> SearchResult | None:
     """A supplied Bundle of which more is to be had: a further page, or drugs that it names by reference."""
-    reading = read_section(request.prefetch[key], "")
-    if not reading.incomplete and not medications_wanted(reading.resources):
+    section = read_section(request.prefetch[key], "")
+    if not section.incomplete and not medications_wanted(section):
         return None
     pages = SearchResult()
     return pages if pages.add(sent_bytes(request, key)) else None

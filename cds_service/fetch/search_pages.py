@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import PrefetchValue, read_section
+from cds_service.fhir.bundles import Clinical, PrefetchValue, Section, read_section
 from cds_service.fhir.resources import (
-    AnyResource,
-    DraftOrder,
     MedicationRequest,
     MedicationStatement,
     OperationOutcome,
@@ -89,7 +86,7 @@ class SearchResult:
         """As below. What holds no such member need not be read for it."""
         if not any(b'"medicationReference"' in entry for entry in self.entries):
             return []
-        return medications_wanted(read_section(self.data(), "").resources)
+        return medications_wanted(read_section(self.data(), ""))
 
     def add_resource(self, data: bytes) -> None:
         self.entries.append(b'{"resource":%s}' % data)
@@ -133,16 +130,14 @@ def has_failed(section: PrefetchValue | Raw) -> bool:
     return section.failed and not any(issue and issue.code == "forbidden" for issue in section.issue or ())
 
 
-def medications_wanted(found: Sequence[tuple[str | None, AnyResource | DraftOrder]]) -> list[str]:
+def medications_wanted(section: Section) -> list[str]:
     """The references to medications that a Bundle itself does not answer, such as `Medication/1`."""
-    references = [reference for _, item in found if (reference := _by_reference(item))]
-    if not references:
-        return []
-    here = {url for url, _ in found if url} | {f"{type(item).__name__}/{item.id}" for _, item in found}
-    return list(dict.fromkeys(item for item in references if not {item, local_reference(item)} & here))
+    listed = [item for kind in (MedicationRequest, MedicationStatement) for _, item in section.resources.get(kind, ())]
+    references = dict.fromkeys(reference for item in listed if (reference := _by_reference(item)))
+    return [item for item in references if not {item, local_reference(item)} & section.medications.keys()]
 
 
-def _by_reference(item: AnyResource | DraftOrder) -> str:
+def _by_reference(item: Clinical) -> str:
     """The reference by which an entry of a medication list names its drug, if it does so and holds no drug itself."""
     if not isinstance(item, (MedicationRequest, MedicationStatement)) or item.medication_reference is None:
         return ""

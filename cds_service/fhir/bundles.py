@@ -6,7 +6,7 @@ aside as `Unreadable`, so that whatever rests on it becomes unknown, while the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, Union, get_args
 
 import msgspec
@@ -16,14 +16,21 @@ from cds_service.fhir.resources import (
     AnyResource,
     CodeableConcept,
     Component,
+    Condition,
     DraftOrder,
     Measurement,
     Medication,
     Observation,
     OperationOutcome,
+    Patient,
+    Procedure,
     Quantity,
+    Reference,
     ReferenceRange,
     Resource,
+    ServiceRequest,
+    is_named,
+    local_reference,
 )
 
 
@@ -70,13 +77,32 @@ class Unreadable(NamedTuple):
     problem: str
 
 
-class Section(NamedTuple):
-    """What one prefetch value holds. `failed`: an OperationOutcome in place of data; `incomplete`: part is missing."""
+Clinical = AnyResource | DraftOrder
+Found = tuple[str | None, Clinical]
+"""A resource with the `fullUrl` of its entry."""
 
-    resources: Sequence[tuple[str | None, AnyResource | DraftOrder]]
-    damaged: list[Unreadable]
+
+class Section(NamedTuple):
+    """What one prefetch value holds, resolved: nobody needs to ask FHIR about it again.
+
+    `resources` stand by type, each with its subject as a local reference. `medications` stand by every reference that may
+    name them. `components` holds those of an Observation by its `id()`, and `damaged` what says nothing that can be read.
+    `failed`: an OperationOutcome in place of data; `incomplete`: part is missing.
+    """
+
+    resources: Mapping[type[Resource], Sequence[tuple[str, Clinical]]]
+    patients: Sequence[tuple[str | None, Patient]]
+    medications: Mapping[str, Medication]
+    components: Mapping[int, Sequence[Component]]
+    damaged: Sequence[Unreadable]
     failed: bool = False
     incomplete: bool = False
+
+    @property
+    def types(self) -> set[str]:
+        """The resource types that it holds, whether each says what it is about or not."""
+        beside = {"Patient": self.patients, "Medication": self.medications}
+        return {kind.__name__ for kind in self.resources} | {name for name, found in beside.items() if found}
 
 
 class RawResource(NamedTuple):
@@ -104,6 +130,8 @@ _ranges = msgspec.json.Decoder(list[ReferenceRange | None] | None)
 _components = msgspec.json.Decoder(list[Component | None] | None)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyResource))
+_OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
+_CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
 
@@ -120,12 +148,10 @@ def read_section(data: PrefetchValue | Raw | bytes, place: str) -> Section:
             return _read_piecemeal(data, place)
     else:
         section = data
-    if section is None:
-        return Section([], [])
-    if isinstance(section, Bundle):
-        entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
-        return _sorted_out(entries, [], _has_next(section.link))
-    return _sorted_out([(None, section)], [], incomplete=False)
+    if not isinstance(section, Bundle):
+        return sort_out([(None, section)] if section else [], [], place)
+    entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
+    return sort_out(entries, [], place, incomplete=_has_next(section.link))
 
 
 def measurement(part: Observation | Component) -> Measurement | None:
@@ -142,8 +168,8 @@ def measurement(part: Observation | Component) -> Measurement | None:
         return None
 
 
-def components(observation: Observation) -> list[Component] | None:
-    """The components of an Observation; None where they cannot be read."""
+def _components_of(observation: Observation) -> list[Component] | None:
+    """None where they cannot be read."""
     try:
         found = _components.decode(observation.component) if observation.component else None
     except _UNREADABLE:
@@ -163,12 +189,12 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
     """One bad or unknown resource must not cost the others: each entry on its own."""
     if _type_of(data) != "Bundle":
         resource, damaged = _read_resource(data, place)
-        return _sorted_out([(None, resource)] if resource else [], [damaged] if damaged else [], incomplete=False)
+        return sort_out([(None, resource)] if resource else [], [damaged] if damaged else [], place)
     try:
         bundle = _raw_bundle.decode(data)
     except _UNREADABLE as error:
-        return Section([], [Unreadable("", "", (), place, str(error))], incomplete=True)
-    resources: list[tuple[str | None, AnyResource]] = []
+        return sort_out([], [Unreadable("", "", (), place, str(error))], place, incomplete=True)
+    resources: list[Found] = []
     broken: list[Unreadable] = []
     for number, raw in enumerate(bundle.entry or ()):
         full_url, resource, damaged = _read_entry(raw, f"{place}.entry[{number}]")
@@ -176,7 +202,7 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
             resources.append((full_url, resource))
         if damaged:
             broken.append(damaged)
-    return _sorted_out(resources, broken, _has_next(bundle.link))
+    return sort_out(resources, broken, place, incomplete=_has_next(bundle.link))
 
 
 def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[Unreadable]]:
@@ -276,14 +302,64 @@ def _has_next(links: Any) -> bool:
     return "next" in relations
 
 
-def _sorted_out(found: list[tuple[str | None, AnyResource]], damaged: list[Unreadable], incomplete: bool) -> Section:
-    """Take the OperationOutcomes out of what was found: they speak about the search, not about the patient."""
-    outcomes = [resource for _, resource in found if isinstance(resource, OperationOutcome)]
-    if not outcomes:
-        return Section(found, damaged, incomplete=incomplete)
-    failed = any(outcome.failed for outcome in outcomes)
-    kept = [pair for pair in found if not isinstance(pair[1], OperationOutcome)]
-    return Section(kept, damaged, failed=failed and not kept, incomplete=incomplete or (failed and bool(kept)))
+def sort_out(found: Iterable[Found], damaged: list[Unreadable], place: str, *, incomplete: bool = False) -> Section:
+    """What was decoded, by type and with its subject resolved; what does not say what it is about is set aside.
+
+    OperationOutcomes speak about the search, not about the patient: they only tell how far it was answered.
+    """
+    by_type: dict[type[Resource], list[tuple[str, Clinical]]] = {}
+    beside: list[Found] = []
+    components: dict[int, list[Component]] = {}
+    # Nearly all subjects are written alike: each is resolved once.
+    subjects: dict[str | None, str] = {}
+    for full_url, resource in found:
+        kind = type(resource)
+        if kind in _OF_NO_SUBJECT:
+            beside.append((full_url, resource))
+            continue
+        alike = by_type.get(kind)
+        if alike is None:
+            alike = by_type[kind] = []
+        if kind in _CODED and (problem := _unreadable(resource, components)):  # type: ignore[arg-type]  # by its kind
+            damaged.append(set_aside(resource, place, problem))
+            continue
+        reference: Reference | None = resource.subject  # type: ignore[union-attr]  # by its kind
+        given = reference.reference if reference else None
+        subject = subjects.get(given)
+        if subject is None:
+            subject = subjects[given] = local_reference(given)
+        alike.append((subject, resource))
+    patients = [(full_url, item) for full_url, item in beside if isinstance(item, Patient)]
+    medications = {name: item for full_url, item in beside if isinstance(item, Medication) for name in _names(full_url, item)}
+    failed = any(item.failed for _, item in beside if isinstance(item, OperationOutcome))
+    held = bool(by_type or patients or medications)
+    return Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
+
+
+def _names(full_url: str | None, medication: Medication) -> Iterator[str]:
+    """Every reference that may name it."""
+    yield f"Medication/{medication.id}"
+    if full_url:
+        yield full_url
+
+
+def set_aside(resource: Clinical, place: str, problem: str) -> Unreadable:
+    """A resource that may be about anything: no absence can be told beside it."""
+    kind = type(resource).__name__
+    return Unreadable(kind, f"{kind}/{resource.id or '?'}", (), place, problem)
+
+
+def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]) -> str:
+    """Why a resource that says that something is does not say what. Components that can be read are kept in `components`."""
+    code = resource.code
+    if code is None or not (code.text or is_named(code)):
+        return "has neither code nor words"
+    if isinstance(resource, Observation) and resource.component:
+        parts = _components_of(resource)
+        if parts is None:
+            return "its components cannot be read"
+        components[id(resource)] = parts
+    return ""
 
 
 def contained_medication(contained: Raw, reference: str) -> Medication | None:

@@ -94,8 +94,7 @@ class CdsHooksEndpoints:
         client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}")
         service_id, body = self._service(request), await _json_body(request)
         decision_service = self._conductor(client)
-        knowledge = decision_service.knowledge
-        parsed = read_request(body, knowledge.services[service_id].hook)
+        parsed = read_request(body, decision_service.knowledge.services[service_id].hook)
         parsed = with_prefetch_aliases(parsed, client.prefetch_keys) if client else parsed
         as_of = self._as_of(request, parsed.extension)
         name = client.iss if client else ""
@@ -108,8 +107,8 @@ class CdsHooksEndpoints:
             decision = await asyncio.to_thread(decision_service.answer, service_id, parsed, as_of, overridden)
         else:
             decision = decision_service.answer(service_id, parsed, as_of, overridden)
-        self.recorder.note(service_id, parsed, decision, started, name, patient)
-        _log_answer(service_id, parsed.hook_instance, decision, knowledge.fingerprint, started, client)
+        self.recorder.note(parsed, decision, started, name, patient)
+        _log_answer(parsed.hook_instance, decision, started, client)
         return Response(encode(CdsResponse(decision.cards)), media_type=JSON)
 
     async def feedback(self, request: Request) -> Response:
@@ -237,16 +236,14 @@ def _note_failure(opening: asyncio.Task[object]) -> None:
         log.error("store unavailable", error=type(opening.exception()).__name__)
 
 
-def _log_answer(
-    service_id: str, hook_instance: str, decision: Decision, fingerprint: str, started: float, client: Client | None
-) -> None:
+def _log_answer(hook_instance: str, decision: Decision, started: float, client: Client | None) -> None:
     """Ids, counts and times; of the patient nothing."""
     log.info(
         "answered",
-        service=service_id,
+        service=decision.service_id,
         client=client.iss if client else None,
         hook_instance=hook_instance[:80],
-        knowledge=fingerprint,
+        knowledge=decision.knowledge.fingerprint,
         fired=[item.rule_id for item in decision.findings if item.outcome is Outcome.FIRES],
         cards=len(decision.cards),
         silent_because=decision.silent_because,

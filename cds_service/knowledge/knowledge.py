@@ -116,6 +116,10 @@ class Knowledge:
         return fact_types(self.facts)
 
     @cached_property
+    def rule_by_id(self) -> Mapping[str, Rule]:
+        return {rule.id: rule for rule in self.rules}
+
+    @cached_property
     def factors(self) -> Mapping[str, Factors]:
         return {name: Factors(analyte.units, analyte.decimals) for name, analyte in self.labs.items()}
 

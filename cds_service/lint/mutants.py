@@ -20,8 +20,8 @@ def mutants(logic: Any, types: FactTypes, place: str = "") -> Iterator[tuple[str
         ((operator, argument),) = logic.items()
         given = operands(argument)
         yield from _of_operation(operator, given, types, place)
-        for at, item in enumerate(given if operator != "var" else []):
-            yield from _within(operator, given, at, item, types, f"{place}.{operator}[{at}]")
+        for at in range(len(given)) if operator != "var" else ():
+            yield from _within(operator, given, at, types, f"{place}.{operator}[{at}]")
     elif isinstance(logic, (int, Decimal)) and not isinstance(logic, bool):
         step = Decimal(1).scaleb(Decimal(logic).as_tuple().exponent) if isinstance(logic, Decimal) else 1  # type: ignore[arg-type]
         yield f"{place} {logic} moved up", logic + step
@@ -50,6 +50,6 @@ def _other_words(operator: str, given: list[Any], types: FactTypes, place: str) 
                     yield f"{place}.{operator} {word!r} for {item!r}", {operator: changed}
 
 
-def _within(operator: str, given: list[Any], at: int, item: Any, types: FactTypes, place: str) -> Iterator[tuple[str, Any]]:
-    for where, changed in mutants(item, types, place):
+def _within(operator: str, given: list[Any], at: int, types: FactTypes, place: str) -> Iterator[tuple[str, Any]]:
+    for where, changed in mutants(given[at], types, place):
         yield where, {operator: [*given[:at], changed, *given[at + 1 :]]}

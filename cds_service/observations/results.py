@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import ChartIndex, Locale, ObservedPart
+from cds_service.chart.index import ChartIndex, ObservedPart
 from cds_service.chart.presence import known, presence, reference_to, unknown
 from cds_service.fhir.bundles import coded_value
 from cds_service.fhir.dates import read_instant, read_span
@@ -266,19 +266,15 @@ def _adjust(result: Result, other: Result, to: str, adjustment: Adjustment, inde
     amount = result.amount + Decimal(adjustment.per) * (Decimal(adjustment.base) - other.amount)
     interpretation, basis = against_default(to, amount, index.readers)
 
-    here = index.readers
+    here, lab = index.readers, index.readers.knowledge.labs[to]
 
     def tell() -> Evidence:
-        return _tell_adjusted(result, other, amount, to, basis.note, here)
+        own, by = result.told(), other.told()
+        shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
+        if unit_here(to, here) != lab.unit:
+            shown = say_here(amount, to, here)
+        how = f"computed from {own.value} and {by.name.lower()} {by.value}; {basis.note}"
+        limits = say_default(to, here)
+        return Evidence(result.reference, lab.title, value=shown, date=result.when, range=limits, note=how)
 
     return Result(to, result.when, result.span, amount, interpretation, result.reference, tell)
-
-
-def _tell_adjusted(result: Result, other: Result, amount: Decimal, analyte: str, note: str, here: Locale) -> Evidence:
-    lab, own, by = here.knowledge.labs[analyte], result.told(), other.told()
-    shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
-    if unit_here(analyte, here) != lab.unit:
-        shown = say_here(amount, analyte, here)
-    how = f"computed from {own.value} and {by.name.lower()} {by.value}; {note}"
-    limits = say_default(analyte, here)
-    return Evidence(result.reference, lab.title, value=shown, date=result.when, range=limits, note=how)

@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from cds_service.chart.chart import Chart
 from cds_service.chart.index import ChartIndex, ObservedPart
 from cds_service.errors import Problem, RequestError
-from cds_service.fhir.bundles import components, measurement
+from cds_service.fhir.bundles import measurement
 from cds_service.fhir.resources import CodeableConcept, Coding, Measurement
 from cds_service.knowledge import units
 from cds_service.knowledge.fact_files import FactDefinition
@@ -210,7 +211,7 @@ def changed(bundle: dict[str, Any], changes: Edits, view: ChartIndex) -> dict[st
     measured = view.measured.get(f"lab:{changes.slide.analyte}", ()) if changes.measuring == "missing" else ()
     gone |= {f"Observation/{item.id}" for item, part in measured if part is item}
     entries = [entry for entry in bundle["entry"] if _reference(entry["resource"]) not in gone]
-    entries = [_without_components(entry, measured) for entry in entries]
+    entries = [_without_components(entry, measured, view.chart) for entry in entries]
     return bundle | {"entry": [*entries, *({"resource": item} for item in _additions(changes, view))]}
 
 
@@ -226,13 +227,13 @@ def _reference(resource: Resource) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
-def _without_components(entry: dict[str, Any], measured: Iterable[ObservedPart]) -> dict[str, Any]:
+def _without_components(entry: dict[str, Any], measured: Iterable[ObservedPart], chart: Chart) -> dict[str, Any]:
     resource = entry["resource"]
     gone = [(item, part) for item, part in measured if part is not item and item.id == resource["id"]]
     if not gone or resource["resourceType"] != "Observation":
         return entry
     written = [component for component in resource["component"] if component]
-    read = components(gone[0][0]) or []
+    read = chart.components_of(gone[0][0])
     kept = [component for component, said in zip(written, read, strict=True) if all(said != part for _, part in gone)]
     return entry | {"resource": resource | {"component": kept}}
 

@@ -10,12 +10,12 @@ from weakref import WeakKeyDictionary
 
 from cds_service.explain.fact_text import NUMBER, lacking, say_answers, statement_of
 from cds_service.explain.logic_text import say
-from cds_service.facts.evaluate import FactValues
 from cds_service.fhir.dates import say_date
 from cds_service.jsonlogic.compile import Expression, compile_untyped
 from cds_service.jsonlogic.typecheck import operands
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval
+from cds_service.service import Decision
 
 _JUNCTIONS = {"and": "all of", "or": "any of", "!": "not"}
 _CELLS: Mapping[str, Callable[[Decimal], Interval]] = {
@@ -50,11 +50,10 @@ _CONDITIONS: WeakKeyDictionary[Knowledge, dict[int, TestedCondition]] = WeakKeyD
 
 
 class LogicTree:
-    """Makes trees of one knowledge, and where facts are given, of one person."""
+    """Makes trees of one knowledge, and where a decision is given, of one person."""
 
-    def __init__(self, knowledge: Knowledge, facts: Mapping[str, Fact] | None = None, as_of: date = date.max) -> None:
-        self._knowledge, self._facts, self._as_of = knowledge, facts, as_of
-        self._values = FactValues(facts) if facts is not None else None
+    def __init__(self, knowledge: Knowledge, decision: Decision | None = None) -> None:
+        self._knowledge, self._decision = knowledge, decision
         self._conditions = _CONDITIONS.setdefault(knowledge, {})
 
     def grow(self, logic: Any) -> Branch:
@@ -74,9 +73,9 @@ class LogicTree:
         return found
 
     def _truth(self, condition: TestedCondition) -> str:
-        if self._values is None:
+        if self._decision is None:
             return ""
-        value = condition.expression(self._values).value
+        value = condition.expression(self._decision.values).value
         return "unknown" if value is UNKNOWN else "true" if value else "false"
 
     def _words(self, logic: Any) -> str:
@@ -114,15 +113,15 @@ class LogicTree:
 
     def _datum(self, condition: TestedCondition, truth: str) -> str:
         """Of what is not known why; of the rest what on record says so."""
-        if self._facts is None:
+        if self._decision is None:
             return ""
-        told = [self._told(self._facts[name], truth) for name in condition.expression.facts]
-        return "; ".join(filter(None, told))
+        facts, as_of = self._decision.facts, self._decision.view.as_of
+        return "; ".join(filter(None, (self._told(facts[name], truth, as_of) for name in condition.expression.facts)))
 
-    def _told(self, fact: Fact, truth: str) -> str:
+    def _told(self, fact: Fact, truth: str, as_of: date) -> str:
         if fact.value is UNKNOWN:
             return ": ".join(filter(None, lacking(fact, self._knowledge)))
-        found = [_say(item, self._as_of) for item in fact.evidence]
+        found = [_say(item, as_of) for item in fact.evidence]
         if found:
             return ", ".join(found)
         return "none on record" if truth == "false" and fact.value is False else ""

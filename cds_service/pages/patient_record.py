@@ -89,9 +89,8 @@ class Record(NamedTuple):
 
 def read_record(trial: Trial) -> Record:
     """Everything of the record that bears on what the service knows, and what it could not read or was not given."""
-    chart, knowledge = trial.decision.chart, trial.decision_service.knowledge
-    view = ChartIndex(chart, knowledge, trial.choice.day, trial.choice.jurisdiction)
-    used = uses(trial)
+    view, used = trial.decision.view, uses(trial)
+    chart, knowledge = view.chart, view.knowledge
     damaged = {(item.reference or item.place, item.problem) for items in chart.damaged.values() for item in items}
     return Record(
         series=tuple(_series(view, used)),
@@ -104,7 +103,7 @@ def read_record(trial: Trial) -> Record:
 
 def uses(trial: Trial) -> Mapping[str, tuple[int, ...]]:
     """The cards that rest on each resource: by the facts that settled their rules, and those that their lines tell."""
-    facts, knowledge, found = trial.decision.facts, trial.decision_service.knowledge, defaultdict[str, set[int]](set)
+    facts, knowledge, found = trial.decision.facts, trial.decision.knowledge, defaultdict[str, set[int]](set)
     for number, rules in enumerate(trial.decision.composed.speaks_for, start=1):
         names = {name for rule in rules for name in (*trial.findings[rule].because, *knowledge.cards[rule].facts)}
         for name in names:
@@ -119,7 +118,7 @@ def _is_told(value: object) -> bool:
 
 
 def _onset(trial: Trial) -> str:
-    reason = trial.decision_service.knowledge.services[trial.service_id].reason_fact
+    reason = trial.decision.knowledge.services[trial.decision.service_id].reason_fact
     held = {item.reference for item in trial.decision.facts[reason].evidence}
     starts = [onset(item) for item in trial.decision.chart.all(Condition) if reference_to(item) in held]
     return min(filter(None, starts), default="")
@@ -192,7 +191,10 @@ def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) 
     days = [span.first for text in (*(start for _, start, _ in told), began) if (span := read_span(text))]
     first = min((day for day in days if day <= view.as_of), default=view.as_of - _YEAR)
     names = _drug_names(view)
-    bars = tuple(_bar(source, start, end, names, first, view.as_of, used) for source, start, end in told)
+    bars = tuple(
+        _bar(_row(_told_drug(source, start, names), view.as_of, "", used), start, end, first, view.as_of)
+        for source, start, end in told
+    )
     begun = read_span(began)
     at = _x(begun.first, first, view.as_of) if begun and first <= begun.first <= view.as_of else None
     ends = [say_date(day.isoformat(), date.max) for day in (first, view.as_of)]
@@ -202,19 +204,13 @@ def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) 
 Source = MedicationRequest | MedicationStatement
 
 
-def _bar(
-    source: Source,
-    start: str,
-    end: str,
-    names: Mapping[int, str],
-    first: date,
-    as_of: date,
-    used: Mapping[str, tuple[int, ...]],
-) -> MedicationBar:
-    begun, ended = read_span(start), read_span(end)
+def _told_drug(source: Source, start: str, names: Mapping[int, str]) -> Evidence:
     name = names.get(id(source)) or text_of(source.medication_codeable_concept) or "a drug without a name"
-    told = Evidence(reference_to(source), name, value=source.status or "no status", date=start)
-    row = _row(told, as_of, "", used)
+    return Evidence(reference_to(source), name, value=source.status or "no status", date=start)
+
+
+def _bar(row: RecordRow, start: str, end: str, first: date, as_of: date) -> MedicationBar:
+    begun, ended = read_span(start), read_span(end)
     at = _x(max(begun.first, first), first, as_of) if begun and begun.first <= as_of else None
     last = min(ended.last, as_of) if ended else as_of
     return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0))

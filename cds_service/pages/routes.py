@@ -133,7 +133,7 @@ class Pages:
         person = self._bench.person(str(request.path_params["person"]))
         trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
         if self._takes_feedback:
-            self._note(trial.service_id, trial.request, trial.decision, started, "", None)
+            self._note(trial.request, trial.decision, started, "", None)
         return self._cards_page(request, trial, person=person)
 
     async def request_json(self, request: Request) -> Response:
@@ -179,7 +179,7 @@ class Pages:
         choice = self._bench.choice(given, person)
         fields = {name: given.getlist(name) for name in given}
         found = await asyncio.to_thread(self._slides.what_if, person, choice, fields)
-        knowledge = found.trial.decision_service.knowledge
+        knowledge = found.trial.decision.knowledge
         return page(
             "what_if.html",
             person=person,

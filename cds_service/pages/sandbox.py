@@ -43,11 +43,9 @@ class DraftChoice(NamedTuple):
 class Trial(NamedTuple):
     """A call with its answer; `sent` is the request as JSON."""
 
-    service_id: str
     choice: Choice
     sent: dict[str, Any]
     request: HookRequest
-    decision_service: DecisionService
     decision: Decision
 
     @property
@@ -136,11 +134,9 @@ class Sandbox:
         return {**sent, "extension": {**(given if isinstance(given, dict) else {}), AS_OF: choice.day.isoformat()}}
 
     def ask(self, sent: dict[str, Any], choice: Choice) -> Trial:
-        decision_service, service_id = self.there(choice.jurisdiction), self.hooks[choice.hook]
         request = read_request(json.dumps(sent, ensure_ascii=False).encode(errors="replace"), choice.hook)
-        return Trial(
-            service_id, choice, sent, request, decision_service, decision_service.answer(service_id, request, choice.day)
-        )
+        decision = self.there(choice.jurisdiction).answer(self.hooks[choice.hook], request, choice.day)
+        return Trial(choice, sent, request, decision)
 
     def _answer(self, sent: dict[str, Any], given: Mapping[str, Sequence[str]], day: date) -> None:
         """Put the answers where an EHR would: under the query that asks for them."""

@@ -111,7 +111,7 @@ class Slides:
         bench = self._bench
         own = numbered(bench.record(person))
         before = bench.ask(bench.call(own, person, choice), choice)
-        view = ChartIndex(before.decision.chart, before.decision_service.knowledge, choice.day, choice.jurisdiction)
+        view = before.decision.view
         record = read_record(before)
         listed = [row.reference for row in (*record.conditions, *(bar.row for bar in record.courses.bars))]
         changes = read_changes(fields, view, listed)
@@ -175,7 +175,7 @@ def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowled
 
 
 def _turns(before: Trial, after: Trial) -> Iterator[OutcomeChange]:
-    for rule in before.decision_service.rules[before.service_id]:
+    for rule in before.decision.rules:
         was, now = before.findings[rule.id].outcome, after.findings[rule.id].outcome
         if was is not now:
             yield OutcomeChange(rule, was, now)

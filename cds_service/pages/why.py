@@ -23,10 +23,10 @@ class Reasons(NamedTuple):
 
 def explained(trial: Trial) -> Reasons:
     """The explanation of one answer, with the trees of all rules of its service."""
-    decision_service = trial.decision_service
-    knowledge, rules = decision_service.knowledge, decision_service.rules[trial.service_id]
-    speaks_when = knowledge.speaks_when[trial.service_id]
-    told = explain(trial.decision, rules, speaks_when, knowledge, trial.choice.jurisdiction)
-    grow = LogicTree(knowledge, trial.decision.facts, trial.choice.day).grow
-    trees = {rule.id: Trees(grow(rule.applies_when.source), grow(rule.fires_when.source), rule.file.evidence) for rule in rules}
-    return Reasons(told, trees)
+    decision = trial.decision
+    grow = LogicTree(decision.knowledge, decision).grow
+    trees = {
+        rule.id: Trees(grow(rule.applies_when.source), grow(rule.fires_when.source), rule.file.evidence)
+        for rule in decision.rules
+    }
+    return Reasons(explain(decision), trees)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from cds_service.jsonlogic.compile import Evaluation
 from cds_service.knowledge.knowledge import Rule
 from cds_service.model import UNKNOWN, Finding, Outcome, Value
 
-
-class Precomputed(NamedTuple):
-    """What rules found on other facts, and the rules that must be decided all the same, as a fact of theirs differs."""
-
-    findings: Mapping[str, Finding]
-    afresh: Set[str]
-
-
-_NOTHING_SETTLED = Precomputed({}, frozenset())
+_NOTHING: Mapping[str, Finding] = MappingProxyType({})
 
 
 def find(
-    rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str, precomputed: Precomputed = _NOTHING_SETTLED
+    rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str, settled: Mapping[str, Finding] = _NOTHING
 ) -> list[Finding]:
-    """One finding a rule, in the order of the rules. What several rules share as `applies_when` is decided once."""
+    """One finding a rule, in the order of the rules. What several rules share as `applies_when` is decided once.
+
+    `settled`: what rules are known to find wherever they apply, as `precompute` gave it.
+    """
     scopes: dict[str, Evaluation] = {}
     findings = []
     for rule in rules:
@@ -31,8 +26,7 @@ def find(
         scope = scopes.get(key)
         if scope is None:
             scope = scopes[key] = rule.applies_when(values)
-        known = precomputed.findings.get(rule.id) if scope.value is True and rule.id not in precomputed.afresh else None
-        findings.append(known or decide(rule, values, jurisdiction, scope))
+        findings.append((scope.value is True and settled.get(rule.id)) or decide(rule, values, jurisdiction, scope))
     return findings
 
 

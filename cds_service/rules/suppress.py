@@ -6,24 +6,20 @@ later; a critical one never falls silent.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 from cds_service.knowledge.knowledge import Rule
 from cds_service.model import Facts, Finding, Outcome
+from cds_service.rules.advise import RankedRules
 
 
 def suppressed(
-    findings: Iterable[Finding],
-    rules: Mapping[str, Rule],
-    critical: Container[str],
-    facts: Facts,
-    overridden: Mapping[str, date],
+    served: RankedRules, findings: Iterable[Finding], facts: Facts, overridden: Mapping[str, date]
 ) -> dict[str, date]:
-    """The rules to leave unsaid, each with the day of its override, out of those `overridden` for this patient.
-
-    `critical` names the groups that never fall silent.
-    """
+    """The rules to leave unsaid, each with the day of its override, out of those `overridden` for this patient."""
+    critical = {group.id for group in served.knowledge.groups if group.indicator == "critical"}
+    rules = served.rules
     return {
         item.rule_id: day
         for item in findings

@@ -169,7 +169,7 @@ async def test_a_card_that_was_written_before_is_left_alone(database_url: str, d
     recorder = Recorder(Settings(), decision_service, store)
     decision = decision_service.answer(SERVICE, request_of(body(LOW)), NOW.date())
     for _ in range(2):
-        recorder.note(SERVICE, request_of(body(LOW)), decision, 0.0, "", None)
+        recorder.note(request_of(body(LOW)), decision, 0.0, "", None)
         assert await recorder.catch_up()
     await store.close()
     assert len(await rows(database_url, shown_cards)) == len(decision.cards)

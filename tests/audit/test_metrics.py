@@ -134,14 +134,14 @@ def test_rows_that_were_lost_are_told(
 TWO_WORKERS = """
 import os, sys
 from pathlib import Path
-from cds_service.audit.metrics import Metrics, Served
+from cds_service.audit.metrics import Metrics, RequestRecord
 from cds_service.audit.journal import Journal
 from cds_service.audit.overrides import Overrides
 from cds_service.store.database import Store
 store = Store("sqlite+aiosqlite:///:memory:")
 metrics = Metrics(["s"], [])
 for _ in range(3):
-    metrics.served(Served("call", "s", 200, 0.01))
+    metrics.served(RequestRecord("call", "s", 200, 0.01))
 metrics.drain(Journal(store), Overrides(store, None, 30, {}))
 sys.stdout.write(metrics.text().decode())
 metrics.close()

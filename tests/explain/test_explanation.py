@@ -17,11 +17,10 @@ from cds_service.explain.counterfactuals import Change, Way, answers_of, joined,
 from cds_service.explain.explanation import Explanation, explain, ways_to_fire
 from cds_service.explain.fact_text import say_answers, say_interval, statement_of, unspoken
 from cds_service.explain.reasons import deciding, reasons
-from cds_service.facts.evaluate import FactValues
 from cds_service.jsonlogic.compile import compile_rule
 from cds_service.knowledge.fact_kinds import NotKnown, NotShown
 from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.model import UNKNOWN, FactType, Interval, Outcome
+from cds_service.model import UNKNOWN, FactType, Interval, LineState, Outcome
 from cds_service.rules.evaluate import decide
 from cds_service.samples.people import Person
 from tests.conftest import ROOT
@@ -44,11 +43,7 @@ STEP = Decimal("0.01")
 
 
 def explanation_of(person: Person) -> Explanation:
-    answer, decision_service = decision(person), conductor_of(person.jurisdiction)
-    speaks_when = decision_service.knowledge.speaks_when[service_of(person)]
-    return explain(
-        answer, decision_service.rules[service_of(person)], speaks_when, decision_service.knowledge, person.jurisdiction
-    )
+    return explain(decision(person))
 
 
 def numbers_in(answer: Any) -> list[Any]:
@@ -71,7 +66,7 @@ def open_rules(person: Person) -> Iterator[tuple[Rule, dict[str, Any], tuple[Way
     decision_service = conductor_of(person.jurisdiction)
     by_id = {rule.id: rule for rule in decision_service.rules[service_of(person)]}
     answer = decision(person)
-    values = FactValues(answer.facts)
+    values = answer.values
     for finding in answer.findings:
         if finding.outcome in (Outcome.SILENT, Outcome.UNKNOWN):
             rule = by_id[finding.rule_id]
@@ -311,7 +306,7 @@ def test_every_part_that_decides_is_named(logic: Any, values: dict[str, Any], ex
 def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
     """The engine stops at the first part that decides; explain names the others beside it, never others instead."""
     decision_service, answer = conductor_of(person.jurisdiction), decision(person)
-    values = FactValues(answer.facts)
+    values = answer.values
     by_id = {rule.id: rule for rule in decision_service.rules[service_of(person)]}
     for finding in answer.findings:
         assert set(finding.because) <= set(reasons(finding, by_id[finding.rule_id], values)), finding.rule_id
@@ -324,3 +319,26 @@ def test_each_card_is_explained_by_the_rules_that_it_names_to_the_reader(person:
     for card, names in zip(answer.cards, answer.composed.speaks_for, strict=True):
         last = card.detail.rpartition("\n\n")[2]
         assert [f"{name} {versions[name]}" for name in names] == re.findall(r"[a-z][a-z0-9-]* [0-9]+\.[0-9]+\.[0-9]+", last)
+
+
+@PEOPLE
+def test_each_line_of_a_rule_that_fires_stands_or_says_why_not(person: Person) -> None:
+    answer, told = decision(person), explanation_of(person)
+    for card, explained in zip(answer.cards, told.cards, strict=True):
+        for rule in explained.rules:
+            assert {line.state for line in rule.lines} <= {state.value for state in LineState}
+            assert [line.says for line in rule.lines if line.state == LineState.STANDS]
+            for line in rule.lines:
+                assert line.state != LineState.STANDS or f"- {line.says}" in card.detail
+    assert not any(rule.lines for rule in (*told.silent, *told.undecided, *told.out_of_scope))
+
+
+def test_between_them_lines_are_left_out_for_every_reason() -> None:
+    found = {
+        line.state
+        for person in CAST
+        for told in [explanation_of(person)]
+        for rule in (*(rule for card in told.cards for rule in card.rules), *told.without_card)
+        for line in rule.lines
+    }
+    assert found == {state.value for state in LineState}

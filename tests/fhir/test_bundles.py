@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cds_service.cdshooks.request import read_request
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart
 from cds_service.errors import RequestError
 from cds_service.facts.evaluate import ChartFacts
@@ -190,7 +191,7 @@ def test_a_resource_of_another_patient_is_left_out_and_counted(knowledge: Knowle
     other = LOW | {"subject": {"reference": "Patient/p2"}}
     chart = chart_of(knowledge, body({"electrolytes": bundle(other, other)}))
     assert chart.other_patients == 2
-    assert ChartFacts(chart, knowledge, AS_OF, "us")["potassium_measured"].value is False
+    assert ChartFacts(ChartIndex(chart, knowledge, AS_OF, "us"))["potassium_measured"].value is False
 
 
 def test_a_subject_that_cannot_be_resolved_is_neither_hers_nor_another_ones(knowledge: Knowledge) -> None:
@@ -252,7 +253,7 @@ def test_the_order_of_arrival_changes_no_fact(knowledge: Knowledge) -> None:
             request["prefetch"].pop(key)
             request["prefetch"][key] = bundle(*(item for item in resources if item["resourceType"] == kinds[key]))
         read = read_chart(read_request(json.dumps(request).encode(), "patient-view"), knowledge.queries)
-        facts = ChartFacts(read, knowledge, AS_OF, "us")
+        facts = ChartFacts(ChartIndex(read, knowledge, AS_OF, "us"))
         found = [facts[name] for name in facts]
         seen.add(repr([(fact.name, fact.value, fact.state, fact.evidence, fact.reason) for fact in found]))
     assert len(seen) == 1

@@ -92,5 +92,5 @@ def test_a_whole_call_with_cards_is_answered_as_the_document_says() -> None:
 )
 def test_the_document_refuses_cards_that_break_the_specification(card: dict[str, Any], allowed: bool) -> None:
     sent = {"uuid": "u", "summary": "s", "indicator": "info", "detail": "d", "source": {"label": "l"}} | card
-    schema = {"$ref": "#/components/schemas/Answer", "components": DOCUMENT["components"]}
+    schema = {"$ref": "#/components/schemas/CdsResponse", "components": DOCUMENT["components"]}
     assert validator_for(schema).is_valid({"cards": [sent]}) is allowed

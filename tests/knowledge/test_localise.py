@@ -21,7 +21,7 @@ from cds_service.knowledge.localise import spelled, speller, spoken_texts
 from cds_service.samples.people import Person, patient_file, read_bundle
 from cds_service.settings import Settings
 from cds_service.terminal.output import show_explanation
-from tests.samples.test_people import CAST, FIXTURES, conductor_of, decision, service_of
+from tests.samples.test_people import CAST, FIXTURES, conductor_of, decision
 
 
 @pytest.mark.parametrize(("jurisdiction", "headline"), [("us", "Anemia"), ("uk", "Anaemia")])
@@ -121,16 +121,9 @@ def record_of(person: Person) -> str:
 def served_to_americans(person: Person) -> Iterator[str]:
     """The cards and the explanation of a person, as a site in the United States gets them."""
     american = msgspec.structs.replace(person, jurisdiction="us")
-    decision_service, answer = conductor_of("us"), decision(american)
+    answer = decision(american)
     yield encode(answer.cards).decode()
-    service = service_of(person)
-    told = explain(
-        answer,
-        decision_service.rules[service],
-        decision_service.knowledge.speaks_when[service],
-        decision_service.knowledge,
-        "us",
-    )
+    told = explain(answer)
     yield encode(told).decode()
     with redirect_stdout(StringIO()) as shown:
         show_explanation(told, person.day, everything=True)

@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 
 from bench.pages import paths
 from cds_service.app import build_app
+from cds_service.cdshooks.request import read_request
 from cds_service.errors import RequestError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import load_knowledge
@@ -37,7 +38,7 @@ from cds_service.security.access import pages_shown
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.conftest import ROOT
-from tests.support.people import AS_OF, SERVICE, body, bundle, concept, condition, facts_of, medication, observation, patient
+from tests.support.people import AS_OF, SERVICE, body, bundle, concept, condition, medication, observation, patient
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CAST = read_cast(fixtures_of(ROOT))
@@ -243,9 +244,9 @@ def test_why_tells_every_rule_with_its_state(client: TestClient, decision_servic
     assert_harmless(page)
 
 
-def test_a_tree_says_of_each_branch_whether_it_holds_and_what_says_so(knowledge: Knowledge) -> None:
-    facts = facts_of(knowledge, body({"electrolytes": bundle(observation(3.1))}))
-    grow = LogicTree(knowledge, facts, AS_OF).grow
+def test_a_tree_says_of_each_branch_whether_it_holds_and_what_says_so(decision_service: DecisionService) -> None:
+    request = read_request(json.dumps(body({"electrolytes": bundle(observation(3.1))})).encode(), "patient-view")
+    grow = LogicTree(decision_service.knowledge, decision_service.answer(SERVICE, request, AS_OF)).grow
     low = {"==": [{"var": "potassium_against_range"}, "low"]}
     unknown = {"==": [{"var": "magnesium_against_range"}, "low"]}
     tree = grow({"and": [low, {"!": [{"or": [unknown, {"!": [low]}]}]}]})

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cds_service.chart.index import ChartIndex
 from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange
 from cds_service.knowledge.fact_kinds import OfEquation
 from cds_service.knowledge.knowledge import Knowledge
@@ -123,7 +122,7 @@ def test_whatever_has_a_slider_can_be_slid_and_left_out(bench: Sandbox, jurisdic
             person = bench.person("basil-manyunits")
             choice = bench.choice({"jurisdiction": jurisdiction}, person)
             found = Slides(bench).what_if(person, choice, {"analyte": [analyte], "measured": [measured]})
-            view = ChartIndex(found.trial.decision.chart, bench.decision_service.knowledge, choice.day, jurisdiction)
+            view = found.trial.decision.view
             assert bool(view.measured.get(f"lab:{analyte}")) is (measured == "value"), analyte
             assert found.stretches[0].first == found.changes.slide.least
 
@@ -148,17 +147,16 @@ def test_a_drug_begun_on_a_day_is_told_with_that_day(bench: Sandbox) -> None:
 @pytest.mark.parametrize("kind", ["condition", "medication"])
 def test_whatever_can_be_added_is_read_as_what_it_is(bench: Sandbox, kind: str) -> None:
     person = bench.person("cora-allwell")
-    choice = bench.choice({}, person)
     names = list(offered(bench.decision_service.knowledge, kind))
     found = what_if(bench, person.id, **{"condition" if kind == "condition" else "drug": names})
-    view = ChartIndex(found.trial.decision.chart, bench.decision_service.knowledge, choice.day, choice.jurisdiction)
+    view = found.trial.decision.view
     assert set(names) <= (view.conditions.keys() if kind == "condition" else view.drugs[0].keys())
     assert not found.trial.decision.chart.damaged["conditions"]
 
 
 def test_one_condition_is_added_and_no_other(bench: Sandbox) -> None:
     found = what_if(bench, "cora-allwell", condition="cancer")
-    view = ChartIndex(found.trial.decision.chart, bench.decision_service.knowledge, found.trial.choice.day, "us")
+    view = found.trial.decision.view
     assert [name for name, held in view.conditions.items() if any("what-if" in (item.id or "") for item in held)] == ["cancer"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cds_service.cdshooks.request import read_request
 from cds_service.chart.chart import Chart
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart, require_mandatory
 from cds_service.facts.evaluate import ChartFacts
 from cds_service.knowledge.knowledge import Knowledge
@@ -122,7 +123,7 @@ def chart_of(knowledge: Knowledge, request: Json) -> Chart:
 
 
 def facts_of(knowledge: Knowledge, request: Json, as_of: date = AS_OF, jurisdiction: str = "us") -> ChartFacts:
-    return ChartFacts(chart_of(knowledge, request), knowledge, as_of, jurisdiction)
+    return ChartFacts(ChartIndex(chart_of(knowledge, request), knowledge, as_of, jurisdiction))
 
 
 def fact_of(knowledge: Knowledge, name: str, jurisdiction: str = "us", as_of: date = AS_OF, **prefetch: Any) -> Fact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -145,6 +146,37 @@ def test_the_code_holds_no_clinical_word() -> None:
         if found:
             told[path.name] = found
     assert told == {}
+
+
+# A command of the terminal has a parameter for each of its options.
+MANY_PARAMETERS = {"cds_service/cli.py explain"}
+
+
+def calls_in(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+
+
+def test_no_function_takes_more_than_five_parameters() -> None:
+    """Whoever needs more is handed the thing that holds them: a `Decision`, a `ChartIndex`."""
+    many = set()
+    for path in sorted((ROOT / "cds_service").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                if len([item for item in given if item.arg not in ("self", "cls")]) > 5:
+                    many.add(f"{path.relative_to(ROOT)} {node.name}")
+    assert many == MANY_PARAMETERS
+
+
+LINT_CASES = "cds_service/lint/fact_cases.py"
+
+
+def test_what_a_decision_holds_is_made_once() -> None:
+    """The index of a chart, its facts and their values; the baseline makes those of an empty chart, `check` those of cases."""
+    made = {"ChartIndex", "ChartFacts", "FactValues"}
+    makers = {str(path.relative_to(ROOT)) for path in (ROOT / "cds_service").rglob("*.py") if made & calls_in(path)}
+    assert makers == {"cds_service/service.py", "cds_service/facts/baseline.py", "cds_service/facts/evaluate.py", LINT_CASES}
 
 
 def test_modules_and_functions_stay_small() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from cds_service.cdshooks.request import read_request
 from cds_service.facts.evaluate import ChartFacts, FactValues
-from cds_service.model import Outcome
+from cds_service.model import Fact, Outcome
 from cds_service.rules.evaluate import find
 from cds_service.samples.people import Person
 from cds_service.service import Decision
@@ -204,7 +204,7 @@ def test_what_is_taken_from_the_ground_is_what_the_whole_chart_would_say(person:
     for prefetch in variants:
         decision = answer(person, request | {"prefetch": prefetch})
         assert decision is not None
-        whole = ChartFacts(decision.chart, decision_service.knowledge, person.day, person.jurisdiction, whole=True)
+        whole = ChartFacts(decision.view, whole=True)
         for name, fact in whole.items():
             found = decision.facts[name]
             assert (found.value, found.state, found.reason) == (fact.value, fact.state, fact.reason), name
@@ -236,9 +236,9 @@ def test_the_order_of_the_rules_never_changes_the_findings() -> None:
         if found is None:
             continue
         rules = list(conductor_of(person.jurisdiction).rules[service_of(person)])
-        expected = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
+        expected = {item.rule_id: item for item in find(rules, found.values, person.jurisdiction)}
         rng.shuffle(rules)
-        again = {item.rule_id: item for item in find(rules, FactValues(found.facts), person.jurisdiction)}
+        again = {item.rule_id: item for item in find(rules, found.values, person.jurisdiction)}
         assert again == expected
 
 
@@ -247,3 +247,14 @@ def test_what_must_be_there_is_refused_where_it_is_not(key: str) -> None:
     request = request_of(CAST[0])
     del request["prefetch"][key]
     assert answer(CAST[0], request) is None
+
+
+def test_what_must_be_there_is_demanded_before_any_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(facts: ChartFacts, name: str) -> Fact:
+        raise AssertionError(f"{name} was asked for")
+
+    person = next(person for person in CAST if person.hook == "patient-view")
+    request = request_of(person)
+    del request["prefetch"]["conditions"]
+    monkeypatch.setattr(ChartFacts, "__getitem__", refuse)
+    assert answer(person, request) is None
