@@ -120,15 +120,15 @@ def explain(
 ) -> None:
     """Print why each card, and what would bring others. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
     asked = _ask(patient, Asking(as_of, jurisdiction, hook, draft), overridden or ())
-    told, view = explained(asked.decision), asked.decision.view
+    text, view = explained(asked.decision), asked.decision.view
     if as_json:
-        typer.echo(msgspec.json.format(encode(told), indent=2).decode())
+        typer.echo(msgspec.json.format(encode(text), indent=2).decode())
         return
     person = asked.person
     typer.secho(person.story if person else str(patient), bold=True)
     name = f"{person.id}, " if person else ""
     typer.echo(f"{name}{view.jurisdiction}, judged on {say_date(view.as_of.isoformat(), date.min)}")
-    show_explanation(told, view.as_of, everything=everything)
+    show_explanation(text, view.as_of, everything=everything)
 
 
 @app.command()
@@ -164,8 +164,8 @@ async def _with_store(work: Callable[[Store], Awaitable[T]]) -> T:
     try:
         await store.ping()
     except Exception as error:
-        told = f"cannot be reached ({type(error).__name__})"
-        raise SettingsError([Problem("CDS_DATABASE_URL", told, "see the address and whether the database runs")]) from None
+        text = f"cannot be reached ({type(error).__name__})"
+        raise SettingsError([Problem("CDS_DATABASE_URL", text, "see the address and whether the database runs")]) from None
     try:
         return await work(store)
     finally:

@@ -62,10 +62,10 @@ FactTypes = Mapping[str, FactType]
 
 
 class State(enum.StrEnum):
-    """How far a fact is known. Only KNOWN and NONE let a rule decide."""
+    """How far a fact is known. Only KNOWN and ABSENT let a rule decide."""
 
     KNOWN = "known"
-    NONE = "looked and found none"
+    ABSENT = "looked and found none"
     NOT_SUPPLIED = "not supplied"
     FAILED = "could not be fetched"
     INCOMPLETE = "incomplete"
@@ -87,27 +87,27 @@ class Evidence(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-Told = Union[tuple[Evidence, ...], Callable[[], Iterable[Evidence]]]
+EvidenceSource = Union[tuple[Evidence, ...], Callable[[], Iterable[Evidence]]]
 
 
 class Fact(msgspec.Struct, eq=False):
     """One named, typed answer about the patient, with what it rests on and, if unknown, why.
 
-    `told` may be a way to put it into words: most facts decide a rule that stays silent, and nobody asks for theirs.
+    `evidence_source` may be a way to put it into words: most facts decide a rule that stays silent, and nobody asks for theirs.
     """
 
     name: str
     value: Value
     state: State = State.KNOWN
-    told: Told = ()
+    evidence_source: EvidenceSource = ()
     reason: str = ""
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         """Newest first, each resource once, in an order that does not depend on the order of arrival."""
-        if not isinstance(self.told, tuple):
-            self.told = ordered(self.told())
-        return self.told
+        if not isinstance(self.evidence_source, tuple):
+            self.evidence_source = ordered(self.evidence_source())
+        return self.evidence_source
 
 
 def ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:

@@ -149,11 +149,11 @@ class DecisionService:
         if not advice:
             return decision
         # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
-        told = Advice(advice, unreadable(served, findings, facts, facts.affected))
+        text = Advice(advice, unreadable(served, findings, facts, facts.affected))
         reason = facts[self.knowledge.services[service_id].reason_fact]
         subject = OrderSubject(f"Patient/{request.patient_id}", _condition(reason))
-        composed = compose(told, facts, decision.view, subject, self._options)
-        return replace(decision, suppressed=silent, advice=told, composed=composed)
+        composed = compose(text, facts, decision.view, subject, self._options)
+        return replace(decision, suppressed=silent, advice=text, composed=composed)
 
     def find(self, service_id: str, request: HookRequest, as_of: date) -> tuple[Finding, ...]:
         """What the rules find for one request, without a word about it. Raises as `answer` does."""

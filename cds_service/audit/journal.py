@@ -53,13 +53,13 @@ class AnswerRecord(NamedTuple):
 
 def outcomes(decision: Decision) -> Mapping[str, Sequence[str]]:
     """The rules by outcome. Left out are the silent ones; what is not for this patient at all is `all` of them."""
-    told: dict[str, list[str]] = {}
+    text: dict[str, list[str]] = {}
     for item in decision.findings:
         if item.outcome is not Outcome.SILENT:
-            told.setdefault(item.outcome, []).append(item.rule_id)
-    if len(told.get(Outcome.OUT_OF_SCOPE, ())) == len(decision.findings):
+            text.setdefault(item.outcome, []).append(item.rule_id)
+    if len(text.get(Outcome.OUT_OF_SCOPE, ())) == len(decision.findings):
         return {Outcome.OUT_OF_SCOPE: ALL}
-    return told | ({"silenced": list(decision.suppressed)} if decision.suppressed else {})
+    return text | ({"silenced": list(decision.suppressed)} if decision.suppressed else {})
 
 
 def kept(shown: Sequence[Shown]) -> tuple[CardRecord, ...]:

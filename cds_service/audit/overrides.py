@@ -39,8 +39,8 @@ class Overrides:
         """A keyed hash that nobody without the key can make, also not by trying all ids. Ids are those of one server."""
         if not self.wanted:
             return None
-        told = "\x1f".join((client, (fhir_server or "").rstrip("/"), patient_id))
-        return hmac.digest(self._key, told.encode(), "sha256").hex()
+        text = "\x1f".join((client, (fhir_server or "").rstrip("/"), patient_id))
+        return hmac.digest(self._key, text.encode(), "sha256").hex()
 
     def of(self, patient: str | None, now: datetime) -> Mapping[str, date]:
         """The rules overridden for a patient within the days that count, each with the day here on which it was."""

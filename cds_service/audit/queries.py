@@ -131,10 +131,10 @@ async def read_reactions(
 
     same = (shown_cards.c.card == feedback.c.card) & (shown_cards.c.client == feedback.c.client)
     at = func.coalesce(shown_cards.c.shown_at, feedback.c.received_at)
-    told = (feedback.c.card, feedback.c.outcome, feedback.c.reason_code, feedback.c.client)
+    text = (feedback.c.card, feedback.c.outcome, feedback.c.reason_code, feedback.c.client)
     written = (feedback.c.accepted, shown_cards.c.rules, shown_cards.c.offers)
     engine = await store.open()
-    columns = (*told, day_of(engine, at), *(cast(column, Text).label(column.name) for column in written))
+    columns = (*text, day_of(engine, at), *(cast(column, Text).label(column.name) for column in written))
     statement = select(*columns).outerjoin(shown_cards, same).order_by(feedback.c.id)
     if fingerprints is not None:
         statement = statement.where(feedback.c.fingerprint.in_(fingerprints))

@@ -173,8 +173,8 @@ class _CardWriter:
 
     def unreadable(self, names: Sequence[str]) -> list[str]:
         """What was on record and could not be read: neither normal nor never measured, so it is told."""
-        told = dict.fromkeys(text for name in names for text in self._unusable(self._facts[name]))
-        return [self._say.could_not_read.format(results=clip("; ".join(told), 400))] if told else []
+        shown = dict.fromkeys(text for name in names for text in self._unusable(self._facts[name]))
+        return [self._say.could_not_read.format(results=clip("; ".join(shown), 400))] if shown else []
 
     def _unusable(self, fact: Fact) -> list[str]:
         if not fact.evidence:
@@ -194,8 +194,8 @@ class _CardWriter:
         return [self._say.not_supplied.format(titles=listed(titles, len(titles)))] if titles else []
 
     def left_out(self, drafts: Sequence[_PendingCard]) -> list[str]:
-        told = [draft.group.summary.replace("{headlines}", draft.group.joiner.join(_headlines(draft))) for draft in drafts]
-        return [self._say.left_out.format(summaries="; ".join(told))] if told else []
+        text = [draft.group.summary.replace("{headlines}", draft.group.joiner.join(_headlines(draft))) for draft in drafts]
+        return [self._say.left_out.format(summaries="; ".join(text))] if text else []
 
     def card(self, draft: _PendingCard) -> Card:
         suggestions = _once(suggestion for item in draft.spoken for suggestion in item.suggestions)

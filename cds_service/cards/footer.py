@@ -56,18 +56,18 @@ class Footers:
             if (own := [name for name in ids if name.startswith(source.cites)])
         ]
         numbers = dict.fromkeys(name for rule in rules for name in rule.file.sources)
-        told = self._say.evidence.format(articles="; ".join(cited))
+        text = self._say.evidence.format(articles="; ".join(cited))
         if not numbers:
-            return told
-        return f"{told} {self._say.numbers.format(sources='; '.join(self._knowledge.sources[n].title for n in numbers))}"
+            return text
+        return f"{text} {self._say.numbers.format(sources='; '.join(self._knowledge.sources[n].title for n in numbers))}"
 
     def _rules(self, rules: Sequence[Rule]) -> str:
         drafts = [rule for rule in rules if self._approval(rule) is None]
-        told = [self._say.draft.format(rules=_versions(drafts))] if drafts else []
+        text = [self._say.draft.format(rules=_versions(drafts))] if drafts else []
         for rule in rules:
             if approval := self._approval(rule):
-                told.append(self._say.reviewed.format(rules=_versions([rule]), name=approval.name, date=approval.date))
-        return " ".join(told)
+                text.append(self._say.reviewed.format(rules=_versions([rule]), name=approval.name, date=approval.date))
+        return " ".join(text)
 
     def _approval(self, rule: Rule) -> Approval | None:
         return self._approvals.get((rule.id, rule.file.version))

@@ -66,8 +66,8 @@ def render(knowledge: Knowledge, jurisdiction: str) -> Page:
 
     folder = knowledge.root / FOLDER
     text = _COMMENT.sub("", source(knowledge, jurisdiction))
-    told = MarkdownIt("commonmark", {"html": False}).render(_IMAGE.sub(r"(\2)", text))
-    body = re.sub(r"<p>\((drawings/[a-z-]+\.svg)\)</p>", lambda found: _drawing(folder / found.group(1)), told)
+    shown = MarkdownIt("commonmark", {"html": False}).render(_IMAGE.sub(r"(\2)", text))
+    body = re.sub(r"<p>\((drawings/[a-z-]+\.svg)\)</p>", lambda found: _drawing(folder / found.group(1)), shown)
     head, last = body.rsplit("<h2>", 1)
     style = (folder / "page.css").read_text(encoding="utf-8")
     page = Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
@@ -87,8 +87,8 @@ def _drawing(path: Path) -> str:
 
 def _sources(knowledge: Knowledge, text: str) -> str:
     """Whom the leaflet follows, and that no clinician has checked it yet."""
-    told = statements(text)
-    followed = [item for item in knowledge.articles if any(name.startswith(item.cites) for name in told)]
+    shown = statements(text)
+    followed = [item for item in knowledge.articles if any(name.startswith(item.cites) for name in shown)]
     named = [f"{item.publisher}: {item.title}" for item in followed]
     return knowledge.wording.leaflet_sources.format(sources="; ".join(named))
 

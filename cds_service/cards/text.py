@@ -43,14 +43,14 @@ def fill(text: str, facts: Mapping[str, Fact], as_of: date, orders: Sequence[str
     if "{" not in text:
         return text
     opening, placeholders = _pieces(text)
-    told = [opening]
+    shown = [opening]
     for name, member, after in placeholders:
         if member is None:
             part, width = listed(orders, len(orders)), WIDTHS[ORDERS]
         else:
             part, width = PARTS[member](facts[name].evidence, as_of), WIDTHS[member]
-        told += (clip(part, width), after)
-    filled = "".join(told)
+        shown += (clip(part, width), after)
+    filled = "".join(shown)
     # Parts and texts hold single spaces; two meet only where a part was empty.
     return (_SPACES.sub(" ", filled) if "  " in filled else filled).strip()
 
@@ -92,8 +92,8 @@ def fit(template: str, items: Sequence[str], joiner: str, more: str, limit: int)
     """As many items as fit a template's `{headlines}` within `limit`, the others counted: `…, TSH 9.1 and 2 more`."""
     for shown in range(len(items), 0, -1):
         rest = len(items) - shown
-        told = joiner.join(items[:shown]) + (" " + more.format(count=rest) if rest else "")
-        summary = template.replace("{headlines}", told)
+        text = joiner.join(items[:shown]) + (" " + more.format(count=rest) if rest else "")
+        summary = template.replace("{headlines}", text)
         if len(summary) <= limit:
             return summary
     raise ValueError("a headline is too long for its summary")  # `check` proves that it cannot be
@@ -134,8 +134,8 @@ def _names(evidence: Sequence[Evidence], as_of: date) -> str:
 def _named(item: Evidence, as_of: date) -> str:
     """One entry as recorded, with what dates and qualifies it: `Furosemide 40 mg tablet (since 3 Mar 2024, on hold)`."""
     since = [f"since {say_date(item.date, as_of)}"] if item.date else []
-    told = ", ".join([*since, *([plain(item.note)] if item.note else [])])
-    return clip(plain(item.name), 60) + (f" ({told})" if told else "")
+    text = ", ".join([*since, *([plain(item.note)] if item.note else [])])
+    return clip(plain(item.name), 60) + (f" ({text})" if text else "")
 
 
 def _short(evidence: Sequence[Evidence], as_of: date) -> str:

@@ -37,8 +37,8 @@ class Feedback(NamedTuple):
     @property
     def fingerprint(self) -> str:
         parts = (self.card, self.outcome, self.outcome_at.isoformat(), *sorted(self.accepted))
-        told = "\x1f".join((*parts, self.reason_system, self.reason_code, str(self.comment_length)))
-        return hashlib.sha256(told.encode()).hexdigest()
+        text = "\x1f".join((*parts, self.reason_system, self.reason_code, str(self.comment_length)))
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_feedback(body: bytes, keep_comments: bool = False) -> tuple[Feedback, ...]:

@@ -9,9 +9,9 @@ from cds_service.chart.index import ChartIndex
 from cds_service.fhir.resources import (
     Resource,
 )
-from cds_service.model import UNKNOWN, Evidence, Fact, Known, State, Told, ordered
+from cds_service.model import UNKNOWN, Evidence, EvidenceSource, Fact, Known, State, ordered
 
-Given = Told | Iterable[Evidence]
+Given = EvidenceSource | Iterable[Evidence]
 """What a fact rests on, or a way to put it into words once somebody asks."""
 
 
@@ -45,4 +45,4 @@ def presence(name: str, given: Given, view: ChartIndex, queries: tuple[str, ...]
 @lru_cache(maxsize=1024)
 def nothing(name: str) -> Fact:
     """Looked and found none. Most facts of most patients: the same object each time."""
-    return known(name, False, (), State.NONE)
+    return known(name, False, (), State.ABSENT)

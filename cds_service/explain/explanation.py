@@ -97,26 +97,26 @@ class Explanation(msgspec.Struct, frozen=True):
 def explain(decision: Decision) -> Explanation:
     """The whole explanation of one answer."""
     writer = _ExplanationWriter(decision)
-    told = {item.rule_id: writer.rule(item) for item in decision.findings}
+    text = {item.rule_id: writer.rule(item) for item in decision.findings}
     spoken, speaks_when = decision.composed.speaks_for, decision.speaks_when
-    fired = [item for item in told.values() if item.outcome == Outcome.FIRES]
+    fired = [item for item in text.values() if item.outcome == Outcome.FIRES]
     cardless = [item for item in fired if item.rule not in chain(*spoken)]
     return Explanation(
         scope=writer.scope(),
         spoken_to_if=writer.needed(speaks_when.facts, lambda given: speaks_when(given).value, [speaks_when]),
         cards=tuple(
-            ExplainedCard(card.indicator, card.summary, tuple(told[name] for name in names))
+            ExplainedCard(card.indicator, card.summary, tuple(text[name] for name in names))
             for card, names in zip(decision.cards, spoken, strict=True)
         ),
         without_card=tuple(msgspec.structs.replace(item, without_card=writer.cardless(item.rule)) for item in cardless),
-        undecided=_of(told, Outcome.UNKNOWN),
-        silent=_of(told, Outcome.SILENT),
-        out_of_scope=_of(told, Outcome.OUT_OF_SCOPE),
+        undecided=_of(text, Outcome.UNKNOWN),
+        silent=_of(text, Outcome.SILENT),
+        out_of_scope=_of(text, Outcome.OUT_OF_SCOPE),
     )
 
 
-def _of(told: Mapping[str, Explained], outcome: Outcome) -> tuple[Explained, ...]:
-    return tuple(item for item in told.values() if item.outcome == outcome)
+def _of(text: Mapping[str, Explained], outcome: Outcome) -> tuple[Explained, ...]:
+    return tuple(item for item in text.values() if item.outcome == outcome)
 
 
 def ways_to_fire(rule: Rule, values: Mapping[str, Any], jurisdiction: str, types: FactTypes) -> Search:

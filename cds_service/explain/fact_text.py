@@ -85,11 +85,11 @@ def _key(answer: Any) -> str:
 def _either(texts: Sequence[str]) -> str:
     """What they have in common is said once: `the latest potassium is below its range or above its range`."""
     first, *rest = (text.split() for text in texts)
-    told = " ".join(first)
+    shown = " ".join(first)
     for other in rest:
         same = next((at for at, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), 0)
-        told += " or " + " ".join(other[same:])
-    return told
+        shown += " or " + " ".join(other[same:])
+    return shown
 
 
 def say_interval(interval: Interval) -> str:

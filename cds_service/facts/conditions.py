@@ -65,7 +65,7 @@ def began_against_onset(fact: FactDefinition, kind: BeganAgainstOnset, index: Ch
     recent = [(item, span) for item, span in dated if span.within(since, index.as_of)]
     onset_of = read_span(first_onset(kind.onset_of, index))
     if onset_of is None or not recent:
-        return unknown(fact.name, State.NONE, f"none in {kind.days} days" if onset_of else "no onset on record")
+        return unknown(fact.name, State.ABSENT, f"none in {kind.days} days" if onset_of else "no onset on record")
     before = [item for item, span in recent if span.last < onset_of.first]
     if before:
         return known(fact.name, "before", evidence_of(before))

@@ -44,7 +44,7 @@ def order_reason(fact: FactDefinition, kind: OrderReason, index: ChartIndex) -> 
     reasons = [_reason(draft.source, kind.indication, index) for draft in drafts]
     evidence = [_evidence(draft) for draft in drafts]
     if not reasons:
-        return unknown(fact.name, State.NONE, _nameless(index) or "not being ordered")
+        return unknown(fact.name, State.ABSENT, _nameless(index) or "not being ordered")
     answer = next(item for item in (INDICATED, None, UNSTATED, OTHER) if item in reasons)
     if answer is None:
         return unknown(fact.name, State.UNUSABLE, "the reason of the order cannot be resolved", evidence)

@@ -117,17 +117,17 @@ def any_of(name: str, parts: list[Fact]) -> Fact:
         return known(name, True, lambda: [item for part in true for item in part.evidence])
     for part in parts:
         if part.value is UNKNOWN:
-            return unknown(name, part.state, part.reason, part.told)
-    return known(name, False, (), State.NONE)
+            return unknown(name, part.state, part.reason, part.evidence_source)
+    return known(name, False, (), State.ABSENT)
 
 
 def all_of(name: str, parts: list[Fact]) -> Fact:
     """False if any is, true if all are, else unknown as the first unknown part."""
     if any(part.value is False for part in parts):
-        return known(name, False, (), State.NONE)
+        return known(name, False, (), State.ABSENT)
     for part in parts:
         if part.value is UNKNOWN:
-            return unknown(name, part.state, part.reason, part.told)
+            return unknown(name, part.state, part.reason, part.evidence_source)
     return known(name, True, lambda: [item for part in parts for item in part.evidence])
 
 
@@ -135,7 +135,7 @@ def all_shown(name: str, parts: list[Fact]) -> Fact:
     """True if all are true. What is not known is not shown either, so false whenever one of them is not true."""
     if all(part.value is True for part in parts):
         return known(name, True, lambda: [item for part in parts for item in part.evidence])
-    return known(name, False, (), State.NONE)
+    return known(name, False, (), State.ABSENT)
 
 
 def not_shown(name: str, parts: list[Fact]) -> Fact:

@@ -36,7 +36,7 @@ def days_taken(fact: FactDefinition, kind: DaysTaken, index: ChartIndex) -> Fact
     """A partial date gives an Interval. Unknown where it is not taken or no start is on record."""
     taken, first = _taken(kind.drug, index), _first_start(kind.drug, index)
     if first is None:
-        return unknown(fact.name, State.NONE, _NO_START)
+        return unknown(fact.name, State.ABSENT, _NO_START)
     most, least = (index.as_of - first.first).days, (index.as_of - first.last).days
     days = most if most == least else Interval(Decimal(max(least, 0)), Decimal(most))
     return known(fact.name, days, partial(_tell, taken))
@@ -50,7 +50,7 @@ def started_against_onset(fact: FactDefinition, kind: StartedAgainstOnset, index
     start_span, began = read_span(start), read_span(first_onset(kind.onset_of, index))
     if start_span is None or began is None:
         missing = "start of the drug" if start_span is None else "onset"
-        return unknown(fact.name, State.NONE, f"no {missing} on record")
+        return unknown(fact.name, State.ABSENT, f"no {missing} on record")
     evidence = partial(_tell_starts, first)
     if start_span.last < began.first:
         return known(fact.name, "before", evidence)
@@ -66,7 +66,7 @@ def condition_after_drug(fact: FactDefinition, kind: ConditionAfterDrug, index: 
         return presence(fact.name, [], index, fact.queries, (kind.condition,))
     start = _first_start(kind.drug, index)
     if start is None:
-        return unknown(fact.name, State.NONE, _NO_START)
+        return unknown(fact.name, State.ABSENT, _NO_START)
     dated = [(item, began(item)) for item in found]
     after = [item for item, span in dated if span and span.first > start.last]
     if after:
@@ -80,7 +80,7 @@ def done_since_drug(fact: FactDefinition, kind: DoneSinceDrug, index: ChartIndex
     """Unknown where the drug has no start on record or no order can be found."""
     start, day = _first_start(kind.drug, index), timedelta(days=kind.days)
     if start is None:
-        return unknown(fact.name, State.NONE, _NO_START)
+        return unknown(fact.name, State.ABSENT, _NO_START)
     dated = [(item, read_span(item.date)) for item in done(kind.done, index)]
     placed = [(item, span) for item, span in dated if span is None or span.first <= index.as_of]
     since = [item for item, span in placed if span and span.first >= start.last + day]

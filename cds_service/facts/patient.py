@@ -20,7 +20,7 @@ def age_years(fact: FactDefinition, kind: Age, index: ChartIndex) -> Fact:
     """Age in whole years; an interval where the birth date is only a year or a month."""
     span = read_span(index.chart.patient.birth_date)
     if span is None or span.first > index.as_of:
-        return unknown(fact.name, State.NONE, "no readable birth date")
+        return unknown(fact.name, State.ABSENT, "no readable birth date")
     least, most = age_between(span, index.as_of)
     value = least if least == most else Interval(Decimal(least), Decimal(most))
     return Fact(fact.name, value, State.KNOWN, (Evidence("Patient", "Age", value=str(least)),))
@@ -44,7 +44,7 @@ def replaced(fact: FactDefinition, kind: Replaced, index: ChartIndex) -> Fact:
         return known(fact.name, True, [Evidence(reference or "Patient", "the record to open") for reference in references])
     if any(link is None or normal_code(link.type) not in _STILL_COUNTS for link in links):
         return unknown(fact.name, State.UNUSABLE, "a link to another record does not say of which kind it is")
-    return known(fact.name, False, (), State.NONE)
+    return known(fact.name, False, (), State.ABSENT)
 
 
 def unmatched(fact: FactDefinition, kind: Unmatched, index: ChartIndex) -> Fact:

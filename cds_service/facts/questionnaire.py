@@ -48,7 +48,7 @@ def coded_answers(fact: FactDefinition, kind: CodedAnswers, index: ChartIndex) -
 
 def integer_at_least(fact: FactDefinition, kind: IntegerAtLeast, index: ChartIndex) -> Fact:
     count = integer_answer(fact, kind, index)
-    return known(fact.name, count.value >= kind.least, count.told) if isinstance(count.value, int) else count
+    return known(fact.name, count.value >= kind.least, count.evidence_source) if isinstance(count.value, int) else count
 
 
 def history_completed(fact: FactDefinition, kind: HistoryCompleted, index: ChartIndex) -> Fact:
@@ -72,7 +72,7 @@ def _single(
 
 def _unanswered(fact: FactDefinition, kind: OfQuestion, response: QuestionnaireResponse | None, index: ChartIndex) -> Fact:
     if response is not None:
-        return unknown(fact.name, State.NONE, "the question was not answered", [_evidence(response, index)])
+        return unknown(fact.name, State.ABSENT, "the question was not answered", [_evidence(response, index)])
     looked = presence(fact.name, [], index, fact.queries, [])
     return unknown(fact.name, looked.state, looked.reason or f"none completed in {kind.days} days")
 

@@ -118,7 +118,7 @@ def _refusals(*statuses: int) -> Json:
 
 def _responses() -> Json:
     shape = {_JSON: {"schema": _ref("OperationOutcome")}}
-    return {str(status): {"description": told, "content": shape} for status, told in _REFUSALS.items()}
+    return {str(status): {"description": text, "content": shape} for status, text in _REFUSALS.items()}
 
 
 def _ref(name: str) -> Json:

@@ -233,8 +233,8 @@ def _read_card(reader: Reader, path: str, types: FactTypes, shared: Mapping[str,
     lines = shared.get(file.rule, ())
     # Of a rule that could not be read nobody knows what its card shares.
     for name in sorted(stand_ins(lines, types) ^ file.shared_facts.keys() if file.rule in shared else ()):
-        told = f"names {name!r}, which no shared line of its group asks for" if name in file.shared_facts else f"lacks {name!r}"
-        reader.report(f"{path} shared_facts", told, "give one fact for each stand-in of shared_lines in cards/groups.json")
+        text = f"names {name!r}, which no shared line of its group asks for" if name in file.shared_facts else f"lacks {name!r}"
+        reader.report(f"{path} shared_facts", text, "give one fact for each stand-in of shared_lines in cards/groups.json")
     own = [(line, f"{path} lines[{at}].when") for at, line in enumerate(file.lines)]
     own += [(line, f"{path} shared_lines[{at}].when") for at, line in enumerate(filled(lines, file.shared_facts))]
     compiled = [(reader.logic(line.when, types, place), line.say) for line, place in own]

@@ -58,8 +58,8 @@ def a_card_speaks_in_each_jurisdiction(knowledge: Knowledge) -> Problems:
     for rule, card in _each_card(knowledge):
         for line in card.file.lines:
             if line.jurisdiction and line.jurisdiction not in rule.file.jurisdiction:
-                told = f"a line is for {line.jurisdiction!r}, where the rule does not hold"
-                yield Problem(card.place, told, f"use one of {', '.join(rule.file.jurisdiction)}")
+                text = f"a line is for {line.jurisdiction!r}, where the rule does not hold"
+                yield Problem(card.place, text, f"use one of {', '.join(rule.file.jurisdiction)}")
         for jurisdiction in rule.file.jurisdiction:
             if not any(line.jurisdiction in ("", jurisdiction) for line in card.file.lines):
                 yield Problem(card.place, f"says nothing in {jurisdiction!r}", "add a line")

@@ -76,8 +76,8 @@ def _statements(knowledge: Knowledge) -> Iterator[str]:
     yield "| id | says | where it went |"
     yield "|---|---|---|"
     for name, item in knowledge.evidence.items():
-        told = [f"leaflet {key}" for key, names in printed.items() if name in names]
-        where = ", ".join([*cited[name], *told]) or knowledge.uncited.get(name) or "told nowhere yet"
+        text = [f"leaflet {key}" for key, names in printed.items() if name in names]
+        where = ", ".join([*cited[name], *text]) or knowledge.uncited.get(name) or "told nowhere yet"
         yield f"| {name} | {item.says} | {where} |"
 
 

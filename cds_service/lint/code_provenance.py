@@ -141,8 +141,8 @@ def report(knowledge: Knowledge) -> Iterator[str]:
 
 def _count(systems: Iterable[str]) -> str:
     counted = Counter(systems)
-    told = ", ".join(f"{system} {times}" for system, times in sorted(counted.items()))
-    return f"{counted.total()} codes" + (f" ({told})" if told else ", EMPTY")
+    text = ", ".join(f"{system} {times}" for system, times in sorted(counted.items()))
+    return f"{counted.total()} codes" + (f" ({text})" if text else ", EMPTY")
 
 
 def _of_which(licensed: int) -> str:

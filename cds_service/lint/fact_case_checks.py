@@ -37,8 +37,8 @@ def fact_cases_come_out_as_expected(knowledge: Knowledge) -> Problems:
         for case in cases:
             value = charts.value(fact, fact.kind, case)
             if not agrees(value, case.expect):
-                told = f"{case.says!r} gives {value!r}"
-                yield Problem(fact.place, told, f"expected {case.expect!r}: mend the fact or the case")
+                text = f"{case.says!r} gives {value!r}"
+                yield Problem(fact.place, text, f"expected {case.expect!r}: mend the fact or the case")
 
 
 def fact_cases_notice_every_wrong_turn(knowledge: Knowledge) -> Problems:

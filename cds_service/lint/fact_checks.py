@@ -276,8 +276,8 @@ def removals_take_away_what_is_ordered(knowledge: Knowledge) -> Problems:
                 )
             for text in (item.label, item.description):
                 if text.count("{") != 1 or NAME not in text:
-                    told = f"{text[:50]!r} does not name the draft, or names more"
-                    yield Problem(place, told, "write {name} once, and no other placeholder")
+                    shown = f"{text[:50]!r} does not name the draft, or names more"
+                    yield Problem(place, shown, "write {name} once, and no other placeholder")
 
 
 def a_call_concerns_by_what_it_brings(knowledge: Knowledge) -> Problems:
@@ -286,8 +286,8 @@ def a_call_concerns_by_what_it_brings(knowledge: Knowledge) -> Problems:
         for name in expression.facts:
             asked = [query for query in knowledge.facts[name].queries if not knowledge.queries[query].from_context]
             if asked or knowledge.facts[name].facts:
-                told = f"{name!r} rests on more than the call itself"
-                yield Problem(f"logic/services.json {key}.concerned_when", told, "ask only facts of queries from_context")
+                text = f"{name!r} rests on more than the call itself"
+                yield Problem(f"logic/services.json {key}.concerned_when", text, "ask only facts of queries from_context")
 
 
 def templates_can_be_typed_by_hand(knowledge: Knowledge) -> Problems:

@@ -107,8 +107,8 @@ def evidence_is_cited_and_exists(knowledge: Knowledge) -> Problems:
     for name in sorted(decidable - cited - set(knowledge.uncited)):
         yield Problem("logic/evidence.json", f"{name} is cited by no rule", "cite it, or say why not in logic/uncited.json")
     printed = (path.read_text(encoding="utf-8") for path in (knowledge.root / leaflets.FOLDER).glob("*.md"))
-    told = {name for text in printed for name in leaflets.statements(text)}
-    for name in sorted(set(knowledge.evidence) - decidable - cited - told - set(knowledge.uncited)):
+    shown = {name for text in printed for name in leaflets.statements(text)}
+    for name in sorted(set(knowledge.evidence) - decidable - cited - shown - set(knowledge.uncited)):
         yield Problem("logic/evidence.json", f"{name} is told nowhere", "tell it on a card or in a leaflet, and cite it there")
     for name in sorted(set(knowledge.uncited) & cited):
         yield Problem("logic/uncited.json", f"{name} is cited by a rule now", "remove it here")

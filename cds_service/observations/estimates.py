@@ -37,8 +37,8 @@ def is_estimated(fact: FactDefinition, kind: IsEstimated, index: ChartIndex) -> 
     """Its evidence is the result that the estimate was computed from."""
     estimated = _estimate(fact, kind, index)
     if estimated is None or estimated.value is UNKNOWN:
-        return known(fact.name, False, (), State.NONE)
-    return known(fact.name, True, latest_value(fact, _of_analyte(fact, kind, 1), index).told)
+        return known(fact.name, False, (), State.ABSENT)
+    return known(fact.name, True, latest_value(fact, _of_analyte(fact, kind, 1), index).evidence_source)
 
 
 def _of_analyte(fact: FactDefinition, kind: OfEquation, at: int) -> LatestValue:
@@ -73,14 +73,14 @@ def _estimated(taken: DatedMeasurement, source: Fact, name: str, index: ChartInd
     ages = _ages(taken.span, index)
     doubt = source.reason if source.value is UNKNOWN else _doubt(equation, terms, ages)
     if doubt or terms is None or ages is None or not isinstance(source.value, (Decimal, Interval)):
-        return unknown(name, State.UNUSABLE, doubt, source.told)
+        return unknown(name, State.UNUSABLE, doubt, source.evidence_source)
     amount: Decimal | Interval | None
     try:
         amount = _bounded(source.value, ages, partial(_compute, equation, terms, index))
     except ArithmeticError:
         amount = None
     if amount is None or not _is_plausible(amount, equation):
-        return unknown(name, State.UNUSABLE, "is no plausible amount", source.told)
+        return unknown(name, State.UNUSABLE, "is no plausible amount", source.evidence_source)
     # Kept by the index, so what tells it must not hold the index.
     return known(name, amount, partial(_told, amount, source, equation, index.knowledge.labs[equation.to]))
 

@@ -43,7 +43,7 @@ class DatedMeasurement(NamedTuple):
 class Result(msgspec.Struct):
     """One reported value of one analyte. `interpretation` is low, in-range, high, or why it cannot be told.
 
-    `told` puts it into words, which only a card or an explanation asks for.
+    `describe` puts it into words, which only a card or an explanation asks for.
     """
 
     analyte: str
@@ -52,7 +52,7 @@ class Result(msgspec.Struct):
     amount: Decimal | Interval | Unusable
     interpretation: str | Unusable
     reference: str
-    told: Callable[[], Evidence]
+    describe: Callable[[], Evidence]
 
     @property
     def instant(self) -> datetime:
@@ -79,8 +79,8 @@ def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:
     said = said or Measurement()
     interpretation: str | Unusable
     interpretation, basis = (amount, RangeUsed()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
-    told = partial(_tell, taken, said, amount, basis, here)
-    return Result(analyte, when, span, amount, interpretation, reference_to(observation), told)
+    text = partial(_tell, taken, said, amount, basis, here)
+    return Result(analyte, when, span, amount, interpretation, reference_to(observation), text)
 
 
 def _tell(
@@ -193,8 +193,8 @@ def _number_here(amount: Decimal, analyte: str, here: Locale) -> str:
 
 def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, here: Locale) -> str:
     unit = units.say_unit(unit_here(analyte, here))
-    told = [_number_here(limit, analyte, here) if limit is not None else "" for limit in (low, high)]
-    return _spanning(told[0], told[1], f" {unit}" if unit not in _NO_UNIT else "")
+    text = [_number_here(limit, analyte, here) if limit is not None else "" for limit in (low, high)]
+    return _spanning(text[0], text[1], f" {unit}" if unit not in _NO_UNIT else "")
 
 
 def _say_limits(analyte: str, quantity: Quantity | None, basis: RangeUsed, here: Locale) -> str:

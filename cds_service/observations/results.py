@@ -51,7 +51,7 @@ def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -
 
 
 def _tell(results: Iterable[Result]) -> list[Evidence]:
-    return [item.told() for item in results]
+    return [item.describe() for item in results]
 
 
 def _none_found(fact: FactDefinition, kind: OfAnalytes, index: ChartIndex) -> Fact:
@@ -113,11 +113,11 @@ def coded_answer(fact: FactDefinition, kind: CodedAnswer, index: ChartIndex) -> 
         looked = presence(fact.name, [], index, fact.queries, [asked])
         return unknown(fact.name, looked.state, looked.reason or "never recorded")
     newest = max(dated, key=lambda item: (read_instant(effective(item)) or EARLIEST, item.id or ""))
-    told = coded_value(newest)
-    evidence = [Evidence(reference_to(newest), text_of(told), date=effective(newest))]
-    if not index.knowledge.terminology.is_coded(told):
+    text = coded_value(newest)
+    evidence = [Evidence(reference_to(newest), text_of(text), date=effective(newest))]
+    if not index.knowledge.terminology.is_coded(text):
         return unknown(fact.name, State.UNUSABLE, "answered without a code", evidence)
-    matched = {match.concept for match in index.knowledge.terminology.matches(told)}
+    matched = {match.concept for match in index.knowledge.terminology.matches(text)}
     return known(fact.name, kind.answer in matched, evidence)
 
 
@@ -186,7 +186,7 @@ def _read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex
     """The results of one day, read, and what they give together."""
     results = [read(item, index) for item in taken]
     if len(results) > 1:
-        results.sort(key=lambda item: (item.reference, item.told().value))
+        results.sort(key=lambda item: (item.reference, item.describe().value))
     results = [item if item.span else replace(item, interpretation=_UNPLACED, amount=_UNPLACED) for item in results]
     return results + _adjusted(results, kind, index)
 
@@ -269,7 +269,7 @@ def _adjust(result: Result, other: Result, to: str, adjustment: Adjustment, inde
     here, lab = index.readers, index.readers.knowledge.labs[to]
 
     def tell() -> Evidence:
-        own, by = result.told(), other.told()
+        own, by = result.describe(), other.describe()
         shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
         if unit_here(to, here) != lab.unit:
             shown = say_here(amount, to, here)

@@ -150,9 +150,9 @@ def _over_time(figures: Figures, days: int, now: datetime) -> Iterator[DayPlot]:
     for decision in figures.answers:
         answers[decision.day] += decision.number
     first = since(days, now).date()
-    told = [("Answers", answers), ("Cards shown", shown)]
-    told += [(title, _reacted(figures, outcome)) for title, outcome in (("Accepted", "accepted"), ("Overridden", "overridden"))]
-    for title, by_day in told:
+    text = [("Answers", answers), ("Cards shown", shown)]
+    text += [(title, _reacted(figures, outcome)) for title, outcome in (("Accepted", "accepted"), ("Overridden", "overridden"))]
+    for title, by_day in text:
         yield _plot(title, *_spread(by_day, first, days))
 
 
@@ -249,8 +249,8 @@ def _clients(figures: Figures) -> Iterator[OfClient]:
         cards[item.client] += item.number * item.cards
     reacted = Counter((client, outcome) for client, outcome, _ in {(r.client, r.outcome, r.card) for r in figures.reactions})
     for client in sorted({*answers, *(client for client, _ in reacted)}, key=lambda name: (-answers[name], name)):
-        told = (reacted[client, "accepted"], reacted[client, "overridden"])
-        yield OfClient(client or UNSIGNED, answers[client], cards[client], *told)
+        text = (reacted[client, "accepted"], reacted[client, "overridden"])
+        yield OfClient(client or UNSIGNED, answers[client], cards[client], *text)
 
 
 def _undecided(figures: Figures, knowledge: Knowledge) -> Iterator[Undecided]:

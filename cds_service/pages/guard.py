@@ -33,9 +33,9 @@ class Guard:
 
     def _demand_sign_in(self, scope: Mapping[str, Any]) -> None:
         address, header = address_of(scope.get("client")), self._settings.pages_header.lower().encode()
-        told = [value.strip() for name, value in scope["headers"] if name == header]
+        text = [value.strip() for name, value in scope["headers"] if name == header]
         from_proxy = address is not None and any(address in network for network in self._settings.pages_from)
-        if not from_proxy or len(told) != 1 or not told[0]:
+        if not from_proxy or len(text) != 1 or not text[0]:
             problem = Problem("sign-in", "is needed to see this page", "come through the proxy of your site, and sign in there")
             raise RequestError(403, "not-signed-in", "forbidden", [problem])
 

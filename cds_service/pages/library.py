@@ -45,7 +45,7 @@ class Cited(NamedTuple):
     statement: Statement
 
 
-class Told(NamedTuple):
+class RulePage(NamedTuple):
     """A rule with everything that is known of it."""
 
     rule: Rule
@@ -90,22 +90,22 @@ def _told_of(rule: Rule) -> Mapping[str, tuple[str, ...]]:
 
 def options(knowledge: Knowledge) -> Mapping[str, list[str]]:
     """What each filter may ask for."""
-    told = [_told_of(rule) for rule in knowledge.rules]
-    return {name: sorted({value for item in told for value in item[name]}) for name in FILTERS}
+    text = [_told_of(rule) for rule in knowledge.rules]
+    return {name: sorted({value for item in text for value in item[name]}) for name in FILTERS}
 
 
 def indicators(knowledge: Knowledge) -> Mapping[str, str]:
     return {group.id: group.indicator for group in knowledge.groups}
 
 
-def told(knowledge: Knowledge, name: str) -> Told:
+def rule_page(knowledge: Knowledge, name: str) -> RulePage:
     """Raises RequestError (404)."""
     rule = next((rule for rule in knowledge.rules if rule.id == name), None)
     if rule is None:
         raise RequestError(404, "unknown-rule", "not-found", [Problem("rule", "is unknown", "choose one of the list")])
     grow, file = LogicTree(knowledge).grow, rule.file
     orders = [(knowledge.orders[use.order], grow(use.when.source), grow(use.recommended_when.source)) for use in rule.orders]
-    return Told(
+    return RulePage(
         rule=rule,
         indicator=indicators(knowledge)[file.group],
         hooks=file.hooks,

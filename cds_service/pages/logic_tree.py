@@ -108,8 +108,8 @@ class LogicTree:
         if name not in self._knowledge.facts:
             return name
         says = statement_of(name, self._knowledge).says
-        told = NUMBER in says or all(str(item).lower() in says or item in says for item in answers)
-        return say_answers(name, answers, self._knowledge) if told else say({"var": name})
+        text = NUMBER in says or all(str(item).lower() in says or item in says for item in answers)
+        return say_answers(name, answers, self._knowledge) if text else say({"var": name})
 
     def _datum(self, condition: TestedCondition, truth: str) -> str:
         """Of what is not known why; of the rest what on record says so."""

@@ -133,16 +133,16 @@ def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[S
             span = read_span(when)
             result = read(DatedMeasurement(name, item, when, span, span.last if span else view.as_of), view)
             interpretation = result.interpretation if isinstance(result.interpretation, str) else result.interpretation.reason
-            rows.append((when, _row(result.told(), view.as_of, _WORDS.get(interpretation, interpretation), used)))
+            rows.append((when, _row(result.describe(), view.as_of, _WORDS.get(interpretation, interpretation), used)))
         if rows:
             rows.sort(key=lambda pair: pair[0], reverse=True)
             yield Series(analyte.title, tuple(row for _, row in rows), _plot(rows, view.as_of))
 
 
-def _row(told: Evidence, as_of: date, interpretation: str, used: Mapping[str, tuple[int, ...]]) -> RecordRow:
-    cards = used.get(told.reference, ())
+def _row(text: Evidence, as_of: date, interpretation: str, used: Mapping[str, tuple[int, ...]]) -> RecordRow:
+    cards = used.get(text.reference, ())
     return RecordRow(
-        told.reference, told.name, told.value, say_date(told.date, as_of), told.range, told.note, interpretation, cards
+        text.reference, text.name, text.value, say_date(text.date, as_of), text.range, text.note, interpretation, cards
     )
 
 
@@ -187,13 +187,13 @@ def _limits(text: str) -> tuple[float | None, float | None]:
 
 def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) -> Courses:
     sources: list[Source] = [*view.chart.all(MedicationRequest), *view.chart.all(MedicationStatement)]
-    told = [(source, *period_of(source)) for source in sources]
-    days = [span.first for text in (*(start for _, start, _ in told), began) if (span := read_span(text))]
+    shown = [(source, *period_of(source)) for source in sources]
+    days = [span.first for text in (*(start for _, start, _ in shown), began) if (span := read_span(text))]
     first = min((day for day in days if day <= view.as_of), default=view.as_of - _YEAR)
     names = _drug_names(view)
     bars = tuple(
         _bar(_row(_told_drug(source, start, names), view.as_of, "", used), start, end, first, view.as_of)
-        for source, start, end in told
+        for source, start, end in shown
     )
     begun = read_span(began)
     at = _x(begun.first, first, view.as_of) if begun and first <= begun.first <= view.as_of else None
@@ -226,8 +226,8 @@ def _drug_names(view: ChartIndex) -> Mapping[int, str]:
 def _conditions(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[RecordRow]:
     for condition in _newest_first(view.chart.all(Condition)):
         state = "active" if is_active(condition, view) else text_of(condition.clinical_status) or "not active"
-        told = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset(condition))
-        yield _row(told, view.as_of, "", used)
+        text = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset(condition))
+        yield _row(text, view.as_of, "", used)
 
 
 def _newest_first(conditions: Iterable[Condition]) -> list[Condition]:

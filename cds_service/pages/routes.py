@@ -169,7 +169,7 @@ class Pages:
 
         reasons = await asyncio.to_thread(explained, trial)
         shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
-        shown |= {"trial": trial, "query": _query(trial.choice), "told": reasons.told, "trees": reasons.trees}
+        shown |= {"trial": trial, "query": _query(trial.choice), "explanation": reasons.explanation, "trees": reasons.trees}
         return await asyncio.to_thread(page, "why.html", **shown)
 
     async def what_if(self, request: Request) -> Response:
@@ -234,11 +234,11 @@ class Pages:
     async def rule(self, request: Request) -> Response:
         from cds_service.pages.templating import page
 
-        told = library.told(self._bench.decision_service.knowledge, str(request.path_params["rule"]))
-        here = await self._received(told.rule.id) if self._may_count else None
+        text = library.rule_page(self._bench.decision_service.knowledge, str(request.path_params["rule"]))
+        here = await self._received(text.rule.id) if self._may_count else None
         return page(
             "rule.html",
-            told=told,
+            page=text,
             received=here,
             here_days=_RULE_DAYS,
             say_reason=self._say_reason,

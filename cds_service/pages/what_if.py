@@ -74,9 +74,9 @@ class WhatIf(NamedTuple):
     def news(self) -> str:
         """`1 new, 2 changed, 1 gone: ` and the first of them; nothing where all cards stay as they are."""
         counts = {news: sum(item.news == news for item in self.cards) for news in ("new", "changed")} | {"gone": len(self.gone)}
-        told = ", ".join(f"{number} {news}" for news, number in counts.items() if number)
+        text = ", ".join(f"{number} {news}" for news, number in counts.items() if number)
         first = next((item.card.summary for item in self.cards if item.news), "")
-        return f"{told}: {first}" if first else told
+        return f"{text}: {first}" if first else text
 
     @property
     def turned(self) -> tuple[tuple[OutcomeChange, ...], tuple[OutcomeChange, ...]]:
@@ -163,10 +163,10 @@ def _lifted(person: Person, changes: Edits, knowledge: Knowledge) -> tuple[str, 
 
 
 def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowledge: Knowledge) -> Iterator[ValueRange]:
-    told = {value: {item.rule_id: item.outcome for item in findings} for value, findings in found.items()}
-    moving = [rule for rule in knowledge.rules if len({outcomes.get(rule.id) for outcomes in told.values()}) > 1]
+    text = {value: {item.rule_id: item.outcome for item in findings} for value, findings in found.items()}
+    moving = [rule for rule in knowledge.rules if len({outcomes.get(rule.id) for outcomes in text.values()}) > 1]
     place = {value: at for at, value in enumerate(slide.values)}
-    for answers, group in groupby(slide.values, lambda value: tuple(told[value][rule.id] for rule in moving)):
+    for answers, group in groupby(slide.values, lambda value: tuple(text[value][rule.id] for rule in moving)):
         values = list(group)
         fires, unknown = (
             tuple(rule for rule, answer in zip(moving, answers, strict=True) if answer is outcome) for outcome in _TOLD

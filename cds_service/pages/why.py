@@ -17,7 +17,7 @@ class Trees(NamedTuple):
 
 
 class Reasons(NamedTuple):
-    told: Explanation
+    explanation: Explanation
     trees: Mapping[str, Trees]
 
 

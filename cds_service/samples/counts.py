@@ -30,8 +30,8 @@ def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
     # Without the environment, so that every site writes the same catalogue.
     places = {person.jurisdiction for person in cast}
     sites = {place: DecisionService(knowledge, Settings.model_construct(jurisdiction=place), {}) for place in places}
-    told = [_cards(person, sites[person.jurisdiction], fixtures) for person in cast]
-    return Tally(tuple(map(len, told)), tuple(sum(len(card.suggestions) for card in cards) for cards in told))
+    text = [_cards(person, sites[person.jurisdiction], fixtures) for person in cast]
+    return Tally(tuple(map(len, text)), tuple(sum(len(card.suggestions) for card in cards) for cards in text))
 
 
 def _cards(person: Person, decision_service: DecisionService, fixtures: Path) -> Sequence[Card]:

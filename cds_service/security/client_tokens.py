@@ -69,16 +69,16 @@ class ClientTokenVerifier:
 
         Raises RequestError: 401 always alike, and 503 where the database cannot say whether the token was used before.
         """
-        told: dict[str, object] = {}
+        text: dict[str, object] = {}
         try:
             token = read_token(_bearer(scope))
-            told = {name: str(token.claims.get(name))[:_LONGEST_ID] for name in ("iss", "jti", "tenant")}
+            text = {name: str(token.claims.get(name))[:_LONGEST_ID] for name in ("iss", "jti", "tenant")}
             return await self._judge(token, endpoint)
         except _Refused as refused:
-            log.warning("token refused", reason=str(refused), **told)
+            log.warning("token refused", reason=str(refused), **text)
             raise RequestError(401, "not-let-in", "security", [_REFUSAL]) from None
         except Unavailable as error:
-            log.error("token not looked up", reason=str(error), **told)
+            log.error("token not looked up", reason=str(error), **text)
             problem = Problem("Authorization", "cannot be looked up at present", "send the call again later, with a new token")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from None
 

@@ -84,18 +84,18 @@ def show_received(found: Sequence[Acceptance]) -> None:
             typer.echo(f"{'':<{width}}{number:>31}  {plain(reason)}")
 
 
-def show_explanation(told: Explanation, as_of: date, *, everything: bool = False) -> None:
+def show_explanation(text: Explanation, as_of: date, *, everything: bool = False) -> None:
     """Each card with its reasons; what cannot be decided with what it waits for; then the rest, summed up by topic."""
-    _show_scope(told, as_of)
-    for card in told.cards:
+    _show_scope(text, as_of)
+    for card in text.cards:
         _show_reasons(card, as_of)
-    _show_cardless(told.without_card, as_of)
-    _show_undecided(told.undecided, as_of)
+    _show_cardless(text.without_card, as_of)
+    _show_undecided(text.undecided, as_of)
     if everything:
-        _show_silent(told.silent, as_of)
+        _show_silent(text.silent, as_of)
     else:
-        _sum_up_silent(told.silent)
-    _show_out_of_scope(told)
+        _sum_up_silent(text.silent)
+    _show_out_of_scope(text)
     typer.echo()
 
 
@@ -111,12 +111,12 @@ def _say(text: str, indent: int = 3, hang: int = 2) -> None:
         typer.echo(line)
 
 
-def _show_scope(told: Explanation, as_of: date) -> None:
+def _show_scope(text: Explanation, as_of: date) -> None:
     _heading("Whom it is about")
-    for item in told.scope:
+    for item in text.scope:
         _say(_said(item, as_of))
-    if told.spoken_to_if:
-        _say(f"So this service stays silent. It would speak if {_ways(told.spoken_to_if)}.")
+    if text.spoken_to_if:
+        _say(f"So this service stays silent. It would speak if {_ways(text.spoken_to_if)}.")
 
 
 def _show_reasons(card: ExplainedCard, as_of: date) -> None:
@@ -158,11 +158,11 @@ def _show_undecided(rules: Sequence[Explained], as_of: date) -> None:
 
 def _lack(reason: str, stated: Sequence[FactStated], as_of: date) -> str:
     """`none in 90 days: potassium, sodium`; what is there but cannot be read is named with its reason."""
-    told: dict[str, None] = {}
+    text: dict[str, None] = {}
     for item in stated:
         evidence = "; ".join(_say_evidence(part, as_of, item.about) for part in item.evidence)
-        told.setdefault(f"{item.about} ({evidence})" if item.about and evidence else item.about or evidence)
-    names = [name for name in told if name]
+        text.setdefault(f"{item.about} ({evidence})" if item.about and evidence else item.about or evidence)
+    names = [name for name in text if name]
     return f"{plain(reason)}: {listed(names, _MOST_NAMED)}" if names else plain(reason)
 
 
@@ -205,8 +205,8 @@ def _one_of(texts: Sequence[str]) -> str:
     return f"one of ({'; '.join(texts)})" if len(texts) > 1 else texts[0]
 
 
-def _show_out_of_scope(told: Explanation) -> None:
-    rules = told.out_of_scope
+def _show_out_of_scope(text: Explanation) -> None:
+    rules = text.out_of_scope
     if not rules:
         return
     _heading(f"Not for this patient ({len(rules)})")
@@ -221,8 +221,8 @@ def _show_out_of_scope(told: Explanation) -> None:
 
 def _said(item: FactStated, as_of: date) -> str:
     """`the latest potassium is below its range: 3.1 mmol/L, 12 Nov, laboratory's range 3.5 to 5.1 mmol/L [Observation/o4]`."""
-    told = "; ".join(_say_evidence(part, as_of, item.says) for part in item.evidence if not _is_told(part, item.says))
-    return f"{plain(item.says)}: {told}" if told else plain(item.says)
+    text = "; ".join(_say_evidence(part, as_of, item.says) for part in item.evidence if not _is_told(part, item.says))
+    return f"{plain(item.says)}: {text}" if text else plain(item.says)
 
 
 def _is_told(item: Evidence, says: str) -> bool:

@@ -187,7 +187,7 @@ def test_a_comparator_is_not_taken_for_markup() -> None:
 )
 @settings(max_examples=300, derandomize=True, deadline=None)
 def test_no_text_grows_beyond_what_was_proved(name: str, value: str, part: str) -> None:
-    fact = Fact("f", True, told=(Evidence("X/1", name, value=value, date=value, note=value, range=value),) * 3)
+    fact = Fact("f", True, evidence_source=(Evidence("X/1", name, value=value, date=value, note=value, range=value),) * 3)
     template = f"Before {{f.{part}}} after"
     assert len(fill(template, {"f": fact}, AS_OF)) <= longest(template)
 

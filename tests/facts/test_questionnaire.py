@@ -58,7 +58,7 @@ def test_an_answer_within_a_group_is_found(knowledge: Knowledge) -> None:
 
 
 def test_no_form_is_no_denial_and_a_form_alone_is_a_record_of_cramps(knowledge: Knowledge) -> None:
-    assert told(knowledge).state is State.NONE
+    assert told(knowledge).state is State.ABSENT
     assert told(knowledge, name="cramp_history_taken").value is False
     assert told(knowledge, response({}), name="cramp_history_taken").value is True
     alone = fact_of(knowledge, "cramps_on_record", conditions=bundle(), crampHistory=bundle(response({})))

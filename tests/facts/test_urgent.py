@@ -73,7 +73,7 @@ def test_a_result_older_than_a_week_is_no_emergency_of_today(knowledge: Knowledg
 @pytest.mark.parametrize(
     ("results", "state"),
     [
-        ([], State.NONE),
+        ([], State.ABSENT),
         ([observation(2.4, None, when="2026-11-19")], State.UNUSABLE),
         ([observation(2.4, when="2026-11-19"), observation(4.4, when="2026-11-19", id="o2")], State.UNUSABLE),
     ],

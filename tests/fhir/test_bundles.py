@@ -77,10 +77,10 @@ def test_a_result_is_found_in_every_shape_of_answer(knowledge: Knowledge, sectio
 @pytest.mark.parametrize(
     ("section", "state"),
     [
-        (None, State.NONE),
-        (bundle(), State.NONE),
-        ({"resourceType": "Bundle"}, State.NONE),
-        ({"resourceType": "Bundle", "total": 0, "entry": [{"search": {"mode": "outcome"}, "resource": WARNING}]}, State.NONE),
+        (None, State.ABSENT),
+        (bundle(), State.ABSENT),
+        ({"resourceType": "Bundle"}, State.ABSENT),
+        ({"resourceType": "Bundle", "total": 0, "entry": [{"search": {"mode": "outcome"}, "resource": WARNING}]}, State.ABSENT),
         (ERROR, State.FAILED),
         (bundle(ERROR), State.FAILED),
         (bundle(observation(4.0, code="2951-2"), ERROR), State.INCOMPLETE),
@@ -102,7 +102,7 @@ def test_a_result_is_found_in_every_shape_of_answer(knowledge: Knowledge, sectio
 def test_how_far_was_looked_is_told_apart(knowledge: Knowledge, section: Any, state: State) -> None:
     fact = fact_of(knowledge, "potassium_measured", electrolytes=section)
     assert fact.state is state
-    assert fact.value is (False if state is State.NONE else UNKNOWN)
+    assert fact.value is (False if state is State.ABSENT else UNKNOWN)
 
 
 def test_an_absent_key_was_not_looked_at(knowledge: Knowledge) -> None:

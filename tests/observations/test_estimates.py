@@ -155,7 +155,7 @@ def test_a_bound_of_creatinine_is_a_bound_the_other_way(
 
 def test_no_creatinine_and_no_egfr_is_not_computed_from_nothing(knowledge: Knowledge) -> None:
     fact, computed = told(knowledge)
-    assert (fact.value, fact.state, computed.value) == (UNKNOWN, State.NONE, False)
+    assert (fact.value, fact.state, computed.value) == (UNKNOWN, State.ABSENT, False)
 
 
 def test_a_damaged_result_that_may_be_an_egfr_leaves_no_room_for_an_estimate(knowledge: Knowledge) -> None:
