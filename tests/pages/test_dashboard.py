@@ -23,7 +23,7 @@ from cds_service.cdshooks.feedback import Feedback
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import State
 from cds_service.pages.dashboard import COLUMNS, rows, since, summary, within
-from cds_service.pages.ttl_cache import Recent
+from cds_service.pages.routes import Recent
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.http.test_endpoints import CALL
