@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from cds_service.lint.cases import CasesFile
 from cds_service.settings import Settings
 from tests.conftest import COVERAGE, ROOT
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md", "docs/connect.md", "docs/pages.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md", "docs/connect.md", "docs/pages.md", "docs/glossary.md"]
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
 
@@ -111,6 +112,44 @@ def test_every_setting_is_documented_with_its_default() -> None:
         default = fields[name.lower()].default
         if isinstance(default, (str, int)) and not isinstance(default, bool):
             assert shown.strip().strip("`") == str(default), name
+
+
+def test_the_files_that_the_readme_points_at_exist() -> None:
+    for path in re.findall(r"`((?:cds_service|logic|cards|docs)/[^`*]*)`", (ROOT / "README.md").read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_readme_names_the_rooms_of_the_service_in_the_order_of_their_imports() -> None:
+    """The layers of the import contract, without the modules that are no rooms."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer.split(" | ") for layer in contracts[0]["layers"]]
+    rooms = [[name for name in layer if (ROOT / "cds_service" / name).is_dir() or name == "service"] for layer in layers]
+    text = (ROOT / "README.md").read_text()
+    chain = text[text.index("http pages terminal >") : text.index(" store net.") + len(" store net")]
+    told = [layer.replace("service.py", "service").split() for layer in chain.split(">")]
+    assert told == [layer for layer in rooms if layer]
+
+
+def test_the_glossary_names_what_exists_and_every_room() -> None:
+    text = (ROOT / "docs/glossary.md").read_text().split("|---|---|\n")[1]
+    rows = text.splitlines()
+    assert 0 < len(rows) <= 25
+    named = set(re.findall(r"`([^`]+)`", text))
+    rooms = {f"{room.name}/" for room in ROOMS if room.parent.name == "cds_service"}
+    assert rooms <= named
+    files = {name for name in named - rooms if "/" in name}
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    assert named - rooms - files <= set(classes())
+
+
+def test_no_text_calls_itself_what_nobody_has_determined() -> None:
+    """Whether it is a medical device is a question for a regulator, who has not been asked."""
+    sentence = "No regulatory status has been determined; not for real patients."
+    for path in ("README.md", "cds_service/pages/templates/base.html"):
+        assert sentence in (ROOT / path).read_text().replace("\n", " "), path
+    texts = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    texts += [*(ROOT / "cds_service").rglob("*.html"), *(ROOT / "cards").rglob("*.*")]
+    assert [path.name for path in texts if "medical device" in path.read_text().lower()] == []
 
 
 def test_the_readme_is_one_screen() -> None:
@@ -223,11 +262,16 @@ def test_a_room_says_what_it_is_and_runs_nothing() -> None:
             assert 1 <= len(text.splitlines()) <= 3, room.name
 
 
-def test_a_class_has_a_name_of_its_own() -> None:
-    """Two classes of one name are taken for each other by readers and by searches."""
+def classes() -> dict[str, list[str]]:
+    """The modules in which each class name of the service stands."""
     places: dict[str, list[str]] = defaultdict(list)
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(path.relative_to(ROOT)))
-    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+    return places
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """Two classes of one name are taken for each other by readers and by searches."""
+    assert {name: found for name, found in classes().items() if len(found) > 1} == {}
