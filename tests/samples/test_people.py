@@ -1,6 +1,6 @@
 """The cast: invented people, each judged at their own date, through every door, with whole answers kept and read.
 
-Run `GOLDEN=write pytest tests/test_cast.py` to write the answers anew; then read the difference as a clinician would.
+Run `GOLDEN=write pytest tests/samples/test_people.py` to write the answers anew; then read the difference as a clinician would.
 """
 
 from __future__ import annotations

@@ -17,8 +17,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cds_service.knowledge.schema import CardFile, RuleFile
+from cds_service.knowledge.fact_files import FactFile
+from cds_service.knowledge.schema import Analyte, CardFile, RuleFile
 from cds_service.lint.cases import CasesFile
+from cds_service.lint.fact_cases import FactCase
 from cds_service.settings import Settings
 from tests.conftest import COVERAGE, ROOT
 
@@ -83,11 +85,30 @@ def test_every_json_block_is_json(document: str) -> None:
 
 
 def test_the_examples_of_a_rule_have_the_shape_that_is_read() -> None:
-    rule, cases, card = fences("CONTRIBUTING.md", "json")
+    rule, cases, card, *_ = fences("CONTRIBUTING.md", "json")
     assert list(json.loads(rule)) == list(RuleFile.__struct_fields__)
     assert json.loads(rule) == json.loads((ROOT / "logic/rules/results/low-potassium.json").read_text())
     assert msgspec.json.decode(cases, type=CasesFile).rule == "low-potassium"
     assert msgspec.json.decode(card, type=CardFile).rule == "low-potassium"
+
+
+def test_the_examples_of_a_fact_are_those_of_the_topic() -> None:
+    *_, declared, cases = fences("CONTRIBUTING.md", "json")
+    topic = msgspec.json.decode((ROOT / "logic/facts/electrolytes.json").read_bytes(), type=FactFile)
+    assert msgspec.json.decode(declared, type=FactFile).results.items() <= topic.results.items()
+    written = (ROOT / "logic/facts/electrolytes.cases.json").read_bytes()
+    own = msgspec.json.decode(written, type=dict[str, list[FactCase]])
+    for name, rows in msgspec.json.decode(cases, type=dict[str, list[FactCase]]).items():
+        assert [(row.chart, row.expect) for row in rows] == [(row.chart, row.expect) for row in own[name][: len(rows)]]
+
+
+def test_contributing_names_each_member_of_a_topic_and_of_an_analyte() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    facts, analyte = text.split("## A fact")[1], text.split("## An analyte")[1].split("\n## ")[0]
+    for name in FactFile.__struct_fields__:
+        assert f"| `{name}` |" in facts, name
+    rare = {"adjusted", "decimals"}
+    assert [name for name in Analyte.__struct_fields__ if name not in rare and f"`{name}`" not in analyte] == []
 
 
 def test_the_rooms_are_the_folders() -> None:
