@@ -296,3 +296,19 @@ def classes() -> dict[str, list[str]]:
 def test_a_class_has_a_name_of_its_own() -> None:
     """Two classes of one name are taken for each other by readers and by searches."""
     assert {name: found for name, found in classes().items() if len(found) > 1} == {}
+
+
+def test_no_test_file_imports_from_another() -> None:
+    """What several need stands in `tests/support/`: a test file can be changed, moved or removed alone."""
+    found = set()
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tests."):
+                names = [*node.module.split("."), *(item.name for item in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [part for item in node.names for part in item.name.split(".") if item.name.startswith("tests.")]
+            else:
+                continue
+            if any(name.startswith("test_") for name in names):
+                found.add(f"{path.relative_to(ROOT)}: {node.lineno}")
+    assert found == set()
