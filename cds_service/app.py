@@ -55,8 +55,8 @@ def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
     )
     add_routes(app, endpoints, str(decision_service.knowledge.questionnaire["url"]))
     if pages_shown(settings) != "off":
-        from cds_service.pages.error_pages import pages_for_browsers
         from cds_service.pages.routes import page_routes
+        from cds_service.pages.templating import pages_for_browsers
 
         app.add_exception_handler(HTTPException, pages_for_browsers(http_error))
         app.router.routes += page_routes(

@@ -18,7 +18,7 @@ from cds_service.knowledge.fact_kinds import (
     BeganWithin,
     EncounterDiagnosis,
     EncounterReason,
-    Problem,
+    ProblemListItem,
 )
 from cds_service.model import Evidence, Fact, State
 
@@ -31,7 +31,7 @@ def active_condition(fact: FactDefinition, kind: ActiveCondition, index: ChartIn
     return _or_unplaced(fact, found, kind.condition, index)
 
 
-def problem(fact: FactDefinition, kind: Problem, index: ChartIndex) -> Fact:
+def problem(fact: FactDefinition, kind: ProblemListItem, index: ChartIndex) -> Fact:
     own = index.conditions.get(kind.condition, ())
     return _or_unplaced(fact, [item for item in own if _is_problem(item, index)], kind.condition, index)
 

@@ -22,7 +22,7 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.Replaced: patient.replaced,
     kinds.Unmatched: patient.unmatched,
     kinds.ActiveCondition: conditions.active_condition,
-    kinds.Problem: conditions.problem,
+    kinds.ProblemListItem: conditions.problem,
     kinds.EncounterDiagnosis: conditions.encounter_diagnosis,
     kinds.EncounterReason: conditions.encounter_reason,
     kinds.BeganWithin: conditions.began_within,

@@ -81,7 +81,7 @@ class _RawBundle(msgspec.Struct, rename="camel"):
     total: Any = None
 
 
-class _Kind(msgspec.Struct, rename="camel"):
+class _TypeOnly(msgspec.Struct, rename="camel"):
     resource_type: str
 
 
@@ -149,7 +149,7 @@ _section = msgspec.json.Decoder(PrefetchValue)
 _raw_bundle = msgspec.json.Decoder(_RawBundle)
 _raw_entry = msgspec.json.Decoder(_RawEntry)
 _resource = msgspec.json.Decoder(AnyResource)
-_kind = msgspec.json.Decoder(_Kind)
+_kind = msgspec.json.Decoder(_TypeOnly)
 _contained = msgspec.json.Decoder(list[Raw])
 _quantity = msgspec.json.Decoder(Quantity | None)
 _concept = msgspec.json.Decoder(CodeableConcept | None)

@@ -62,7 +62,7 @@ class ActiveCondition(_OfCondition, tag="active-condition"):
     """Is it active, as a problem or as a diagnosis not resolved since?"""
 
 
-class Problem(_OfCondition, tag="problem"):
+class ProblemListItem(_OfCondition, tag="problem"):
     """Is it active and more than the diagnosis of one encounter?"""
 
 
@@ -331,7 +331,7 @@ FactKind = Union[
     Replaced,
     Unmatched,
     ActiveCondition,
-    Problem,
+    ProblemListItem,
     EncounterDiagnosis,
     EncounterReason,
     BeganWithin,

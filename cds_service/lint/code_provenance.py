@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.fhir.resources import Coding
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import Disjoint, ValueSet
-from cds_service.lint.fact_checks import (
-    a_code_has_one_display,
-    a_set_holds_a_code_once,
-    codes_have_their_systems_shape,
-    value_sets_match_their_lock,
-)
 
 Problems = Iterator[Problem]
 Code = tuple[str, str]
@@ -28,6 +24,144 @@ _ALL = "*"
 _COLUMNS = ("system", "code", "display")
 _KIND_OF_CONCEPT = re.compile(r" \([a-z /]+\)$")
 _LICENSED = "licensed"
+_LOCK = "logic/value_sets/lock.json"
+
+# Verhoeff: the multiplication of the dihedral group D5, and the permutation that is applied once more each place.
+_REFLECTED = 5
+_PERMUTATION = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
+
+
+def _times(left: int, right: int) -> int:
+    turned = (left + right) % 5 if left < _REFLECTED else (left - right) % 5
+    return turned + (5 if (left < _REFLECTED) != (right < _REFLECTED) else 0)
+
+
+_PRODUCT = {(left, right): _times(left, right) for left, right in product(range(10), repeat=2)}
+
+
+def _permuted(digit: int, times: int) -> int:
+    for _ in range(times % 8):
+        digit = _PERMUTATION[digit]
+    return digit
+
+
+def verhoeff(code: str) -> bool:
+    """SNOMED CT: the last digit guards the others.
+
+    >>> verhoeff("449917004"), verhoeff("449917005")
+    (True, False)
+    """
+    check = 0
+    for place, digit in enumerate(reversed(code)):
+        check = _PRODUCT[check, _permuted(int(digit), place)]
+    return check == 0
+
+
+def mod10(code: str) -> bool:
+    """LOINC: the digit behind the hyphen guards those before it.
+
+    >>> mod10("2823-3"), mod10("2823-4")
+    (True, False)
+    """
+    number, _, given = code.partition("-")
+    doubled = [int(digit) * (2 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(number))]
+    return (10 - sum(value // 10 + value % 10 for value in doubled) % 10) % 10 == int(given)
+
+
+def concept_id(code: str) -> bool:
+    """SNOMED CT and dm+d: check digit, and a partition that says concept (00, or 10 in an extension), not description.
+
+    >>> concept_id("449917004"), concept_id("2534409018")
+    (True, False)
+    """
+    return verhoeff(code) and code[-3:-1] in _CONCEPTS and (code[-3] == "0" or len(code) >= _SHORTEST_EXTENSION)
+
+
+_CONCEPTS = ("00", "10")
+# An item, a namespace of seven digits, the partition and the check digit.
+_SHORTEST_EXTENSION = 11
+
+CHECKS: Mapping[str, Callable[[str], bool]] = {"concept-id": concept_id, "mod10": mod10}
+
+
+def codes_have_their_systems_shape(knowledge: Knowledge) -> Problems:
+    for place, system, code, _ in _all_codes(knowledge):
+        shape = knowledge.systems.get(system)
+        if shape is None:
+            yield Problem(place, f"system {system!r} is unknown", "name it in logic/systems.json")
+        elif not re.fullmatch(shape.shape, code):
+            yield Problem(place, f"{code!r} has not the shape of {system}", "copy it again from its source")
+        elif shape.check and not CHECKS[shape.check](code):
+            yield Problem(place, f"{code!r} fails the check digit of {system}", "copy it again from its source")
+
+
+def _all_codes(knowledge: Knowledge) -> Iterator[tuple[str, str, str, str]]:
+    for parts in knowledge.value_sets.values():
+        for part in parts:
+            for system, rows in part.codes.items():
+                for row in rows:
+                    yield f"logic/value_sets {part.id}", system, row[0], row[1] if len(row) > 1 else ""
+    for name, analyte in knowledge.labs.items():
+        for system, listed in (("loinc", analyte.loinc), ("snomed", analyte.snomed)):
+            for code, display in listed.items():
+                yield f"logic/labs.json {name}", system, code, display
+    for code, panel in knowledge.panels.items():
+        yield f"logic/panels.json {code}", "loinc", code, panel.display
+
+
+def a_code_has_one_display(knowledge: Knowledge) -> Problems:
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for place, system, code, display in _all_codes(knowledge):
+        first = seen.setdefault((system, code), (display, place))
+        if not display.strip():
+            yield Problem(place, f"{code} has no display", "give the display of its source")
+        elif first[0] != display:
+            yield Problem(place, f"{code} is {display!r} here and {first[0]!r} in {first[1]}", "choose one display")
+
+
+def a_set_holds_a_code_once(knowledge: Knowledge) -> Problems:
+    for parts in knowledge.value_sets.values():
+        counted = Counter((system, row[0]) for part in parts for system, rows in part.codes.items() for row in rows)
+        for (system, code), times in counted.items():
+            if times > 1:
+                yield Problem(f"logic/value_sets {parts[0].id}", f"{system} {code} stands {times} times", "keep one")
+        if len({part.kind for part in parts}) > 1:
+            yield Problem(f"logic/value_sets {parts[0].id}", "its two files differ in kind", "give both the same")
+        for part in parts:
+            wide = 3 if part.kind == "medication" else 2
+            if any(len(row) != wide for rows in part.codes.values() for row in rows):
+                yield Problem(
+                    f"logic/value_sets {part.id}",
+                    f"a row has not {wide} members",
+                    "code, display, for a drug its ingredient",
+                )
+
+
+def value_sets_match_their_lock(knowledge: Knowledge) -> Problems:
+    """A value set changes only on purpose: by a person who reads the change and then runs `lock`."""
+    try:
+        locked = json.loads((knowledge.root / _LOCK).read_bytes())
+    except (OSError, ValueError):
+        yield Problem(_LOCK, "is missing or no JSON", "run: cds-service lock")
+        return
+    current = fingerprints(knowledge.root)
+    for name in sorted(set(locked) | set(current)):
+        if locked.get(name) != current.get(name):
+            yield Problem(
+                f"logic/value_sets/{name}", "is not what its lock says", "read the change, then run: cds-service lock"
+            )
+
+
+def fingerprints(root: Path) -> dict[str, dict[str, Any]]:
+    """Hash and number of codes of each value set file."""
+    folder = root / "logic/value_sets"
+    found = {}
+    for path in sorted([*folder.glob("*.json"), *folder.glob("licensed/*.json")]):
+        if path.name != "lock.json":
+            data = path.read_bytes()
+            codes = sum(map(len, json.loads(data)["codes"].values()))
+            found[path.relative_to(folder).as_posix()] = {"sha256": hashlib.sha256(data).hexdigest(), "codes": codes}
+    return dict(sorted(found.items()))
 
 
 def disjoint_sets_share_no_code(knowledge: Knowledge) -> Problems:
@@ -98,18 +232,12 @@ def codes_named_elsewhere_stand_in_a_set(knowledge: Knowledge) -> Problems:
 
 VERIFICATION = (disjoint_sets_share_no_code, an_analyte_owns_its_codes, codes_named_elsewhere_stand_in_a_set)
 
-_ABOUT_CODES = (
-    codes_have_their_systems_shape,
-    a_code_has_one_display,
-    a_set_holds_a_code_once,
-    value_sets_match_their_lock,
-    *VERIFICATION,
-)
+CODES = (codes_have_their_systems_shape, a_code_has_one_display, a_set_holds_a_code_once, value_sets_match_their_lock)
 
 
 def verify(knowledge: Knowledge) -> list[Problem]:
     """Every problem of the codes that can be found without a terminology server, sorted by place."""
-    return sorted({problem for ask in _ABOUT_CODES for problem in ask(knowledge)})
+    return sorted({problem for ask in (*CODES, *VERIFICATION) for problem in ask(knowledge)})
 
 
 def codes_of(parts: Iterable[ValueSet]) -> Iterator[tuple[str, str, str]]:

@@ -1,14 +1,11 @@
-"""House rules about facts, queries, codes, units and orders: one small function each."""
+"""House rules about facts, queries, units and orders: one small function each."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
 from cds_service.cards.compose import service_request
@@ -19,14 +16,12 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import BeingOrdered, CodedAnswers, OfEquation, OfQuestion
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.prefetch_templates import with_codes
-from cds_service.lint.check_digits import CHECKS
 
 Problems = Iterator[Problem]
 
 LONGEST_TEMPLATE = 1800
 _TOKEN = re.compile(r"{{(.*?)}}")
 _TOKENS = ("context.patientId", "context.encounterId", "context.userId")
-_LOCK = "logic/value_sets/lock.json"
 
 
 def facts_name_what_exists(knowledge: Knowledge) -> Problems:
@@ -137,90 +132,10 @@ def _facts_in_use(knowledge: Knowledge) -> set[str]:
     return names
 
 
-def codes_have_their_systems_shape(knowledge: Knowledge) -> Problems:
-    for place, system, code, _ in _all_codes(knowledge):
-        shape = knowledge.systems.get(system)
-        if shape is None:
-            yield Problem(place, f"system {system!r} is unknown", "name it in logic/systems.json")
-        elif not re.fullmatch(shape.shape, code):
-            yield Problem(place, f"{code!r} has not the shape of {system}", "copy it again from its source")
-        elif shape.check and not CHECKS[shape.check](code):
-            yield Problem(place, f"{code!r} fails the check digit of {system}", "copy it again from its source")
-
-
-def _all_codes(knowledge: Knowledge) -> Iterator[tuple[str, str, str, str]]:
-    for parts in knowledge.value_sets.values():
-        for part in parts:
-            for system, rows in part.codes.items():
-                for row in rows:
-                    yield f"logic/value_sets {part.id}", system, row[0], row[1] if len(row) > 1 else ""
-    for name, analyte in knowledge.labs.items():
-        for system, listed in (("loinc", analyte.loinc), ("snomed", analyte.snomed)):
-            for code, display in listed.items():
-                yield f"logic/labs.json {name}", system, code, display
-    for code, panel in knowledge.panels.items():
-        yield f"logic/panels.json {code}", "loinc", code, panel.display
-
-
-def a_code_has_one_display(knowledge: Knowledge) -> Problems:
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
-    for place, system, code, display in _all_codes(knowledge):
-        first = seen.setdefault((system, code), (display, place))
-        if not display.strip():
-            yield Problem(place, f"{code} has no display", "give the display of its source")
-        elif first[0] != display:
-            yield Problem(place, f"{code} is {display!r} here and {first[0]!r} in {first[1]}", "choose one display")
-
-
 def panels_hold_what_exists(knowledge: Knowledge) -> Problems:
     for code, panel in knowledge.panels.items():
         for missing in sorted(set(panel.holds) - set(knowledge.labs)):
             yield Problem(f"logic/panels.json {code}", f"analyte {missing!r} does not exist", "mend the name, or write it")
-
-
-def a_set_holds_a_code_once(knowledge: Knowledge) -> Problems:
-    for parts in knowledge.value_sets.values():
-        counted = Counter((system, row[0]) for part in parts for system, rows in part.codes.items() for row in rows)
-        for (system, code), times in counted.items():
-            if times > 1:
-                yield Problem(f"logic/value_sets {parts[0].id}", f"{system} {code} stands {times} times", "keep one")
-        if len({part.kind for part in parts}) > 1:
-            yield Problem(f"logic/value_sets {parts[0].id}", "its two files differ in kind", "give both the same")
-        for part in parts:
-            wide = 3 if part.kind == "medication" else 2
-            if any(len(row) != wide for rows in part.codes.values() for row in rows):
-                yield Problem(
-                    f"logic/value_sets {part.id}",
-                    f"a row has not {wide} members",
-                    "code, display, for a drug its ingredient",
-                )
-
-
-def value_sets_match_their_lock(knowledge: Knowledge) -> Problems:
-    """A value set changes only on purpose: by a person who reads the change and then runs `lock`."""
-    try:
-        locked = json.loads((knowledge.root / _LOCK).read_bytes())
-    except (OSError, ValueError):
-        yield Problem(_LOCK, "is missing or no JSON", "run: cds-service lock")
-        return
-    current = fingerprints(knowledge.root)
-    for name in sorted(set(locked) | set(current)):
-        if locked.get(name) != current.get(name):
-            yield Problem(
-                f"logic/value_sets/{name}", "is not what its lock says", "read the change, then run: cds-service lock"
-            )
-
-
-def fingerprints(root: Path) -> dict[str, dict[str, Any]]:
-    """Hash and number of codes of each value set file."""
-    folder = root / "logic/value_sets"
-    found = {}
-    for path in sorted([*folder.glob("*.json"), *folder.glob("licensed/*.json")]):
-        if path.name != "lock.json":
-            data = path.read_bytes()
-            codes = sum(map(len, json.loads(data)["codes"].values()))
-            found[path.relative_to(folder).as_posix()] = {"sha256": hashlib.sha256(data).hexdigest(), "codes": codes}
-    return dict(sorted(found.items()))
 
 
 def units_convert_exactly(knowledge: Knowledge) -> Problems:
@@ -313,11 +228,7 @@ CODEBOOK = (
     questions_leave_their_numbers_open,
     the_questionnaire_is_valid_and_read,
     nothing_is_orphaned,
-    codes_have_their_systems_shape,
-    a_code_has_one_display,
     panels_hold_what_exists,
-    a_set_holds_a_code_once,
-    value_sets_match_their_lock,
     units_convert_exactly,
     orders_make_valid_requests,
     removals_take_away_what_is_ordered,

@@ -11,15 +11,15 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import load_knowledge
 from cds_service.lint.card_checks import CARDBOOK
 from cds_service.lint.case_checks import CASEBOOK, cases_kill_every_mutant
-from cds_service.lint.code_provenance import VERIFICATION, disjoint_sets_share_no_code
+from cds_service.lint.code_provenance import CODES, VERIFICATION, disjoint_sets_share_no_code, fingerprints
 from cds_service.lint.fact_case_checks import FACT_CASE_RULES
-from cds_service.lint.fact_checks import CODEBOOK, facts_name_what_exists, fingerprints, orders_make_valid_requests
+from cds_service.lint.fact_checks import CODEBOOK, facts_name_what_exists, orders_make_valid_requests
 from cds_service.lint.rule_checks import RULEBOOK
 from cds_service.samples.people import read_bundle
 
 HouseRule = Callable[[Knowledge], Iterator[Problem]]
 
-HOUSE_RULES = (*RULEBOOK, *CASEBOOK, *CARDBOOK, *CODEBOOK, *VERIFICATION)
+HOUSE_RULES = (*RULEBOOK, *CASEBOOK, *CARDBOOK, *CODEBOOK, *CODES, *VERIFICATION)
 
 # Not asked again at every start: what costs time or imports, and can only change with the files.
 _SLOW = (cases_kill_every_mutant, orders_make_valid_requests, disjoint_sets_share_no_code)

@@ -1,4 +1,4 @@
-"""The logic of a rule as a tree that can be read; with the facts of a person each branch says whether it holds, and why."""
+"""The logic of a rule as a tree that can be read. With the facts of a person each branch says whether it holds, and why."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from cds_service.explain.explanation import Explanation, explain
 from cds_service.explain.fact_text import NUMBER, lacking, say_answers, statement_of
 from cds_service.explain.logic_text import say
 from cds_service.fhir.dates import say_date
@@ -15,6 +16,7 @@ from cds_service.jsonlogic.compile import Expression, compile_untyped
 from cds_service.jsonlogic.typecheck import operands
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval
+from cds_service.pages.sandbox import Trial
 from cds_service.service import Decision
 
 _JUNCTIONS = {"and": "all of", "or": "any of", "!": "not"}
@@ -125,6 +127,32 @@ class LogicTree:
         if found:
             return ", ".join(found)
         return "none on record" if truth == "false" and fact.value is False else ""
+
+
+class Trees(NamedTuple):
+    """The two conditions of a rule."""
+
+    applies: Branch
+    fires: Branch
+    evidence: tuple[str, ...]
+
+
+class Reasons(NamedTuple):
+    """Why a person gets these cards and no others."""
+
+    explanation: Explanation
+    trees: Mapping[str, Trees]
+
+
+def explained(trial: Trial) -> Reasons:
+    """The explanation of one answer, with the trees of all rules of its service."""
+    decision = trial.decision
+    grow = LogicTree(decision.knowledge, decision).grow
+    trees = {
+        rule.id: Trees(grow(rule.applies_when.source), grow(rule.fires_when.source), rule.file.evidence)
+        for rule in decision.rules
+    }
+    return Reasons(explain(decision), trees)
 
 
 def _parts(logic: Any) -> tuple[Any, ...]:

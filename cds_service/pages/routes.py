@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, date, datetime
 from functools import wraps
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
@@ -23,25 +23,27 @@ from cds_service.log import log
 from cds_service.pages import library
 from cds_service.pages.dashboard import PERIODS, as_csv, read_days, say_reason, since, summary
 from cds_service.pages.edits import offered, slides
-from cds_service.pages.error_pages import problem_page
 from cds_service.pages.form import questions
 from cds_service.pages.guard import Guard
+from cds_service.pages.logic_tree import explained
 from cds_service.pages.patient_record import read_record
 from cds_service.pages.sandbox import PASTE_LIMIT, Choice, Sandbox, Trial
-from cds_service.pages.ttl_cache import Recent
+from cds_service.pages.templating import HEADERS, page, problem_page, static
 from cds_service.pages.what_if import Slides
-from cds_service.pages.why import explained
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from cds_service.store.database import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
 Note = Callable[..., None]
+T = TypeVar("T")
 _MOST_FIELDS = 100
 # Written as a form, a record takes up to three times its length.
 _MOST_BYTES = 3 * PASTE_LIMIT + 10_000
 _LONGEST_SHOWN = 200_000
 _DAYS, _RULE_DAYS = 30, 90
+_KEPT_SECONDS = 5.0
+_MOST_KEPT = 200
 
 
 def page_routes(settings: Settings, decision_service: DecisionService, mode: str, store: Store, note: Note) -> list[BaseRoute]:
@@ -66,6 +68,35 @@ def page_routes(settings: Settings, decision_service: DecisionService, mode: str
         ("/pages/{name}", pages.static, "GET"),
     ]
     return [Route(path, pages.guarded(handler), methods=[method]) for path, handler, method in shown]
+
+
+class Recent(Generic[T]):
+    """What was read a moment ago is given again, and one reads at a time, so that no crowd of readers slows the hooks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._reading = asyncio.Lock()
+        self._kept: dict[Hashable, tuple[float, T | Exception]] = {}
+
+    async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives or raises, or did within the last seconds: a store that hangs is not waited for by each in turn."""
+        async with self._reading:
+            at, found = self._kept.get(key, (0.0, None))
+            if found is None or self._clock() - at > _KEPT_SECONDS:
+                found = await _outcome(read)
+                if len(self._kept) >= _MOST_KEPT:
+                    self._kept.clear()
+                self._kept[key] = (self._clock(), found)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+async def _outcome(read: Callable[[], Awaitable[T]]) -> T | Exception:
+    try:
+        return await read()
+    except Exception as error:
+        return error
 
 
 class Pages:
@@ -96,8 +127,6 @@ class Pages:
         return decision
 
     async def static(self, request: Request) -> Response:
-        from cds_service.pages.templating import static
-
         return static(request)
 
     async def start(self, request: Request) -> Response:
@@ -107,8 +136,6 @@ class Pages:
         self, given: Mapping[str, str], problems: tuple[Problem, ...] = (), text: str = "", status: int = 200
     ) -> Response:
         """`given`: what was chosen for the record that is to be mended, which must not change unnoticed."""
-        from cds_service.pages.templating import page
-
         hooks = list(self._bench.hooks)
         return page(
             "start.html",
@@ -124,8 +151,6 @@ class Pages:
 
     async def back(self, request: Request) -> Response:
         """Nothing that was pasted can be asked for again: who reloads its address pastes anew."""
-        from cds_service.pages.templating import HEADERS
-
         return RedirectResponse("/", 303, HEADERS)
 
     async def person(self, request: Request) -> Response:
@@ -138,8 +163,6 @@ class Pages:
 
     async def request_json(self, request: Request) -> Response:
         """The call as an EHR would send it, to be piped into curl."""
-        from cds_service.pages.templating import HEADERS
-
         person = self._bench.person(str(request.path_params["person"]))
         trial = self._bench.try_person(person, self._bench.choice(request.query_params, person))
         return Response(encode(trial.sent), headers=HEADERS, media_type="application/json")
@@ -165,16 +188,12 @@ class Pages:
         return await self._why_page(trial, person=person)
 
     async def _why_page(self, trial: Trial, **given: Any) -> Response:
-        from cds_service.pages.templating import page
-
         reasons = await asyncio.to_thread(explained, trial)
         shown: dict[str, Any] = {"person": None, "text": "", "hooks": list(self._bench.hooks)} | given
         shown |= {"trial": trial, "query": _query(trial.choice), "explanation": reasons.explanation, "trees": reasons.trees}
         return await asyncio.to_thread(page, "why.html", **shown)
 
     async def what_if(self, request: Request) -> Response:
-        from cds_service.pages.templating import page
-
         person, given = self._bench.person(str(request.path_params["person"])), request.query_params
         choice = self._bench.choice(given, person)
         fields = {name: given.getlist(name) for name in given}
@@ -198,8 +217,6 @@ class Pages:
     def _history_page(
         self, request: Request, given: dict[str, list[str]], problems: tuple[Problem, ...] = (), status: int = 200
     ) -> Response:
-        from cds_service.pages.templating import page
-
         person = self._bench.person(str(request.path_params["person"]))
         asked, query = (
             self._bench.decision_service.knowledge.questionnaire,
@@ -219,8 +236,6 @@ class Pages:
         return self._cards_page(request, trial, person=person, answered=True)
 
     async def rules(self, request: Request) -> Response:
-        from cds_service.pages.templating import page
-
         knowledge, given = self._bench.decision_service.knowledge, request.query_params
         return page(
             "rules.html",
@@ -232,8 +247,6 @@ class Pages:
         )
 
     async def rule(self, request: Request) -> Response:
-        from cds_service.pages.templating import page
-
         text = library.rule_page(self._bench.decision_service.knowledge, str(request.path_params["rule"]))
         here = await self._received(text.rule.id) if self._may_count else None
         return page(
@@ -255,8 +268,6 @@ class Pages:
             return None
 
     async def dashboard(self, request: Request) -> Response:
-        from cds_service.pages.templating import page
-
         decision_service, now = self._bench.decision_service, datetime.now(UTC)
         days = read_days(request.query_params.get("days", str(_DAYS)))
         figures = await self._figures(days, now)
@@ -265,8 +276,6 @@ class Pages:
 
     async def dashboard_csv(self, request: Request) -> Response:
         """The same in rows, for a spreadsheet."""
-        from cds_service.pages.templating import HEADERS
-
         days, now = read_days(request.query_params.get("days", str(_DAYS))), datetime.now(UTC)
         written = await asyncio.to_thread(as_csv, await self._figures(days, now), self._bench.decision_service.knowledge)
         name = f"cards-{now.date()}-{days}-days.csv"
@@ -294,14 +303,10 @@ class Pages:
         return say_reason(code, self._bench.decision_service.knowledge)
 
     async def codes(self, request: Request) -> Response:
-        from cds_service.pages.templating import page
-
         parts, rules = library.codes(self._bench.decision_service.knowledge, str(request.path_params["key"]))
         return page("codes.html", parts=parts, rules=rules)
 
     async def statements(self, request: Request) -> Response:
-        from cds_service.pages.templating import page
-
         knowledge = self._bench.decision_service.knowledge
         return page("statements.html", placed=library.statements(knowledge), leaflet=knowledge.wording.leaflet_name)
 
@@ -311,8 +316,6 @@ class Pages:
         return self._mode == "demo" and not (self._settings.clients or self._settings.guarded)
 
     def _cards_page(self, request: Request, trial: Trial, **given: Any) -> Response:
-        from cds_service.pages.templating import page
-
         return page(
             "cards.html",
             trial=trial,

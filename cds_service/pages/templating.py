@@ -1,16 +1,23 @@
-"""Templates to pages: HTML that escapes what it is given, loads nothing from elsewhere and runs no script but ours."""
+"""Templates to pages, also of errors: HTML that escapes what it is given, and runs no script but ours."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
+
+from cds_service.errors import Problem
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+Answer = Callable[[Request, Any], Awaitable[Response]]
 
 _FOLDER = Path(__file__).parent
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -32,12 +39,16 @@ HEADERS: Mapping[str, str] = {
 SIGNS = {"critical": "◆", "warning": "▲", "info": "●"}
 URGENCY = {"critical": "Urgent", "warning": "Warning", "info": "Information"}
 TRUTHS = {"true": "✓", "false": "✗", "unknown": "?"}
+# Where programs ask, whatever they accept, there is one shape.
+_FOR_PROGRAMS = "/cds-services"
 _TAGS = {"p", "br", "strong", "em", "s", "code", "pre", "ul", "ol", "li", "a", "blockquote", "table", "thead", "tbody", "tr"}
 _TAGS |= {"th", "td", "hr", "h1", "h2", "h3", "h4", "h5", "h6"}
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     found = Environment(
         loader=FileSystemLoader(_FOLDER / "templates"),
         autoescape=True,
@@ -54,6 +65,30 @@ def page(template: str, status: int = 200, **given: Any) -> Response:
     # Half a surrogate pair can be written in JSON and in no page.
     content = _environment().get_template(template).render(given).encode(errors="replace")
     return Response(content, status, HEADERS, "text/html")
+
+
+def problem_page(status: int, problems: Iterable[Problem]) -> Response:
+    return page("problem.html", status, title=HTTPStatus(status).phrase, problems=list(problems))
+
+
+def pages_for_browsers(otherwise: Answer) -> Answer:
+    """What the router refuses: a page for who asks for HTML, for anyone else as `otherwise` has it."""
+
+    async def decision(request: Request, error: Any) -> Response:
+        if not _is_for_a_browser(request):
+            return await otherwise(request, error)
+        message = "is none of these pages" if error.status_code == HTTPStatus.NOT_FOUND else "cannot be asked for in this way"
+        shown = problem_page(error.status_code, [Problem("address", message, "begin at the first page")])
+        shown.headers.update(error.headers or {})
+        return shown
+
+    return decision
+
+
+def _is_for_a_browser(request: Request) -> bool:
+    path = request.url.path
+    for_programs = path == _FOR_PROGRAMS or path.startswith(f"{_FOR_PROGRAMS}/")
+    return not for_programs and "text/html" in request.headers.get("accept", "")
 
 
 def markdown(text: str) -> Any:

@@ -16,9 +16,9 @@ from cds_service.cli import app
 from cds_service.errors import SettingsError
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
-from tests.cdshooks.test_feedback import ACCEPTED, OVERRIDDEN, read
 from tests.conftest import ROOT
-from tests.http.test_endpoints import CALL, make
+from tests.support.calls import CALL, make
+from tests.support.feedback import ACCEPTED, OVERRIDDEN, read
 from tests.support.people import SERVICE, body, bundle, observation
 
 ADA = str(ROOT / "fixtures/patients/ada-stiffcalf.json")

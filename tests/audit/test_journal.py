@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, select, update
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from cds_service.app import build_app
@@ -19,33 +18,21 @@ from cds_service.audit import journal as journals
 from cds_service.audit.journal import AnswerRecord, Journal
 from cds_service.audit.queries import purge, record_feedback, write
 from cds_service.audit.recorder import Recorder, purge_old
-from cds_service.cdshooks.request import HookRequest, read_request
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from cds_service.store.database import Store
 from cds_service.store.tables import answers, feedback, shown_cards
-from tests.cdshooks.test_feedback import ACCEPTED, read
-from tests.http.test_endpoints import CALL, make
+from tests.support.calls import CALL, SECRETS, make, request_of, secret_call
 from tests.support.databases import Cluster
+from tests.support.feedback import ACCEPTED, KEY, read, rows
 from tests.support.people import SERVICE, body, bundle, observation
-from tests.system.test_privacy import SECRETS, secret_call
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
-KEY = "an invented key, made for tests only"
 LOW = {"electrolytes": bundle(observation(3.1))}
 
 
 def noted(number: int = 0, hook_instance: str | None = None) -> AnswerRecord:
     return AnswerRecord(NOW, "", SERVICE, hook_instance or f"call-{number}", "abc", {"fires": ["x"]}, {}, 1.5, None, ())
-
-
-async def rows(url: str, table: Table) -> list[Any]:
-    store = Store(url)
-    engine = await store.open()
-    async with engine.connect() as connection:
-        found = (await connection.execute(select(table).order_by(table.c.id))).all()
-    await store.close()
-    return list(found)
 
 
 def test_every_answer_and_every_card_leaves_a_row(decision_service: DecisionService, tmp_path: Path, database_url: str) -> None:
@@ -173,10 +160,6 @@ async def test_a_card_that_was_written_before_is_left_alone(database_url: str, d
         assert await recorder.catch_up()
     await store.close()
     assert len(await rows(database_url, shown_cards)) == len(decision.cards)
-
-
-def request_of(call: dict[str, Any]) -> HookRequest:
-    return read_request(json.dumps(call).encode(), "patient-view")
 
 
 def test_hooks_are_answered_while_postgresql_hangs_and_its_rows_come_later(

@@ -14,13 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from cds_service.service import DecisionService
-from tests.audit.test_journal import KEY
-from tests.audit.test_overrides import until
-from tests.cdshooks.test_feedback import ACCEPTED, OVERRIDDEN
 from tests.conftest import COVERAGE, ROOT
-from tests.http.test_endpoints import CALL, assert_outcome, make
+from tests.support.calls import CALL, SECRETS, assert_outcome, make, secret_call
+from tests.support.feedback import ACCEPTED, KEY, OVERRIDDEN, until
 from tests.support.people import SERVICE, body, bundle, observation
-from tests.system.test_privacy import SECRETS, secret_call
 
 LOW = {"electrolytes": bundle(observation(3.1))}
 DONE = {"code": "action-completed", "system": "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"}

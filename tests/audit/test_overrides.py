@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from cds_service.cdshooks.response import Card
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import Decision, DecisionService
 from cds_service.store.database import Store
-from tests.audit.test_journal import KEY, request_of
-from tests.cdshooks.test_feedback import ACCEPTED, OVERRIDDEN, read
-from tests.http.test_endpoints import CALL, make
+from tests.support.calls import CALL, make, request_of
+from tests.support.feedback import ACCEPTED, KEY, OVERRIDDEN, read, until
 from tests.support.people import AS_OF, SERVICE, Json, body, bundle, concept, medication, observation, patient
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -100,14 +99,6 @@ def test_a_rule_that_does_not_fire_is_not_called_silenced(decision_service: Deci
 
 
 # Over HTTP, with a database
-
-
-def until(asked: Callable[[], bool]) -> bool:
-    for _ in range(200):
-        if asked():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def ask(client: TestClient, prefetch: Json, patient_id: str = "p1") -> list[Json]:

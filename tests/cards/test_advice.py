@@ -8,8 +8,8 @@ import pytest
 
 from cds_service.cdshooks.response import Card
 from cds_service.knowledge.knowledge import Knowledge
-from tests.cards.test_compose import by_topic, cards
-from tests.facts.test_questionnaire import coded, response
+from tests.support.cards import by_topic, cards
+from tests.support.history import coded, response
 from tests.support.people import ICD10CM, LEG_CRAMPS, SNOMED, bundle, concept, condition, observation, patient
 
 EVERYTHING = {

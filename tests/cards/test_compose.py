@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from datetime import date
 from typing import Any
@@ -12,20 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cds_service.cards.text import fill, fit, listed, longest, plain
-from cds_service.cdshooks.request import read_request
-from cds_service.cdshooks.response import SUMMARY_LIMIT, Card
+from cds_service.cdshooks.response import SUMMARY_LIMIT
 from cds_service.fhir.dates import read_instant, read_span, say_date
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Evidence, Fact
-from cds_service.service import DecisionService
-from cds_service.settings import Settings
+from tests.support.cards import by_topic, cards
 from tests.support.people import (
     AS_OF,
     ICD10CM,
     LEG_CRAMPS,
     LOINC,
-    SERVICE,
-    body,
     bundle,
     concept,
     condition,
@@ -47,16 +42,6 @@ CAUSES = {
     "electrolytes": bundle(POTASSIUM, observation(128, code="2951-2", id="na"), observation(1.2, "mg/dL", "19123-9", id="mg")),
     "otherResults": bundle(observation(9.1, "mIU/L", "3016-3", id="tsh")),
 }
-
-
-def cards(knowledge: Knowledge, prefetch: Any = None, without: tuple[str, ...] = (), **choices: Any) -> tuple[Card, ...]:
-    decision_service = DecisionService(knowledge, Settings(**choices), {})
-    request = read_request(json.dumps(body(prefetch, without)).encode(), "patient-view")
-    return decision_service.answer(SERVICE, request, AS_OF).cards
-
-
-def by_topic(found: tuple[Card, ...], topic: str) -> Card:
-    return next(card for card in found if card.source.topic and card.source.topic.code == f"LegCramps{topic}")
 
 
 def test_several_results_share_one_card_that_names_them(knowledge: Knowledge) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,11 @@ from cds_service.errors import RequestError
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from cds_service.store.tables import feedback
-from tests.http.test_endpoints import CALL, assert_outcome, make
+from tests.support.calls import CALL, assert_outcome, make
+from tests.support.feedback import ACCEPTED, OVERRIDDEN, REASON, read
 from tests.support.people import SERVICE
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
-ACCEPTED: dict[str, Any] = {
-    "card": "4e0a3a1e-3283-4575-ab82-028d55fe2719",
-    "outcome": "accepted",
-    "acceptedSuggestions": [{"id": "e56e1945-20b3-4393-8503-a1a20fd73152"}],
-    "outcomeTimestamp": "2026-11-20T09:31:43Z",
-}
-REASON = {"code": "reason-code", "system": "https://ehr.example/reasons"}
-OVERRIDDEN: dict[str, Any] = {
-    "card": "9368d37b-283f-44a0-93ea-547cebab93ed",
-    "outcome": "overridden",
-    "overrideReason": {"reason": REASON, "userComment": "She has seen a specialist."},
-    "outcomeTimestamp": "2026-11-20T09:31:43Z",
-}
 EPIC: dict[str, Any] = {
     "card": "1234-not-a-uuid",
     "outcome": "overridden",
@@ -45,10 +32,6 @@ EPIC: dict[str, Any] = {
     },
     "outcomeTimestamp": "2026-11-20T04:31:43-05:00",
 }
-
-
-def read(*items: Any) -> Any:
-    return read_feedback(json.dumps({"feedback": items}).encode())
 
 
 def test_the_shapes_of_the_specification_and_of_epic_are_read() -> None:

@@ -24,8 +24,8 @@ from cds_service.model import UNKNOWN, FactType, Interval, LineState, Outcome
 from cds_service.rules.evaluate import decide
 from cds_service.samples.people import Person
 from tests.conftest import ROOT
-from tests.samples.test_people import CAST, FIXTURES, PEOPLE, conductor_of, decision, service_of
-from tests.terminal.test_commands import cds
+from tests.support.cast import CAST, FIXTURES, PEOPLE, conductor_of, decision, service_of
+from tests.support.terminal import cds
 
 GOLDEN = ROOT / "tests/golden/explain"
 TELLING = (

@@ -8,15 +8,8 @@ import pytest
 
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, State
-from tests.support.people import OWN, bundle, fact_of
-
-OURS = "https://leg-cramps.example/Questionnaire/leg-cramp-history"
-
-
-def response(answers: dict[str, Any], when: str = "2026-11-01", **members: Any) -> dict[str, Any]:
-    items = [{"linkId": link, "answer": [{"valueBoolean": value}]} for link, value in answers.items()]
-    base = {"resourceType": "QuestionnaireResponse", "id": f"q{when}", "questionnaire": OURS, "status": "completed"}
-    return base | {"subject": OWN, "authored": when, "item": items} | members
+from tests.support.history import OURS, coded, response
+from tests.support.people import bundle, fact_of
 
 
 def told(knowledge: Knowledge, *responses: Any, name: str = "told_palpitations") -> Any:
@@ -63,10 +56,6 @@ def test_no_form_is_no_denial_and_a_form_alone_is_a_record_of_cramps(knowledge: 
     assert told(knowledge, response({}), name="cramp_history_taken").value is True
     alone = fact_of(knowledge, "cramps_on_record", conditions=bundle(), crampHistory=bundle(response({})))
     assert alone.value is True
-
-
-def coded(*codes: str | None) -> list[dict[str, Any]]:
-    return [{"valueCoding": {"system": "https://leg-cramps.example/CodeSystem/cramp-history", "code": code}} for code in codes]
 
 
 def asked(link: str, *answers: dict[str, Any]) -> dict[str, Any]:

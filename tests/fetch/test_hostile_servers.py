@@ -24,7 +24,9 @@ from cds_service.model import Outcome, State
 from cds_service.net.addresses import Address
 from cds_service.security.clients import Client
 from cds_service.service import Decision, DecisionService
-from tests.fetch.test_prefetch_queries import authorized, client_of, complete, fetched, last, nothing_sent, request_of
+from tests.support.calls import request_of
+from tests.support.cards import last
+from tests.support.fetching import authorized, client_of, complete, fetched, nothing_sent
 from tests.support.fhir_servers import TOKEN, Ehr, Listener, serving
 from tests.support.people import AS_OF, LEG_CRAMPS, SERVICE, bundle, observation, patient
 

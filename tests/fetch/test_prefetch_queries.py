@@ -12,18 +12,18 @@ import pytest
 from aiohttp import web
 
 from cds_service.cdshooks.request import AS_OF as AS_OF_EXTENSION
-from cds_service.cdshooks.request import HookRequest, read_request
-from cds_service.cdshooks.response import Card
+from cds_service.cdshooks.request import HookRequest
 from cds_service.chart.read import read_chart
 from cds_service.errors import RequestError
 from cds_service.fetch.prefetch_queries import PrefetchFetcher, filled
 from cds_service.fhir.resources import Medication, MedicationRequest, Observation
 from cds_service.model import State
 from cds_service.samples.people import Person, patient_file, read_bundle, to_hook_request
-from cds_service.security.clients import Client
-from cds_service.service import Decision, DecisionService
-from tests.http.test_endpoints import CALL, make
-from tests.samples.test_people import PEOPLE, cards_of, conductor_of
+from cds_service.service import DecisionService
+from tests.support.calls import CALL, make, request_of
+from tests.support.cards import last
+from tests.support.cast import PEOPLE, cards_of, conductor_of
+from tests.support.fetching import authorized, client_of, complete, fetched, nothing_sent
 from tests.support.fhir_servers import FIXTURES, TOKEN, Ehr, Listener, free_port, renamed, sekmet, serving
 from tests.support.people import AS_OF, LEG_CRAMPS, SERVICE, Json, body, bundle, concept, medication, observation
 
@@ -35,40 +35,6 @@ LOW = bundle(observation(3.1))
 def fhir_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with sekmet(tmp_path_factory.mktemp("sekmet")) as base:
         yield base
-
-
-def client_of(*bases: str, **members: Any) -> Client:
-    return Client("https://ehr.example", fhir_bases=bases, **members)
-
-
-def authorized(call: Json, base: str, **members: Any) -> Json:
-    token = {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 300, "scope": "patient/*.rs", "subject": "cds"}
-    return call | {"fhirServer": base, "fhirAuthorization": token | members}
-
-
-def request_of(call: Json) -> HookRequest:
-    return read_request(json.dumps(call).encode(), "patient-view")
-
-
-async def complete(
-    request: HookRequest, templates: Mapping[str, str], client: Client | None, deadline: float = 20.0, most_bytes: int = 2**24
-) -> HookRequest:
-    fetching = PrefetchFetcher(deadline, most_bytes, loopback=True)
-    try:
-        return await fetching.complete(request, templates, client)
-    finally:
-        await fetching.close()
-
-
-async def fetched(decision_service: DecisionService, base: str, call: Json, deadline: float = 20.0, **members: Any) -> Decision:
-    """The answer to a call by a client that may name this server."""
-    request = request_of(authorized(call, base, **members))
-    request = await complete(request, decision_service.templates(SERVICE), client_of(base), deadline)
-    return decision_service.answer(SERVICE, request, AS_OF)
-
-
-def nothing_sent(**context: Any) -> Json:
-    return body(**context) | {"prefetch": {}}
 
 
 def keys_in_use(decision_service: DecisionService) -> set[str]:
@@ -375,10 +341,6 @@ async def test_with_the_server_dead_the_answer_says_what_was_not_assessed(decisi
     with pytest.raises(RequestError) as caught:
         await fetched(decision_service, base, body(without=("conditions",)))
     assert (caught.value.status, caught.value.problems[0].place) == (412, "prefetch.conditions")
-
-
-def last(cards: tuple[Card, ...]) -> str:
-    return cards[-1].detail
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from cds_service.service import DecisionService
-from tests.http.test_endpoints import CALL, assert_outcome, make
-from tests.samples.test_people import without_uuids
+from tests.support.calls import CALL, assert_outcome, make
+from tests.support.cast import without_uuids
 from tests.support.people import body, bundle, observation, patient
 
 GOOD = body({"electrolytes": bundle(observation(3.1, when=None, issued="2026-11-12"))})

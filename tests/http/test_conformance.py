@@ -21,7 +21,7 @@ from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF, ON_ORDERS
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
-from tests.samples.test_people import CAST, request_of, service_of
+from tests.support.cast import CAST, request_of, service_of
 from tests.support.people import SERVICE, body, bundle, ordering
 
 

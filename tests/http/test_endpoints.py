@@ -12,50 +12,18 @@ from fhir.resources.R4B.questionnaire import Questionnaire
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF
 from cds_service.errors import RequestError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import DecisionService
-from cds_service.settings import Settings
+from tests.support.calls import CALL, ORIGIN, assert_outcome, make
 from tests.support.people import SERVICE, body, bundle, observation
-
-CALL = f"/cds-services/{SERVICE}"
-ORIGIN = "https://ehr.example"
-
-
-def make(
-    decision_service: DecisionService, tmp_path: Path, client: tuple[str, int] = ("127.0.0.1", 50000), **settings: Any
-) -> TestClient:
-    chosen = {"database_url": f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite", "pages": "off"} | settings
-    return TestClient(
-        build_app(Settings(**chosen), decision_service),
-        base_url="http://127.0.0.1:8000",
-        client=client,
-        raise_server_exceptions=False,
-    )
 
 
 @pytest.fixture
 def client(decision_service: DecisionService, tmp_path: Path) -> Iterator[TestClient]:
     with make(decision_service, tmp_path) as opened:
         yield opened
-
-
-def assert_outcome(answer: Any, status: int, slug: str) -> list[dict[str, Any]]:
-    """One shape for everything that goes wrong."""
-    assert answer.status_code == status, answer.text
-    loaded = answer.json()
-    assert loaded["resourceType"] == "OperationOutcome"
-    assert answer.headers["content-type"] == "application/json"
-    issues: list[dict[str, Any]] = loaded["issue"]
-    for issue in issues:
-        assert issue["severity"] == "error"
-        assert issue["details"]["coding"][0]["code"] == slug
-        assert issue["details"]["text"]
-        assert issue["diagnostics"]
-        assert len(issue["expression"]) == 1
-    return issues
 
 
 def test_alive_and_ready(client: TestClient, knowledge: Knowledge) -> None:

@@ -21,7 +21,7 @@ from cds_service.knowledge.localise import spelled, speller, spoken_texts
 from cds_service.samples.people import Person, patient_file, read_bundle
 from cds_service.settings import Settings
 from cds_service.terminal.output import show_explanation
-from tests.samples.test_people import CAST, FIXTURES, conductor_of, decision
+from tests.support.cast import CAST, FIXTURES, conductor_of, decision
 
 
 @pytest.mark.parametrize(("jurisdiction", "headline"), [("us", "Anemia"), ("uk", "Anaemia")])

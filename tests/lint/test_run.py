@@ -13,7 +13,7 @@ import pytest
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import Reader
 from cds_service.lint.cases import mutated, read_cases, surviving
-from cds_service.lint.check_digits import mod10, verhoeff
+from cds_service.lint.code_provenance import mod10, verhoeff
 from cds_service.lint.run import HOUSE_RULES, check, check_patient, lock
 from tests.conftest import ROOT
 from tests.support.people import bundle, observation

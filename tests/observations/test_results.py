@@ -18,7 +18,7 @@ from cds_service.knowledge.units import Unusable, convert, say_number
 from cds_service.model import UNKNOWN, Interval, Outcome, State
 from cds_service.rules.evaluate import decide
 from cds_service.service import DecisionService
-from tests.http.test_endpoints import CALL, make
+from tests.support.calls import CALL, make
 from tests.support.people import LOINC, SERVICE, SNOMED, UCUM, body, bundle, concept, fact_of, facts_of, observation
 
 NAMES = {

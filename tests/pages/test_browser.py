@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from tests.conftest import ROOT
-from tests.pages.test_pages import PAYLOADS, addresses, hostile
+from tests.support.pages import PAYLOADS, addresses, hostile
 from tests.support.sites import PATIENCE, chromium, running
 
 PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/nobody"]

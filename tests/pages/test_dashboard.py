@@ -23,15 +23,14 @@ from cds_service.cdshooks.feedback import Feedback
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import State
 from cds_service.pages.dashboard import COLUMNS, rows, since, summary, within
-from cds_service.pages.ttl_cache import Recent
+from cds_service.pages.routes import Recent
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
-from tests.http.test_endpoints import CALL
-from tests.pages.test_pages import make
+from tests.support.calls import CALL, SECRETS, secret_call
 from tests.support.databases import Cluster
+from tests.support.pages import make
 from tests.support.people import SERVICE, body, bundle, observation
 from tests.support.signing import ISS, clients_file
-from tests.system.test_privacy import SECRETS, secret_call
 
 ASKED = {SERVICE: ("electrolytes", "orders"), "another": ("electrolytes",)}
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)

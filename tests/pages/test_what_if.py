@@ -23,7 +23,7 @@ from cds_service.pages.sandbox import Sandbox
 from cds_service.pages.what_if import Slides, WhatIf
 from cds_service.service import DecisionService
 from tests.conftest import ROOT
-from tests.pages.test_pages import make
+from tests.support.pages import make
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The cast: invented people, each judged at their own date, through every door, with whole answers kept and read.
 
-Run `GOLDEN=write pytest tests/test_cast.py` to write the answers anew; then read the difference as a clinician would.
+Run `GOLDEN=write pytest tests/samples/test_people.py` to write the answers anew; then read the difference as a clinician would.
 """
 
 from __future__ import annotations
@@ -8,58 +8,22 @@ from __future__ import annotations
 import json
 import os
 from datetime import date
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 from starlette.testclient import TestClient
 
 from cds_service.app import build_app
-from cds_service.cdshooks.request import AS_OF, read_request
-from cds_service.cdshooks.response import CdsResponse, encode
+from cds_service.cdshooks.request import AS_OF
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import rows, tally
-from cds_service.samples.people import Person, exported, patient_file, read_bundle, read_cast, shifted, to_hook_request
-from cds_service.service import Decision, DecisionService
+from cds_service.samples.people import Person, exported, patient_file, read_bundle, shifted
 from cds_service.settings import Settings
 from tests.conftest import ROOT
+from tests.support.cast import CAST, FIXTURES, PEOPLE, cards_of, conductor_of, decision, request_of, service_of, without_uuids
 
-FIXTURES = ROOT / "fixtures"
-CAST = read_cast(FIXTURES)
 GOLDEN = ROOT / "tests/golden"
-PEOPLE = pytest.mark.parametrize("person", CAST, ids=lambda person: person.id)
-
-
-@cache
-def conductor_of(jurisdiction: str) -> DecisionService:
-    return DecisionService(load_knowledge(ROOT), Settings(jurisdiction=jurisdiction), {})  # type: ignore[arg-type]
-
-
-def request_of(person: Person, bundle: dict[str, Any] | None = None) -> dict[str, Any]:
-    loaded = bundle or read_bundle(patient_file(FIXTURES, person))
-    return to_hook_request(loaded, dict(conductor_of("us").knowledge.queries), person.hook, person)
-
-
-def service_of(person: Person) -> str:
-    return conductor_of("us").knowledge.service_on(person.hook)
-
-
-def decision(person: Person, as_of: date | None = None, bundle: dict[str, Any] | None = None) -> Decision:
-    request = read_request(json.dumps(request_of(person, bundle)).encode(), person.hook)
-    return conductor_of(person.jurisdiction).answer(service_of(person), request, as_of or person.day)
-
-
-def without_uuids(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: without_uuids(value) for key, value in node.items() if key != "uuid"}
-    return [without_uuids(item) for item in node] if isinstance(node, list) else node
-
-
-def cards_of(answer: Decision) -> Any:
-    return without_uuids(json.loads(encode(CdsResponse(answer.cards))))
 
 
 @PEOPLE

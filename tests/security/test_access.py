@@ -18,7 +18,7 @@ from cds_service.security.access import LoopbackOnly, demand_guard, is_nearby
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.conftest import COVERAGE, ROOT
-from tests.http.test_endpoints import CALL, assert_outcome, make
+from tests.support.calls import CALL, assert_outcome, make
 from tests.support.people import body
 
 NEAR = {"client": ("127.0.0.1", 5000), "server": ("127.0.0.1", 8000), "headers": [(b"host", b"127.0.0.1:8000")]}

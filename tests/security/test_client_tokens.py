@@ -26,7 +26,7 @@ from cds_service.security.clients import Client
 from cds_service.security.replay import Replay
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
-from tests.http.test_endpoints import CALL, ORIGIN, assert_outcome, make
+from tests.support.calls import CALL, ORIGIN, assert_outcome, make
 from tests.support.people import SERVICE, body, bundle, observation
 from tests.support.signing import AUDIENCE, DISCOVERY, ISS, PUBLIC, Signer, bearer, clients_file, encoded, make_key, sign
 

@@ -16,7 +16,7 @@ from cds_service.security.replay import Replay
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.conftest import ROOT
-from tests.http.test_endpoints import make
+from tests.support.calls import make
 from tests.support.signing import ISS, Signer, clients_file, make_key
 
 EXAMPLE = ROOT / "deploy/clients.example.toml"

@@ -22,7 +22,7 @@ from cds_service.security.jwks import (
     read_key_set,
 )
 from cds_service.service import DecisionService
-from tests.http.test_endpoints import CALL, make
+from tests.support.calls import CALL, make
 from tests.support.people import body
 from tests.support.signing import DISCOVERY, KeyServer, Signer, bearer, clients_file, closed_port, key_server, make_key
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from cds_service.security.replay import Replay, Unavailable
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
-from tests.http.test_endpoints import CALL, make
+from tests.support.calls import CALL, make
 from tests.support.databases import Cluster
 from tests.support.people import body
 from tests.support.signing import DISCOVERY, ISS, Signer, bearer, clients_file

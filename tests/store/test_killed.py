@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.store.tables import feedback
-from tests.audit.test_journal import rows
-from tests.cdshooks.test_feedback import OVERRIDDEN
 from tests.conftest import COVERAGE, ROOT
+from tests.support.feedback import OVERRIDDEN, rows
+from tests.support.fhir_servers import free_port
 from tests.support.people import SERVICE, body
-from tests.system.test_container import free_port
 
 CALL = f"/cds-services/{SERVICE}"
 ENOUGH = 60

@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from cds_service.cdshooks.request import AS_OF as DAY
 from cds_service.store.database import Store
 from cds_service.store.tables import answers, shown_cards
-from tests.fetch.test_prefetch_queries import authorized
-from tests.http.test_endpoints import CALL, make
-from tests.samples.test_people import CAST, conductor_of
+from tests.support.calls import CALL, make
+from tests.support.cast import CAST, conductor_of
+from tests.support.fetching import authorized
 from tests.support.fhir_servers import sekmet
 from tests.support.people import Json, body
 from tests.support.signing import AUDIENCE, DISCOVERY, ISS, Signer, bearer, clients_file

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.fhir_servers import free_port
 from tests.support.people import SERVICE, body
 
 CONTAINERFILE = (ROOT / "deploy/Containerfile").read_text()
@@ -28,12 +28,6 @@ COMMAND: list[str] = json.loads(re.findall(r"^CMD (\[.*\])$", CONTAINERFILE, re.
 NOBODY = int(re.findall(r"^USER (\d+)$", CONTAINERFILE, re.MULTILINE)[-1])
 
 SHIPPED = re.findall(r"^COPY (\w+)/ /srv/knowledge/\1/$", CONTAINERFILE, re.MULTILINE)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 NOTHING_TO_GAIN = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]

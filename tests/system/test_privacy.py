@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,25 +12,8 @@ from cds_service.errors import SettingsError
 from cds_service.service import DecisionService
 from cds_service.settings import Settings, read_settings
 from tests.conftest import ROOT
-from tests.http.test_endpoints import CALL, make
-from tests.support.people import body, bundle, concept, condition, medication, observation, patient
-
-SECRETS = ["zebedee", "1944-04-14", "Obscurin", "77.123", "quokka", "p1-secret"]
-
-
-def secret_call() -> dict[str, Any]:
-    own = {"reference": "Patient/p1-secret"}
-    name = [{"family": "Zebedee", "given": ["Quokka"]}]
-    call = body(
-        {
-            "patient": patient(id="p1-secret", name=name, birthDate="1944-04-14"),
-            "conditions": bundle(condition(concept(text="leg cramps, says Quokka"), subject=own)),
-            "medicationRequests": bundle(medication(concept(text="Obscurin 5 mg"), subject=own)),
-            "electrolytes": bundle(observation(77.123, subject=own), observation("77.123x", subject=own, id="zebedee-2")),
-        }
-    )
-    call["context"]["patientId"] = "p1-secret"
-    return call
+from tests.support.calls import CALL, SECRETS, make, secret_call
+from tests.support.people import body, bundle, observation, patient
 
 
 @pytest.mark.parametrize("kind", ["answered", "refused", "failed", "malformed", "incomplete"])

@@ -19,7 +19,7 @@ from cds_service.model import Fact, Outcome
 from cds_service.rules.evaluate import find
 from cds_service.samples.people import Person
 from cds_service.service import Decision
-from tests.samples.test_people import CAST, PEOPLE, cards_of, conductor_of, request_of, service_of
+from tests.support.cast import CAST, PEOPLE, cards_of, conductor_of, request_of, service_of
 
 Json = dict[str, Any]
 

@@ -17,14 +17,9 @@ from cds_service.knowledge.load import load_knowledge
 from cds_service.knowledge.localise import spelled
 from tests.conftest import COVERAGE, ROOT
 from tests.support.people import SERVICE, body, bundle, observation
+from tests.support.terminal import cds
 
 ADA = "fixtures/patients/ada-stiffcalf.json"
-
-
-def cds(*arguments: str, knowledge: Path = ROOT, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(knowledge), "PYTHONPATH": str(ROOT)} | COVERAGE | env
-    command = [sys.executable, "-m", "cds_service.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
