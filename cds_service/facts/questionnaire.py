@@ -55,7 +55,13 @@ def history_completed(fact: FactDefinition, kind: HistoryCompleted, index: Chart
     response = _newest(kind.days, index)
     if response is None and any(read_span(item.authored) is None for item in _completed(index)):
         return unknown(fact.name, State.UNUSABLE, "the date of a response cannot be placed")
-    return presence(fact.name, [_evidence(response, index)] if response else [], index, fact.queries, [])
+    says_yes = response is not None and True in _booleans(response, kind.says_yes_to)
+    return presence(fact.name, [_evidence(response, index)] if response and says_yes else [], index, fact.queries, [])
+
+
+def _booleans(response: QuestionnaireResponse, link_id: str) -> set[bool | None]:
+    own = [item for item in _items(response.item) if item.link_id == link_id]
+    return {answer.value_boolean for item in own for answer in item.answer or () if answer}
 
 
 def _single(

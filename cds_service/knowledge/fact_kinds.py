@@ -221,8 +221,13 @@ class OfHistory(_Kind):
     days: int | None = None
 
 
-class HistoryCompleted(OfHistory, tag="history-completed"):
-    """Was our Questionnaire completed in the last `days`?"""
+class HistoryCompleted(OfHistory, tag="history-completed", kw_only=True):
+    """Was our Questionnaire completed in the last `days`, with a yes to the question `says_yes_to`?
+
+    A form that is blank, or says no there, is no evidence of anything, and was not taken.
+    """
+
+    says_yes_to: str
 
 
 class OfQuestion(OfHistory, kw_only=True):

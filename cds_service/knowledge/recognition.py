@@ -33,9 +33,9 @@ class Recognition:
     ) -> None:
         self._terminology = terminology
         self._drug_names = frozenset(drug_names)
-        self._vocabulary = frozenset((*vocabulary, *words.readable))
+        self._vocabulary = frozenset((*vocabulary, *words.readable, *words.supplies))
         self._placeholders = frozenset(text.lower() for text in words.placeholders)
-        self._supplies = word_pattern(words.supplies)
+        self._supplies = word_pattern((*words.supplies, *words.other_drugs))
         self._specimens = word_pattern(words.other_specimens)
         self._muscle_or_leg = word_pattern(words.muscle_or_leg)
         self._analytes = {name.lower(): key for key, names in analytes.items() for name in names}

@@ -153,6 +153,7 @@ class OtherWords(_File):
     placeholders: tuple[str, ...]
     readable: tuple[str, ...]
     supplies: tuple[str, ...]
+    other_drugs: tuple[str, ...]
     other_specimens: tuple[str, ...]
     muscle_or_leg: tuple[str, ...]
 

@@ -13,7 +13,7 @@ from cds_service.cards.suggestions import NAME
 from cds_service.errors import Problem
 from cds_service.knowledge import units
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import BeingOrdered, CodedAnswers, OfEquation, OfQuestion
+from cds_service.knowledge.fact_kinds import BeingOrdered, CodedAnswers, HistoryCompleted, OfEquation, OfQuestion
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.prefetch_templates import with_codes
 
@@ -78,6 +78,7 @@ def the_questionnaire_is_valid_and_read(knowledge: Knowledge) -> Problems:
     asked = set(questions)
     answers = [fact.kind for fact in knowledge.facts.values() if isinstance(fact.kind, OfQuestion)]
     read = {kind.link_id for kind in answers}
+    read |= {fact.kind.says_yes_to for fact in knowledge.facts.values() if isinstance(fact.kind, HistoryCompleted)}
     for kind in answers:
         offered = {option["valueCoding"]["code"] for option in questions.get(kind.link_id, {}).get("answerOption", ())}
         for option in sorted(set(kind.options) - offered) if isinstance(kind, CodedAnswers) else ():

@@ -106,6 +106,8 @@ def _choices(kind: FactKind, knowledge: Knowledge) -> Iterator[tuple[str, FactKi
         items = [str(item["linkId"]) for item in knowledge.questionnaire["item"]]
         other = next(link_id for link_id in items if link_id != kind.link_id)
         yield "another question", msgspec.structs.replace(kind, link_id=other)
+    if isinstance(kind, kinds.HistoryCompleted):
+        yield "a yes to another question", msgspec.structs.replace(kind, says_yes_to="")
     if isinstance(kind, kinds.CodedAnswers):
         for option in kind.options:
             left = tuple(item for item in kind.options if item != option)

@@ -131,7 +131,11 @@ def against_default(analyte: str, amount: Decimal | Interval, here: Locale) -> t
 
 def _own_range(analyte: str, said: Measurement, here: Locale) -> RangeUsed | None:
     """The one normal range that the laboratory gave for this result; None where it gave none or several."""
-    normal = [item for item in said.reference_range or () if item and _is_normal(item)]
+    normal: list[ReferenceRange] = []
+    for item in said.reference_range or ():
+        # Some laboratories give the same range twice.
+        if item and _is_normal(item) and item not in normal:
+            normal.append(item)
     if len(normal) != 1:
         return None
     given = _with_limits(normal[0])

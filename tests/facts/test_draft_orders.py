@@ -227,7 +227,7 @@ def test_an_entry_that_is_none_may_have_been_anything(knowledge: Knowledge, entr
     request = ordering(draft(AMLODIPINE))
     request["context"]["draftOrders"]["entry"].append(entry)
     found = fact(knowledge, "ordering_quinine", request)
-    assert (found.value, found.state) == (UNKNOWN, State.UNUSABLE)
+    assert (found.value, found.state) == (UNKNOWN, State.NOT_UNDERSTOOD)
 
 
 def test_the_medication_beside_a_draft_comes_before_one_of_the_record(knowledge: Knowledge) -> None:
@@ -330,7 +330,7 @@ def test_the_reason_of_an_order_is_read_as_it_is_given(knowledge: Knowledge, rea
 
 def test_what_is_not_ordered_has_no_reason_and_a_nameless_draft_may_have_any(knowledge: Knowledge) -> None:
     assert fact(knowledge, "magnesium_order_reason", ordering(draft(QUININE))).reason == "not being ordered"
-    assert fact(knowledge, "magnesium_order_reason", ordering(draft())).reason == "MedicationRequest/d1 names no drug"
+    assert fact(knowledge, "magnesium_order_reason", ordering(draft())).reason == "MedicationRequest/d1 could not be identified"
 
 
 # --- what is said

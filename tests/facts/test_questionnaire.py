@@ -26,7 +26,7 @@ def test_an_answer_is_what_was_answered(knowledge: Knowledge, value: bool) -> No
     [
         response({"swelling": True}),
         response({"palpitations": True}, "2026-08-21"),
-        response({"palpitations": True}, "2026-11-21"),
+        response({"palpitations": True}, "2026-11-22"),
         response({"palpitations": True}, status="in-progress"),
         response({"palpitations": True}, status="entered-in-error"),
         response({"palpitations": True}, questionnaire="https://ehr.example/Questionnaire/other"),

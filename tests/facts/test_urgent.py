@@ -375,7 +375,7 @@ def test_mercury_is_judged_in_either_unit(knowledge: Knowledge) -> None:
     ("key", "entry", "is_calm"),
     [
         ("conditions", condition(concept(text="Something of the leg"), id="odd"), False),
-        ("conditions", condition(concept("I10", ICD10CM), id="odd"), False),
+        ("conditions", condition(concept("I10", ICD10CM), id="odd"), True),
         ("medicationRequests", medication(concept(text="Xyzolol 20 mg")), False),
         ("medicationStatements", XYZOLOL_STATED, False),
         ("otherResults", observation(12000, "U/L", "77777-7", id="odd"), False),

@@ -10,6 +10,7 @@ OURS = "https://leg-cramps.example/Questionnaire/leg-cramp-history"
 
 
 def response(answers: dict[str, Any], when: str = "2026-11-01", **members: Any) -> dict[str, Any]:
+    answers = {"leg-cramps": True} | answers
     items = [{"linkId": link, "answer": [{"valueBoolean": value}]} for link, value in answers.items()]
     base = {"resourceType": "QuestionnaireResponse", "id": f"q{when}", "questionnaire": OURS, "status": "completed"}
     return base | {"subject": OWN, "authored": when, "item": items} | members
