@@ -67,9 +67,11 @@ class State(enum.StrEnum):
     KNOWN = "known"
     ABSENT = "looked and found none"
     NOT_SUPPLIED = "not supplied"
+    NONE_SUPPLIED = "none supplied"
     FAILED = "could not be fetched"
     INCOMPLETE = "incomplete"
     UNUSABLE = "could not be read"
+    NOT_UNDERSTOOD = "not understood"
 
 
 class Evidence(msgspec.Struct, frozen=True):

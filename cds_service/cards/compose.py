@@ -173,8 +173,19 @@ class _CardWriter:
 
     def unreadable(self, names: Sequence[str]) -> list[str]:
         """What was on record and could not be read: neither normal nor never measured, so it is told."""
-        shown = dict.fromkeys(text for name in names for text in self._unusable(self._facts[name]))
-        return [self._say.could_not_read.format(results=clip("; ".join(shown), 400))] if shown else []
+        facts = [self._facts[name] for name in names]
+        shown = dict.fromkeys(text for fact in facts if fact.state is State.UNUSABLE for text in self._unusable(fact))
+        unread = [self._say.could_not_read.format(results=clip("; ".join(shown), 400))] if shown else []
+        return [*unread, *self._not_identified([fact for fact in facts if fact.state is State.NOT_UNDERSTOOD])]
+
+    def _not_identified(self, facts: Sequence[Fact]) -> list[str]:
+        """Entries that nobody can say what they are, in the record's own words: two names a kind, then a number."""
+        found: dict[str, dict[str, str]] = {}
+        for item in (item for fact in facts for item in fact.evidence):
+            kind = self._say.entries.get(item.reference.partition("/")[0], self._say.entries[""])
+            found.setdefault(kind, {})[item.reference] = f"“{clip(plain(item.name), 60)}”"
+        shown = [f"{len(names)} {kind}: {listed(list(names.values()), 2)}" for kind, names in found.items()]
+        return [self._say.not_identified.format(entries="; ".join(shown))] if shown else []
 
     def _unusable(self, fact: Fact) -> list[str]:
         if not fact.evidence:

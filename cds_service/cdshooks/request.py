@@ -92,7 +92,7 @@ def read_request(body: bytes, hook: str) -> HookRequest:
         hook=_member_text(root, "hook", "hook", problems),
         hook_instance=_member_text(root, "hookInstance", "hookInstance", problems),
         patient_id=_patient_id(context, problems),
-        encounter_id=_member_text(context, "encounterId", "context.encounterId", problems, required=False) or None,
+        encounter_id=_encounter_id(context, problems),
         prefetch=prefetch,
         sent=root.get("prefetch", Raw()),
         fhir_server=_member_text(root, "fhirServer", "fhirServer", problems, required=False) or None,
@@ -218,6 +218,11 @@ def _kind(raw: Raw) -> str:
 def _patient_id(context: dict[str, Raw], problems: list[Problem]) -> str:
     patient_id = _member_text(context, "patientId", "context.patientId", problems)
     return patient_id.removeprefix("Patient/")
+
+
+def _encounter_id(context: dict[str, Raw], problems: list[Problem]) -> str | None:
+    encounter_id = _member_text(context, "encounterId", "context.encounterId", problems, required=False)
+    return encounter_id.removeprefix("Encounter/") or None
 
 
 def _check_hook(given: str, expected: str, problems: list[Problem]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TypeVar
 
 from cds_service.fhir.bundles import Unreadable
@@ -27,7 +28,8 @@ class Chart:
     """`query_state` maps each query to its State; `damaged` to what could not be read in its answer.
 
     `other_patients` counts the resources of another patient, which are left out. `components` holds those of an Observation
-    by its `id()`. `drafts` are the orders that the hook is about, with the medications that came beside them.
+    by its `id()`. `oldest`: of a query whose answer is one page, newest first, the day that it reaches back to. `drafts` are
+    the orders that the hook is about, with the medications that came beside them.
     """
 
     patient: Patient
@@ -38,6 +40,7 @@ class Chart:
     damaged: Mapping[str, Sequence[Unreadable]]
     other_patients: int
     components: Mapping[int, Sequence[Component]] = field(default_factory=dict)
+    oldest: Mapping[str, date] = field(default_factory=dict)
     drafts: Sequence[DraftOrder] = ()
     draft_medications: Mapping[str, Medication] = field(default_factory=dict)
 
@@ -54,6 +57,16 @@ class Chart:
         """Of a draft: what came beside it, before what the record holds under that id."""
         beside = self.draft_medications
         return beside.get(reference) or beside.get(local_reference(reference)) or self.medication(reference)
+
+    def runs_newest_first(self, queries: Sequence[str]) -> bool:
+        """Whether each of these that is incomplete brought its first page alone, newest first: then the latest is on it."""
+        cut = [query for query in queries if self.query_state.get(query) is not State.KNOWN]
+        return all(self.oldest.get(query) for query in cut)
+
+    def reaches(self, queries: Sequence[str], since: date) -> bool:
+        """Whether these brought all since a day, though further pages hold what is older."""
+        cut = [query for query in queries if self.query_state.get(query) is not State.KNOWN]
+        return bool(cut) and all((day := self.oldest.get(query)) is not None and day < since for query in cut)
 
     def looking(self, queries: Sequence[str]) -> State:
         """KNOWN if all these queries were answered in full, else how the first of the others was not."""

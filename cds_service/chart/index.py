@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
-from cds_service.fhir.bundles import Unreadable, contained_medication
+from cds_service.fhir.bundles import Unreadable, contained_medication, measurement, set_aside
 from cds_service.fhir.resources import (
     CodeableConcept,
     Component,
@@ -22,14 +22,17 @@ from cds_service.fhir.resources import (
     Procedure,
     Resource,
     ServiceRequest,
-    text_of,
+    normal_code,
 )
+from cds_service.fhir.understood import status_of
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.sites import SitedConcept, placed, words_of
+from cds_service.knowledge.recognition import words_in
+from cds_service.knowledge.sites import SitedConcept, placed
+from cds_service.knowledge.units import Unusable, convert
 from cds_service.model import State
 
 _NOT_YET: Any = object()
-_LISTED = (Condition, MedicationRequest, MedicationStatement, Observation, ServiceRequest, Procedure)
+NOT_IDENTIFIED = "could not be identified"
 
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
@@ -83,6 +86,11 @@ class ChartIndex:
         """The first day that counts of the last `days`; without these all of time does."""
         return date.min if days is None else self.as_of - timedelta(days=days)
 
+    @property
+    def until(self) -> date:
+        """The last day that counts: where the day asked about ends last on earth, it is already the next as written."""
+        return self.as_of + timedelta(days=1) if self.as_of < date.max else self.as_of
+
     def memo(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work` gives, worked out at the first asking: many facts look at the same results."""
         found: T = self._kept.get(key, _NOT_YET)
@@ -121,20 +129,20 @@ class ChartIndex:
         terminology = self.knowledge.terminology
         if terminology.means(code, sited.site.without_site):
             return placed(sited, code, sites, terminology, self.jurisdiction)
-        if code is None or terminology.is_coded(code):
+        if code is None or terminology.matches(code):
             return False
-        words = " | ".join(words_of(item) for item in (code, *sites) if item)
-        return not terminology.denies(words) and sited.is_named(words.replace(" | ", " "))
+        words = " ".join(words_in(item).replace(" | ", " ") for item in (code, *sites) if item)
+        return sited.is_named(words) and not terminology.denies(sited.allowed.sub(" ", words))
 
     def means(self, concept: CodeableConcept | None, sites: Iterable[CodeableConcept | None], value_set: str) -> bool | None:
-        """Whether a concept belongs to a value set of conditions; None where its body site cannot be read."""
-        terminology = self.knowledge.terminology
-        if terminology.means(concept, value_set):
-            return True
-        if not terminology.is_coded(concept) and value_set in terminology.phrased(text_of(concept)):
+        """Whether a concept belongs to a value set of conditions; None where its body site or its words cannot be read."""
+        if value_set in self._concepts_of(concept):
             return True
         sited = next((item for item in self.knowledge.sited if item.value_set == value_set), None)
-        return self._is_here(sited, concept, sites) if sited else False
+        is_here = self._is_here(sited, concept, sites) if sited else False
+        if is_here is not False or self._concepts_of(concept) or self.knowledge.recognition.is_another_condition(concept):
+            return is_here
+        return None
 
     @cached_property
     def orders(self) -> Mapping[str, Sequence[ServiceRequest]]:
@@ -145,34 +153,47 @@ class ChartIndex:
         return self._by_concept(self.chart.all(Procedure))
 
     def _by_concept(self, resources: Iterable[Coded]) -> dict[str, list[Coded]]:
-        terminology = self.knowledge.terminology
         found: dict[str, list[Coded]] = defaultdict(list)
         for resource in resources:
-            concept = resource.code
-            matched = {match.concept for match in terminology.matches(concept)}
-            if not matched and concept and not terminology.is_coded(concept):
-                matched = set(terminology.phrased(text_of(concept)))
-            for name in matched:
+            for name in self._concepts_of(resource.code):
                 found[name].append(resource)
         return found
+
+    def _concepts_of(self, concept: CodeableConcept | None) -> set[str]:
+        """The value sets that a concept belongs to: by its codes, or where none is in a set by its words."""
+        terminology = self.knowledge.terminology
+        matched = {match.concept for match in terminology.matches(concept)}
+        return matched or set(terminology.phrased(words_in(concept)))
 
     @cached_property
     def measured(self) -> Mapping[str, Sequence[ObservedPart]]:
         """Results by `lab:<analyte>`, and Observations by value set of their code."""
-        matches = self.knowledge.terminology.matches
         found: dict[str, list[ObservedPart]] = defaultdict(list)
         for observation in self.chart.all(Observation):
-            for concept, _ in matches(observation.code):
+            for concept in self._observed(observation.code, observation):
                 found[concept].append((observation, observation))
             if observation.component:
                 for component in self.chart.components_of(observation):
-                    for concept, _ in matches(component.code):
+                    for concept in self._observed(component.code, component):
                         found[concept].append((observation, component))
         return found
 
+    def _observed(self, code: CodeableConcept | None, part: Observation | Component) -> Iterable[str]:
+        """What a result is of: by its code, or where no set has it by its words and a unit that leaves no doubt."""
+        matches = self.knowledge.terminology.matches(code)
+        if matches:
+            return [match.concept for match in matches]
+        analyte = self.knowledge.recognition.analyte(words_in(code))
+        return (f"lab:{analyte}",) if analyte and self._has_unit_of(analyte, part) else ()
+
+    def _has_unit_of(self, analyte: str, part: Observation | Component) -> bool:
+        said = measurement(part)
+        quantity = said.value_quantity if said else None
+        return quantity is not None and not isinstance(convert(quantity, self.knowledge.factors[analyte]), Unusable)
+
     @cached_property
     def drugs(self) -> tuple[Mapping[str, Sequence[Drug]], Sequence[Drug]]:
-        """Drugs by value set, and those that nothing identifies: neither a known code nor a word."""
+        """Drugs by value set, and those that are not understood: neither one of ours nor a known other."""
         return self._identified([*self.chart.all(MedicationRequest), *self.chart.all(MedicationStatement)])
 
     @cached_property
@@ -181,28 +202,60 @@ class ChartIndex:
         return self._identified(self.chart.drafts)
 
     def _identified(self, sources: Sequence[P]) -> tuple[dict[str, list[Identified[P]]], list[Identified[P]]]:
-        terminology = self.knowledge.terminology
+        knowledge = self.knowledge
         found: dict[str, list[Identified[P]]] = defaultdict(list)
         unidentified: list[Identified[P]] = []
         for source in sources:
             concept = self._drug_concept(source)
-            matches = terminology.matches(concept)
-            if not matches and not terminology.is_listed(concept):
-                matches = terminology.named(_all_words(concept))
+            matches = knowledge.terminology.matches(concept) or knowledge.terminology.named(words_in(concept))
             for match in matches:
                 found[match.concept].append(Identified(source, concept, match.name))
-            if not matches and not terminology.is_coded(concept) and not _all_words(concept).strip(" |"):
+            if not matches and not knowledge.recognition.is_another_drug(concept):
                 unidentified.append(Identified(source, concept, ""))
         return found, unidentified
 
     @cached_property
+    def not_understood(self) -> Mapping[str, Sequence[Unreadable]]:
+        """Entries that came and of which nobody can say what they are, by resource type. Drugs stand in `drugs`."""
+        recognition, statuses = self.knowledge.recognition, self.knowledge.statuses
+        found: dict[str, list[Unreadable]] = defaultdict(list)
+        placed = {id(item) for group in self._conditions for items in group.values() for item in items}
+        for condition in self.chart.all(Condition):
+            current = status_of(condition.clinical_status) in ("", *statuses.active_condition)
+            if current and id(condition) not in placed and not recognition.is_another_condition(condition.code):
+                found["Condition"].append(_put_aside(condition))
+        own = {id(item) for index in (self.orders, self.procedures) for items in index.values() for item in items}
+        asked: list[ServiceRequest | Procedure] = [
+            *(item for item in self.chart.all(ServiceRequest) if normal_code(item.status) in statuses.open_order),
+            *(item for item in self.chart.all(Procedure) if normal_code(item.status) not in statuses.undone_procedure),
+        ]
+        for item in asked:
+            if id(item) not in own and not recognition.is_another_result(item.code):
+                found[type(item).__name__].append(_put_aside(item))
+        found["Observation"] = list(self._results_not_understood())
+        return found
+
+    def _results_not_understood(self) -> Iterator[Unreadable]:
+        recognition = self.knowledge.recognition
+        own = {id(part) for items in self.measured.values() for _, part in items}
+        for observation in self.chart.all(Observation):
+            parts: list[Observation | Component] = [observation, *self.chart.components_of(observation)]
+            if any(id(part) in own for part in parts):
+                continue
+            if not recognition.is_another_result(observation.code) and not observation.component:
+                yield _put_aside(observation)
+
+    @cached_property
     def unmatched(self) -> Sequence[Resource]:
-        """The entries of every list that nothing in the knowledge is about: they may be anything."""
-        groups = (self.conditions, self.orders, self.procedures)
-        matched = {id(item) for group in groups for found in group.values() for item in found}
-        matched |= {id(observation) for found in self.measured.values() for observation, _ in found}
-        matched |= {id(drug.source) for found in self.drugs[0].values() for drug in found}
-        return [item for kind in _LISTED for item in self.chart.all(kind) if id(item) not in matched]
+        """Entries beside which nothing calm may be said: not understood, or about a leg, a muscle, a nerve, a vessel."""
+        recognition = self.knowledge.recognition
+        known = {id(item) for items in self.conditions.values() for item in items}
+        told = [
+            item
+            for item in self.chart.all(Condition)
+            if id(item) not in known and recognition.concerns_muscle_or_leg(words_in(item.code))
+        ]
+        return [*told, *(drug.source for drug in self.drugs[1])]
 
     def _drug_concept(self, source: MedicationRequest | MedicationStatement | DraftOrder) -> CodeableConcept | None:
         """The drug as a concept, by reference, contained, or as a further entry of the Bundle."""
@@ -219,12 +272,18 @@ class ChartIndex:
         return CodeableConcept(text=given.display) if given.display else None
 
     def all_read(self, queries: tuple[str, ...]) -> bool:
-        """Whether these queries were answered in full and all of it could be read: only then is an absence an absence."""
+        """Whether these queries were answered in full and all of it was understood: only then is an absence an absence."""
         whole = self._whole.get(queries)
         if whole is None:
-            damaged = any(map(self.chart.damaged.get, queries))
-            whole = self._whole[queries] = not damaged and self.chart.looking(queries) is State.KNOWN
+            whole = self.chart.looking(queries) is State.KNOWN and not any(self._doubtful(query) for query in queries)
+            self._whole[queries] = whole
         return whole
+
+    def _doubtful(self, query: str) -> Sequence[Unreadable]:
+        """What came under a query and could not be read or understood."""
+        definition = self.knowledge.queries[query]
+        kind = "" if definition.from_context else definition.resource_type
+        return [*self.chart.damaged.get(query, ()), *self.not_understood.get(kind, ())]
 
     def shortfall(self, queries: tuple[str, ...]) -> tuple[State, str]:
         """How the first of these queries that was not answered in full was not, and which they are."""
@@ -236,23 +295,38 @@ class ChartIndex:
         return found
 
     def damaged(self, queries: Sequence[str], concepts: Iterable[str]) -> Unreadable | None:
-        """The first resource that could not be read and may have been about one of these concepts."""
-        if not any(map(self.chart.damaged.get, queries)):
-            return None
+        """The first entry that was not read or understood and may be about one of these concepts."""
+        return next(iter(self.doubts(queries, concepts)), None)
+
+    def doubts(self, queries: Sequence[str], concepts: Iterable[str]) -> list[Unreadable]:
+        """The entries that were not read or understood and may be about one of these concepts."""
+        doubtful = [item for query in queries for item in self._doubtful(query)]
+        if not doubtful:
+            return doubtful
         wanted = set(concepts)
         wanted |= {sited.site.without_site for sited in self.knowledge.sited if sited.value_set in wanted}
-        terminology = self.knowledge.terminology
-        for query in queries:
-            for damaged in self.chart.damaged.get(query, ()):
-                coded = [concept for concept in damaged.concepts if terminology.is_coded(concept)]
-                meant = {match.concept for concept in coded for match in terminology.matches(concept)}
-                if not coded or meant & wanted:
-                    return damaged
-        return None
+        return [item for item in {id(item): item for item in doubtful}.values() if self._may_be(item, wanted)]
+
+    def _may_be(self, item: Unreadable, wanted: set[str]) -> bool:
+        """Whether an entry may be about one of these, by what can still be read of it."""
+        return not item.concepts or any(self._may_mean(concept, item.resource_type, wanted) for concept in item.concepts)
+
+    def _may_mean(self, concept: CodeableConcept, kind: str, wanted: set[str]) -> bool:
+        recognition, terminology = self.knowledge.recognition, self.knowledge.terminology
+        words = words_in(concept)
+        matched = {match.concept for match in (terminology.matches(concept) or terminology.named(words))}
+        if not matched:
+            matched = set(terminology.phrased(words))
+            matched |= {f"lab:{analyte}"} if kind == "Observation" and (analyte := recognition.analyte(words)) else set()
+        if matched:
+            return not matched.isdisjoint(wanted)
+        if kind in ("MedicationRequest", "MedicationStatement"):
+            return not recognition.is_another_drug(concept)
+        another = recognition.is_another_condition if kind == "Condition" else recognition.is_another_result
+        return not another(concept) or any(
+            sited.value_set in wanted and sited.is_named(words) for sited in self.knowledge.sited
+        )
 
 
-def _all_words(concept: CodeableConcept | None) -> str:
-    if concept is None:
-        return ""
-    displays = [coding.display or "" for coding in concept.coding or () if coding]
-    return " | ".join([concept.text or "", *displays])
+def _put_aside(resource: Condition | Observation | Procedure | ServiceRequest) -> Unreadable:
+    return set_aside(resource, "", NOT_IDENTIFIED)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from cds_service.chart.index import ChartIndex
-from cds_service.fhir.resources import (
-    Resource,
-)
+from cds_service.fhir.bundles import Unreadable
+from cds_service.fhir.resources import Resource, text_of
 from cds_service.model import UNKNOWN, Evidence, EvidenceSource, Fact, Known, State, ordered
 
 Given = EvidenceSource | Iterable[Evidence]
@@ -33,13 +32,29 @@ def presence(name: str, given: Given, view: ChartIndex, queries: tuple[str, ...]
         return known(name, True, given)
     if view.all_read(queries):
         return nothing(name)
-    damaged = view.damaged(queries, concepts)
-    if damaged:
-        return unknown(name, State.UNUSABLE, f"{damaged.reference or damaged.place} could not be read")
+    doubts = view.doubts(queries, concepts)
+    if doubts:
+        return not_understood(name, doubts)
     state, reason = view.shortfall(queries)
     if state is not State.KNOWN:
         return unknown(name, state, reason)
     return nothing(name)
+
+
+def not_understood(name: str, doubts: Sequence[Unreadable]) -> Fact:
+    """Unknown because of entries that were not read or understood, each named in the words of the record."""
+    named = [Evidence(item.reference or item.place, words_of(item), date=item.when) for item in doubts]
+    return unknown(name, State.NOT_UNDERSTOOD, reason_of(doubts[0]), named)
+
+
+def reason_of(item: Unreadable) -> str:
+    """`MedicationRequest/m1, “Xyz 20”, could not be identified`."""
+    words, where = words_of(item), item.reference or item.place
+    return f"{where} {item.problem}" if words == item.problem else f"{where}, “{words}”, {item.problem}"
+
+
+def words_of(item: Unreadable) -> str:
+    return next((text for concept in item.concepts if (text := text_of(concept))), item.problem)
 
 
 @lru_cache(maxsize=1024)

@@ -29,6 +29,7 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
     for key, section in sections.items():
         sorter.take(key, section)
     query_state = {key: _state(query, key, sections.get(key), request) for key, query in queries.items()}
+    query_state |= {key: State.FAILED for key in asked if _is_something_else(queries[key], sections[key])}
     query_state |= _answered_in_part(unasked.values(), queries, query_state)
     if request.draft_orders is not None:
         # A query that is answered by the call itself, kept apart from what the record holds.
@@ -45,6 +46,7 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
         damaged=sorter.damaged | drafts.damaged,
         other_patients=sorter.other_patients + drafts.other_patients,
         components=sorter.components,
+        oldest={key: day for key, section in sections.items() if (day := section.oldest)},
         drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
         draft_medications=drafts.medications,
     )
@@ -71,10 +73,19 @@ def _state(query: Query, key: str, section: Section | None, request: HookRequest
     if section is None:
         if "{{context.encounterId}}" in query.template and not request.encounter_id:
             return State.KNOWN
-        return State.NOT_SUPPLIED
+        # Where an EHR does not have it, nothing is missing.
+        return State.KNOWN if query.adds_to else State.NOT_SUPPLIED
+    if section.is_null:
+        return State.NONE_SUPPLIED
     if section.failed:
         return State.FAILED
     return State.INCOMPLETE if section.incomplete else State.KNOWN
+
+
+def _is_something_else(query: Query, section: Section) -> bool:
+    """Whether only resources of other types came than were asked for: such an answer says nothing about those."""
+    others = section.types - {query.resource_type, "Medication"}
+    return bool((others or section.others) and query.resource_type not in section.types and not section.damaged)
 
 
 def _always() -> bool:
@@ -87,12 +98,7 @@ def require_mandatory(queries: Mapping[str, Query], chart: Chart, is_concerned: 
     Without age and problem list nothing can be said; an incomplete answer is still an answer. `is_concerned` is asked only
     where something is missing.
     """
-    missing = [
-        key
-        for key, query in queries.items()
-        if query.mandatory
-        and (chart.query_state[key] in _NOWHERE or (query.resource_type == "Patient" and not chart.patient.id))
-    ]
+    missing = [key for key, query in queries.items() if query.mandatory and _is_nowhere(query, key, chart)]
     if missing and is_concerned():
         raise RequestError(
             412,
@@ -107,6 +113,14 @@ def require_mandatory(queries: Mapping[str, Query], chart: Chart, is_concerned: 
                 for key in missing
             ],
         )
+
+
+def _is_nowhere(query: Query, key: str, chart: Chart) -> bool:
+    """Not supplied, failed, or nothing of what came could be read."""
+    if query.resource_type == "Patient":
+        return not chart.patient.id
+    came = any(kind.__name__ == query.resource_type and found for kind, found in chart.resources.items())
+    return chart.query_state[key] in _NOWHERE or (not came and any(not item.is_decoded for item in chart.damaged.get(key, ())))
 
 
 class _Sorter:
@@ -136,4 +150,10 @@ class _Sorter:
                 # By identity: only of what is kept, so that no other resource can take its place.
                 kept = {id(resource) for resource in own} & section.components.keys()
                 self.components |= {name: section.components[name] for name in kept}
-        self.damaged[key] = [*section.damaged, *unresolved]
+        # Of another patient's entries nothing is asked, whether they can be read or not.
+        theirs = [item for item in section.damaged if not self._may_be_own(item.subject)]
+        self.other_patients += len(theirs)
+        self.damaged[key] = [*(item for item in section.damaged if self._may_be_own(item.subject)), *unresolved]
+
+    def _may_be_own(self, subject: str) -> bool:
+        return subject in self._own or subject.startswith(("urn:", "#"))

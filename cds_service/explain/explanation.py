@@ -19,7 +19,7 @@ from cds_service.explain.reasons import deciding, reasons
 from cds_service.jsonlogic.compile import Expression
 from cds_service.jsonlogic.typecheck import numbers
 from cds_service.knowledge.knowledge import Rule
-from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, LineState, Outcome
+from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, LineState, Outcome, State
 from cds_service.rules.evaluate import decide
 from cds_service.service import Decision
 
@@ -189,7 +189,9 @@ class _ExplanationWriter:
 
     def stated(self, fact: Fact) -> FactStated:
         about, lacks = lacking(fact, self._knowledge) if fact.value is UNKNOWN else ("", "")
-        return FactStated(fact.name, say_fact(fact, self._knowledge), fact.evidence, lacks, about)
+        # What is not understood stands in the reason, once for all facts that it could be about.
+        evidence = () if fact.state is State.NOT_UNDERSTOOD else fact.evidence
+        return FactStated(fact.name, say_fact(fact, self._knowledge), evidence, lacks, about)
 
     def scope(self) -> tuple[FactStated, ...]:
         """What the service asks of everyone it speaks to, and then what the rules ask before anything else."""

@@ -16,7 +16,7 @@ from cds_service.model import UNKNOWN, Fact, Interval, State
 
 NUMBER = "number"
 _DIGITS = 5
-_NOT_LOOKED = (State.NOT_SUPPLIED, State.FAILED, State.INCOMPLETE)
+_NOT_LOOKED = (State.NOT_SUPPLIED, State.NONE_SUPPLIED, State.FAILED, State.INCOMPLETE)
 _BLANK = re.compile(r"\\\{([a-z]+)\\\}")
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import Given, known, presence, reference_to, unknown
 from cds_service.fhir.dates import Span, read_span
-from cds_service.fhir.resources import Condition, Encounter, has_code, local_reference, normal_code, text_of
+from cds_service.fhir.resources import Condition, Encounter, has_code, local_reference, text_of
+from cds_service.fhir.understood import status_of
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import (
     ActiveCondition,
@@ -49,7 +50,7 @@ def begun(items: Iterable[Condition], days: int, index: ChartIndex) -> tuple[lis
     for item in items:
         if is_active(item, index):
             span = began(item)
-            inside = span.within(since, index.as_of) if span else None
+            inside = span.within(since, index.until) if span else None
             if inside:
                 found.append(item)
             elif inside is None:
@@ -62,7 +63,7 @@ def began_against_onset(fact: FactDefinition, kind: BeganAgainstOnset, index: Ch
     since = index.as_of - timedelta(days=kind.days)
     active = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
     dated = [(item, span) for item in active if (span := began(item))]
-    recent = [(item, span) for item, span in dated if span.within(since, index.as_of)]
+    recent = [(item, span) for item, span in dated if span.within(since, index.until)]
     onset_of = read_span(first_onset(kind.onset_of, index))
     if onset_of is None or not recent:
         return unknown(fact.name, State.ABSENT, f"none in {kind.days} days" if onset_of else "no onset on record")
@@ -83,7 +84,7 @@ def encounter_diagnosis(fact: FactDefinition, kind: EncounterDiagnosis, index: C
         if not _is_encounter_diagnosis(item, index):
             continue
         span = read_span(item.recorded_date or item.onset_date_time)
-        inside = span.within(since, index.as_of) if span else None
+        inside = span.within(since, index.until) if span else None
         if inside or _of_current_encounter(item, index):
             found.append(item)
         elif inside is None:
@@ -109,10 +110,9 @@ def encounter_reason(fact: FactDefinition, kind: EncounterReason, index: ChartIn
 
 def is_active(condition: Condition, index: ChartIndex) -> bool:
     """Its clinicalStatus says so or is absent; not abated; not refuted; recorded by `as_of`."""
-    if is_untrue(condition, index) or _after(condition, index.as_of) or _abated(condition, index.as_of):
+    if is_untrue(condition, index) or _after(condition, index.until) or _abated(condition, index.as_of):
         return False
-    status, active = condition.clinical_status, index.knowledge.statuses.active_condition
-    return status is None or has_code(status, *active) or normal_code(text_of(status)) in ("", *active)
+    return status_of(condition.clinical_status) in ("", *index.knowledge.statuses.active_condition)
 
 
 def onset(condition: Condition) -> str:
@@ -137,8 +137,7 @@ def first_onset(value_set: str, index: ChartIndex) -> str:
 
 
 def is_untrue(condition: Condition, index: ChartIndex) -> bool:
-    status, untrue = condition.verification_status, index.knowledge.statuses.untrue_condition
-    return status is not None and (has_code(status, *untrue) or normal_code(text_of(status)) in untrue)
+    return status_of(condition.verification_status) in index.knowledge.statuses.untrue_condition
 
 
 def evidence_of(conditions: Sequence[Condition]) -> Given:
@@ -170,7 +169,7 @@ def _is_problem(condition: Condition, index: ChartIndex) -> bool:
 
 
 def _is_encounter_diagnosis(condition: Condition, index: ChartIndex) -> bool:
-    return _of_encounter(condition) and not is_untrue(condition, index) and not _after(condition, index.as_of)
+    return _of_encounter(condition) and not is_untrue(condition, index) and not _after(condition, index.until)
 
 
 def _of_encounter(condition: Condition) -> bool:

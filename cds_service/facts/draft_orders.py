@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from cds_service.chart.index import ChartIndex, Draft
+from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Draft
 from cds_service.chart.presence import known, presence, unknown
 from cds_service.fhir.resources import (
     CodeableConcept,
@@ -34,7 +34,7 @@ def being_ordered(fact: FactDefinition, kind: BeingOrdered, index: ChartIndex) -
     evidence = [_evidence(draft) for draft in drafts]
     nameless = _nameless(index)
     if nameless and not evidence:
-        return unknown(fact.name, State.UNUSABLE, nameless)
+        return unknown(fact.name, State.NOT_UNDERSTOOD, nameless)
     return presence(fact.name, evidence, index, DRAFTS, kind.drugs)
 
 
@@ -86,7 +86,7 @@ def _drafts(drugs: Sequence[str], index: ChartIndex) -> Sequence[Draft]:
 def _nameless(index: ChartIndex) -> str:
     """Which draft does not say of what it is, if any: it may be of anything."""
     found = [draft.source for draft in index.drafts[1] if _stands(draft.source, index)]
-    return f"{_reference(found[0])} names no drug" if found else ""
+    return f"{_reference(found[0])} {NOT_IDENTIFIED}" if found else ""
 
 
 def _stands(order: DraftOrder, index: ChartIndex) -> bool:

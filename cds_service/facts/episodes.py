@@ -33,7 +33,7 @@ def _ended(condition: Condition, fact: FactDefinition, kind: Ongoing, index: Cha
     """Whether an end lies between its beginning and `as_of`; None where nobody can say."""
     start = began(condition)
     spans = [read_span(given) for given in _ends(kind, index)]
-    inside = [span.within(start.first, index.as_of) if span and start else None for span in spans]
+    inside = [span.within(start.first, index.until) if span and start else None for span in spans]
     if True in inside:
         return True
     return None if None in inside or index.damaged(fact.queries, (kind.ended_by, kind.ended_by_procedure)) else False

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
-from cds_service.chart.index import ChartIndex, Drug
+from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Drug
 from cds_service.chart.presence import known, presence, reference_to, unknown
 from cds_service.facts.conditions import began, evidence_of, first_onset, is_active
 from cds_service.facts.orders_and_procedures import done
@@ -28,7 +28,8 @@ def taking(fact: FactDefinition, kind: Taking, index: ChartIndex) -> Fact:
         return known(fact.name, True, partial(_tell, taken))
     nameless = _active(index.drugs[1], index)
     if nameless:
-        return unknown(fact.name, State.UNUSABLE, f"{reference_to(nameless[0].drug.source)} names no drug")
+        named = [Evidence(reference_to(item.drug.source), text_of(item.drug.concept)) for item in nameless]
+        return unknown(fact.name, State.NOT_UNDERSTOOD, f"{reference_to(nameless[0].drug.source)} {NOT_IDENTIFIED}", named)
     return presence(fact.name, (), index, fact.queries, fact.value_sets)
 
 
@@ -38,7 +39,8 @@ def days_taken(fact: FactDefinition, kind: DaysTaken, index: ChartIndex) -> Fact
     if first is None:
         return unknown(fact.name, State.ABSENT, _NO_START)
     most, least = (index.as_of - first.first).days, (index.as_of - first.last).days
-    days = most if most == least else Interval(Decimal(max(least, 0)), Decimal(most))
+    most, least = max(most, 0), max(least, 0)
+    days = most if most == least else Interval(Decimal(least), Decimal(most))
     return known(fact.name, days, partial(_tell, taken))
 
 
@@ -82,7 +84,7 @@ def done_since_drug(fact: FactDefinition, kind: DoneSinceDrug, index: ChartIndex
     if start is None:
         return unknown(fact.name, State.ABSENT, _NO_START)
     dated = [(item, read_span(item.date)) for item in done(kind.done, index)]
-    placed = [(item, span) for item, span in dated if span is None or span.first <= index.as_of]
+    placed = [(item, span) for item, span in dated if span is None or span.first <= index.until]
     since = [item for item, span in placed if span and span.first >= start.last + day]
     unplaced = [item for item, span in placed if span is None or span.last >= start.first + day]
     if unplaced and not since:
@@ -114,7 +116,7 @@ def _active(drugs: Iterable[Drug], index: ChartIndex) -> list[CurrentMedication]
         if _is_current(source, index):
             periods = _periods(source)
             start = _earliest(source, periods)
-            if not _ended(periods, index.as_of) and not _later(start, index.as_of):
+            if not _ended(periods, index.as_of) and not _later(start, index.until):
                 found.append(CurrentMedication(drug, start))
     return found
 

@@ -60,8 +60,8 @@ def performed(procedure: Procedure) -> str:
 def _in_days(fact: FactDefinition, days: int | None, index: ChartIndex, evidence: list[Evidence]) -> Fact:
     since = index.since(days)
     placed = [(item, read_span(item.date)) for item in evidence]
-    inside = [item for item, span in placed if span and span.within(since, index.as_of)]
-    unplaced = [item for item, span in placed if span is None or span.within(since, index.as_of) is None]
+    inside = [item for item, span in placed if span and span.within(since, index.until)]
+    unplaced = [item for item, span in placed if span is None or span.within(since, index.until) is None]
     if unplaced and not inside:
         return unknown(fact.name, State.UNUSABLE, "its date cannot be placed", unplaced)
     return presence(fact.name, inside, index, fact.queries, fact.value_sets)

@@ -11,6 +11,7 @@ from cds_service.fhir.resources import local_reference, normal_code
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import Age, Deceased, Replaced, Unmatched
 from cds_service.model import Evidence, Fact, Interval, State
+from cds_service.observations.results import not_in_range
 
 _REPLACED = "replaced-by"
 _STILL_COUNTS = ("replaces", "refer", "seealso")
@@ -48,8 +49,9 @@ def replaced(fact: FactDefinition, kind: Replaced, index: ChartIndex) -> Fact:
 
 
 def unmatched(fact: FactDefinition, kind: Unmatched, index: ChartIndex) -> Fact:
-    """Does any entry of any list match nothing in the knowledge, or not read at all? It may be what explains the rest."""
+    """Is any entry not understood, about a leg, a muscle, a nerve or a vessel, or a result not in its range?"""
     found = [Evidence(reference_to(item), reference_to(item)) for item in index.unmatched]
+    found += [result.describe() for result in not_in_range(index)]
     if not found and any(index.chart.damaged.values()):
         return unknown(fact.name, State.UNUSABLE, "an entry could not be read")
     return known(fact.name, bool(found), found)

@@ -98,7 +98,7 @@ def _newest(days: int | None, index: ChartIndex) -> QuestionnaireResponse | None
 
 def _find_newest(days: int | None, index: ChartIndex) -> QuestionnaireResponse | None:
     since = index.since(days)
-    found = [item for item in _completed(index) if (span := read_span(item.authored)) and span.within(since, index.as_of)]
+    found = [item for item in _completed(index) if (span := read_span(item.authored)) and span.within(since, index.until)]
     return max(found, key=lambda item: (read_instant(item.authored) or _EARLIEST, item.id or ""), default=None)
 
 

@@ -15,6 +15,7 @@ from cds_service.fhir.resources import (
     OperationOutcome,
     local_reference,
 )
+from cds_service.fhir.understood import takes_away
 
 FAILED = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"incomplete"}]}'
 
@@ -127,7 +128,7 @@ def has_failed(section: PrefetchValue | Raw) -> bool:
             return False
     if not isinstance(section, OperationOutcome):
         return False
-    return section.failed and not any(issue and issue.code == "forbidden" for issue in section.issue or ())
+    return takes_away([section]) and not any(issue and issue.code == "forbidden" for issue in section.issue or ())
 
 
 def medications_wanted(section: Section) -> list[str]:

@@ -7,11 +7,13 @@ aside as `Unreadable`, so that whatever rests on it becomes unknown, while the o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, NamedTuple, TypeVar, Union, get_args
 
 import msgspec
 from msgspec import Raw
 
+from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import (
     AnyResource,
     CodeableConcept,
@@ -29,9 +31,11 @@ from cds_service.fhir.resources import (
     ReferenceRange,
     Resource,
     ServiceRequest,
+    effective,
     is_named,
     local_reference,
 )
+from cds_service.fhir.understood import doubt_about, takes_away
 
 
 class BundleLink(msgspec.Struct, gc=False):
@@ -39,14 +43,25 @@ class BundleLink(msgspec.Struct, gc=False):
     url: str | None = None
 
 
+class EntrySearch(msgspec.Struct, gc=False):
+    mode: str | None = None
+
+
+class EntryResponse(msgspec.Struct, gc=False):
+    status: str | None = None
+
+
 class Entry(msgspec.Struct, gc=False, rename="camel"):
     full_url: str | None = None
     resource: AnyResource | None = None
+    search: EntrySearch | None = None
+    response: EntryResponse | None = None
 
 
 class Bundle(Resource, tag="Bundle"):
     link: list[BundleLink | None] | None = None
     entry: list[Entry | None] | None = None
+    total: int | None = None
 
 
 PrefetchValue = Union[Bundle, AnyResource, None]
@@ -56,11 +71,14 @@ PrefetchValue = Union[Bundle, AnyResource, None]
 class _RawEntry(msgspec.Struct, gc=False, rename="camel"):
     full_url: str | None = None
     resource: Raw = Raw()
+    search: Any = None
+    response: Any = None
 
 
 class _RawBundle(msgspec.Struct, rename="camel"):
     link: Any = None
     entry: list[Raw] | None = None
+    total: Any = None
 
 
 class _TypeOnly(msgspec.Struct, rename="camel"):
@@ -68,13 +86,19 @@ class _TypeOnly(msgspec.Struct, rename="camel"):
 
 
 class Unreadable(NamedTuple):
-    """A resource that cannot be read. What can be salvaged says which facts must not be decided."""
+    """A resource that is not used and not passed over. What can be salvaged says which facts must not be decided.
+
+    `is_decoded`: it has the shape of FHIR R4, and what it says is not understood.
+    """
 
     resource_type: str
     reference: str
     concepts: tuple[CodeableConcept, ...]
     place: str
     problem: str
+    when: str = ""
+    subject: str = ""
+    is_decoded: bool = False
 
 
 Clinical = AnyResource | DraftOrder
@@ -87,7 +111,8 @@ class Section(NamedTuple):
 
     `resources` stand by type, each with its subject as a local reference. `medications` stand by every reference that may
     name them. `components` holds those of an Observation by its `id()`, and `damaged` what says nothing that can be read.
-    `failed`: an OperationOutcome in place of data; `incomplete`: part is missing.
+    `failed`: something else in place of data; `incomplete`: part is missing; `is_null`: nothing was supplied. `others`: how
+    many resources of types that nothing here reads. `oldest`: of a first page of results, newest first, its last day.
     """
 
     resources: Mapping[type[Resource], Sequence[tuple[str, Clinical]]]
@@ -97,6 +122,9 @@ class Section(NamedTuple):
     damaged: Sequence[Unreadable]
     failed: bool = False
     incomplete: bool = False
+    is_null: bool = False
+    others: int = 0
+    oldest: date | None = None
 
     @property
     def types(self) -> set[str]:
@@ -132,6 +160,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyResource))
 _OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
 _CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
+_WHEN_MEMBERS = ("effectiveDateTime", "effectiveInstant", "issued")
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
 
@@ -148,10 +177,39 @@ def read_section(data: PrefetchValue | Raw | bytes, place: str) -> Section:
             return _read_piecemeal(data, place)
     else:
         section = data
+    if section is None:
+        return sort_out([], [], place)._replace(is_null=True)
     if not isinstance(section, Bundle):
-        return sort_out([(None, section)] if section else [], [], place)
+        return sort_out([(None, section)], [], place)
     entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
-    return sort_out(entries, [], place, incomplete=_has_next(section.link))
+    section_read = sort_out(entries, [], place, incomplete=_is_cut(section, section.entry or (), entries))
+    return (
+        section_read._replace(oldest=_oldest(entries)) if section_read.incomplete and _has_next(section.link) else section_read
+    )
+
+
+def _oldest(found: Iterable[Found]) -> date | None:
+    """The day of the last result where all run newest first; None where they do not, or one has no day."""
+    spans = [read_span(effective(item)) for _, item in found if isinstance(item, Observation)]
+    days = [span.last for span in spans if span]
+    sorted_down = len(days) == len(spans) and days == sorted(days, reverse=True)
+    return days[-1] if days and sorted_down and days[0] != days[-1] else None
+
+
+def _is_cut(bundle: Any, entries: Iterable[Any], found: Sequence[Found], others: int = 0) -> bool:
+    """Whether a Bundle says that it does not hold all: a further page, more in total than came, an entry that failed."""
+    if _has_next(bundle.link) or any(_has_failed(entry) for entry in entries):
+        return True
+    included = sum(isinstance(resource, (Medication, OperationOutcome)) for _, resource in found)
+    total = bundle.total
+    return isinstance(total, int) and not isinstance(total, bool) and total > len(found) - included + others
+
+
+def _has_failed(entry: Any) -> bool:
+    """An entry of a batch response whose status is not one of success."""
+    response = getattr(entry, "response", None)
+    status = response.get("status") if isinstance(response, dict) else getattr(response, "status", None)
+    return isinstance(status, str) and not status.strip().startswith("2")
 
 
 def measurement(part: Observation | Component) -> Measurement | None:
@@ -187,22 +245,35 @@ def coded_value(observation: Observation) -> CodeableConcept | None:
 
 def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
     """One bad or unknown resource must not cost the others: each entry on its own."""
-    if _type_of(data) != "Bundle":
+    kind = _type_of(data)
+    if not kind:
+        # A text, a list, a wrapper of older drafts: whatever it is, it is no answer.
+        return sort_out([], [Unreadable("", "", (), place, "is no FHIR resource")], place)._replace(failed=True)
+    if kind != "Bundle":
         resource, damaged = _read_resource(data, place)
-        return sort_out([(None, resource)] if resource else [], [damaged] if damaged else [], place)
+        section = sort_out([(None, resource)] if resource else [], [damaged] if damaged else [], place)
+        return section if resource or damaged else section._replace(others=1)
     try:
         bundle = _raw_bundle.decode(data)
     except _UNREADABLE as error:
         return sort_out([], [Unreadable("", "", (), place, str(error))], place, incomplete=True)
     resources: list[Found] = []
     broken: list[Unreadable] = []
+    entries: list[_RawEntry] = []
+    others = 0
     for number, raw in enumerate(bundle.entry or ()):
-        full_url, resource, damaged = _read_entry(raw, f"{place}.entry[{number}]")
+        entry, resource, damaged = _read_entry(raw, f"{place}.entry[{number}]")
+        if entry:
+            entries.append(entry)
         if resource:
-            resources.append((full_url, resource))
-        if damaged:
+            resources.append((entry.full_url if entry else None, resource))
+        elif damaged:
             broken.append(damaged)
-    return sort_out(resources, broken, place, incomplete=_has_next(bundle.link))
+        else:
+            others += entry is not None and bool(bytes(entry.resource))
+    matches = others + sum(bool(item.resource_type) for item in broken)
+    cut = _is_cut(bundle, entries, resources, matches)
+    return sort_out(resources, broken, place, incomplete=cut)._replace(others=others)
 
 
 def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[Unreadable]]:
@@ -234,7 +305,7 @@ def decode(raw: RawResource, decoder: msgspec.json.Decoder[R]) -> R | Unreadable
         return _salvage(raw.data, raw.resource_type, raw.place, str(error) or type(error).__name__)
 
 
-def _read_entry(raw: Raw, place: str) -> tuple[str | None, AnyResource | None, Unreadable | None]:
+def _read_entry(raw: Raw, place: str) -> tuple[_RawEntry | None, AnyResource | None, Unreadable | None]:
     if bytes(raw).strip() == b"null":
         return None, None, None
     try:
@@ -242,9 +313,9 @@ def _read_entry(raw: Raw, place: str) -> tuple[str | None, AnyResource | None, U
     except _UNREADABLE as error:
         return None, None, Unreadable("", "", (), place, str(error))
     if bytes(entry.resource).strip() in (b"", b"null"):
-        return entry.full_url, None, None
+        return entry, None, None
     resource, damaged = _read_resource(entry.resource, f"{place}.resource")
-    return entry.full_url, resource, damaged
+    return entry, resource, damaged
 
 
 def _read_resource(raw: Raw | bytes, place: str) -> tuple[AnyResource | None, Unreadable | None]:
@@ -273,7 +344,11 @@ def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Unreadabl
     loose = loose if isinstance(loose, dict) else {}
     name = loose.get("id")
     reference = f"{kind}/{name}" if kind and isinstance(name, str) else ""
-    return Unreadable(kind, reference, _loose_concepts(loose), place, problem)
+    when = next((text for member in _WHEN_MEMBERS if isinstance(text := loose.get(member), str)), "")
+    subject = loose.get("subject")
+    given = subject.get("reference") if isinstance(subject, dict) else None
+    about = local_reference(given) if isinstance(given, str) else ""
+    return Unreadable(kind, reference, _loose_concepts(loose), place, problem, when, about)
 
 
 def _loose_concepts(loose: dict[str, Any]) -> tuple[CodeableConcept, ...]:
@@ -320,19 +395,20 @@ def sort_out(found: Iterable[Found], damaged: list[Unreadable], place: str, *, i
         alike = by_type.get(kind)
         if alike is None:
             alike = by_type[kind] = []
-        if kind in _CODED and (problem := _unreadable(resource, components)):  # type: ignore[arg-type]  # by its kind
-            damaged.append(set_aside(resource, place, problem))
-            continue
         reference: Reference | None = resource.subject  # type: ignore[union-attr]  # by its kind
         given = reference.reference if reference else None
         subject = subjects.get(given)
         if subject is None:
             subject = subjects[given] = local_reference(given)
+        problem = _unreadable(resource, components) if kind in _CODED else ""  # type: ignore[arg-type]  # by its kind
+        if problem or (problem := doubt_about(resource)):
+            damaged.append(set_aside(resource, place, problem, subject))
+            continue
         alike.append((subject, resource))
     patients = [(full_url, item) for full_url, item in beside if isinstance(item, Patient)]
     medications = {name: item for full_url, item in beside if isinstance(item, Medication) for name in _names(full_url, item)}
-    failed = any(item.failed for _, item in beside if isinstance(item, OperationOutcome))
-    held = bool(by_type or patients or medications)
+    failed = takes_away(item for _, item in beside if isinstance(item, OperationOutcome))
+    held = bool(any(by_type.values()) or patients or medications)
     return Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
 
 
@@ -343,10 +419,16 @@ def _names(full_url: str | None, medication: Medication) -> Iterator[str]:
         yield full_url
 
 
-def set_aside(resource: Clinical, place: str, problem: str) -> Unreadable:
-    """A resource that may be about anything: no absence can be told beside it."""
+def set_aside(resource: Clinical, place: str, problem: str, subject: str = "") -> Unreadable:
+    """A resource that is neither used nor passed over: no absence of what it may be about can be told beside it."""
     kind = type(resource).__name__
-    return Unreadable(kind, f"{kind}/{resource.id or '?'}", (), place, problem)
+    drug = getattr(resource, "medication_codeable_concept", None)
+    own = [concept for concept in (getattr(resource, "code", None), drug) if concept and is_named(concept)]
+    if isinstance(resource, Observation):
+        parts = _components_of(resource)
+        own = [] if parts is None else [*own, *(part.code for part in parts if part.code)]
+    when = effective(resource) if isinstance(resource, Observation) else ""
+    return Unreadable(kind, f"{kind}/{resource.id or '?'}", tuple(own), place, problem, when, subject, is_decoded=True)
 
 
 def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]) -> str:

@@ -69,7 +69,11 @@ class Component(Measurement):
 
 
 class Resource(msgspec.Struct, gc=False, rename="camel", kw_only=True, tag_field="resourceType"):
+    """`modifier_extension` and `implicit_rules` may turn what a resource says into its contrary, so they are looked for."""
+
     id: str | None = None
+    modifier_extension: Raw = Raw()
+    implicit_rules: Raw = Raw()
 
 
 class PatientLink(_Element):
@@ -224,15 +228,11 @@ class QuestionnaireResponse(Resource, tag="QuestionnaireResponse"):
 class OutcomeIssue(_Element):
     severity: str | None = None
     code: str | None = None
+    details: CodeableConcept | None = None
 
 
 class OperationOutcome(Resource, tag="OperationOutcome"):
     issue: list[OutcomeIssue | None] | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Severity error or fatal. A warning such as Epic's "returns no results" is an answer, not a failure."""
-        return any(issue is None or issue.severity not in ("warning", "information") for issue in self.issue or [None])
 
 
 AnyResource = Union[

@@ -10,6 +10,7 @@ from typing import Any
 
 from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.fact_files import FactDefinition
+from cds_service.knowledge.recognition import Recognition
 from cds_service.knowledge.schema import (
     Analyte,
     CardFile,
@@ -17,6 +18,7 @@ from cds_service.knowledge.schema import (
     Equation,
     Group,
     Order,
+    OtherWords,
     OverrideReasons,
     Panel,
     Phrase,
@@ -101,6 +103,9 @@ class Knowledge:
     disjoint: tuple[Disjoint, ...]
     one_source: Mapping[str, Mapping[str, tuple[str, ...]]]
     negations: tuple[str, ...]
+    other_words: OtherWords
+    drug_names: tuple[str, ...]
+    vocabulary: tuple[str, ...]
     questionnaire: Mapping[str, Any]
     rules: tuple[Rule, ...]
     groups: tuple[Group, ...]
@@ -136,6 +141,17 @@ class Knowledge:
             phrases={part.id: part.phrases for part in parts if part.phrases and not part.site},
             negations=self.negations,
         )
+
+    @cached_property
+    def recognition(self) -> Recognition:
+        names = {key: analyte.names for key, analyte in self.labs.items()}
+        own = [word for words in (*names.values(), self._titles) for text in words for word in text.lower().split()]
+        return Recognition(self.terminology, self.other_words, self.drug_names, (*self.vocabulary, *own), names)
+
+    @property
+    def _titles(self) -> tuple[str, ...]:
+        parts = [part for parts in self.value_sets.values() for part in parts]
+        return (*(part.title for part in parts), *(phrase for part in parts for phrase in part.phrases))
 
     @cached_property
     def sited(self) -> tuple[SitedConcept, ...]:

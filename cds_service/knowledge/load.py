@@ -28,6 +28,7 @@ from cds_service.knowledge.schema import (
     Line,
     Order,
     OrderUse,
+    OtherWords,
     Panel,
     Phrase,
     Query,
@@ -73,6 +74,16 @@ class Reader:
             self.report(path, f"is not strict JSON: {error}", "mend the JSON")
         return None
 
+    def lines(self, path: str) -> tuple[str, ...]:
+        """The lines of a list of words, without its head of comments."""
+        try:
+            data = (self.root / path).read_bytes()
+            self._digest.update(path.encode() + b"\0" + data)
+            return tuple(line for line in data.decode().splitlines() if line and not line.startswith("#"))
+        except (OSError, UnicodeDecodeError):
+            self.report(path, "cannot be read", "restore the file, or point CDS_KNOWLEDGE elsewhere")
+            return ()
+
     def logic(self, logic: object, types: FactTypes, place: str) -> Expression | None:
         try:
             return compile_rule(logic, types, place)
@@ -109,6 +120,7 @@ FILES: Mapping[str, tuple[str, Any]] = {
     "sources": ("logic/sources.json", dict[str, Source]),
     "evidence": ("logic/evidence.json", dict[str, Statement]),
     "uncited": ("logic/uncited.json", dict[str, str]),
+    "other_words": ("logic/other_words.json", OtherWords),
     "systems": ("logic/systems.json", dict[str, SystemFile]),
     "disjoint": ("logic/disjoint.json", tuple[Disjoint, ...]),
     "one_source": ("logic/one_source.json", dict[str, dict[str, tuple[str, ...]]]),
@@ -148,6 +160,8 @@ def load_knowledge(root: Path) -> Knowledge:
         wording=groups.wording,
         cards=cards,
         fingerprint=reader.fingerprint,
+        drug_names=reader.lines("logic/drug_names.txt"),
+        vocabulary=reader.lines("logic/vocabulary.txt"),
         **members,
     )
 

@@ -33,11 +33,13 @@ class SystemFile(_File):
 class BodySite(_File):
     """How a thing is recognised that has its place in the body: words of the thing beside words of the place.
 
+    `allowed`: words that elsewhere deny a condition and here do not.
     `without_site`: the value set of codes that name the thing alone; some of them are `assumed_in` a jurisdiction that has
     no better code, as `system|code`.
     """
 
     without_site: str
+    allowed: tuple[str, ...]
     things: tuple[str, ...]
     places: tuple[str, ...]
     other_places: tuple[str, ...]
@@ -87,7 +89,8 @@ class Adjustment(_File):
 class Analyte(_File):
     """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction, as is
     `shown`: the unit that its clinicians read, where that is not `unit`. `decimals`: how laboratories report it in `unit`,
-    to which what is converted is rounded. `query`: under which its results are asked for. `adjusted`: how it can be computed
+    to which what is converted is rounded. `query`: under which its results are asked for; `names`: as words name it.
+    `possible`: beyond it no value can be a living person's. `adjusted`: how it can be computed
     where the laboratory has not. `slide`: by unit the least, the most and the step over which a value is tried out.
     """
 
@@ -99,6 +102,8 @@ class Analyte(_File):
     snomed: dict[str, str]
     ranges: dict[str, AdultRange]
     query: str
+    names: tuple[str, ...]
+    possible: AdultRange | None
     note: str
     shown: dict[str, str] = {}
     decimals: int | None = None
@@ -142,6 +147,16 @@ class Equation(_File):
     source: str
 
 
+class OtherWords(_File):
+    """Words that say of what an entry is, or that they do not say: see `knowledge/recognition.py`."""
+
+    placeholders: tuple[str, ...]
+    readable: tuple[str, ...]
+    supplies: tuple[str, ...]
+    other_specimens: tuple[str, ...]
+    muscle_or_leg: tuple[str, ...]
+
+
 class Statuses(_File):
     """Which FHIR statuses and intents count as what. Each list stands here alone."""
 
@@ -151,6 +166,7 @@ class Statuses(_File):
     current_statement: tuple[str, ...]
     intent_without_order: tuple[str, ...]
     reported_result: tuple[str, ...]
+    preliminary_result: tuple[str, ...]
     open_order: tuple[str, ...]
     undone_procedure: tuple[str, ...]
     completed_response: tuple[str, ...]
@@ -158,13 +174,17 @@ class Statuses(_File):
 
 
 class Query(_File):
-    """A FHIR query, or with `from_context` what the call itself brings, for which nothing is asked of the EHR."""
+    """A FHIR query, or with `from_context` what the call itself brings, for which nothing is asked of the EHR.
+
+    `adds_to`: the query whose answer is whole without this one, as many EHRs do not have what this one asks for.
+    """
 
     title: str
     resource_type: str
     template: str
     mandatory: bool
     from_context: bool = False
+    adds_to: str = ""
 
 
 class Order(_File):
@@ -313,6 +333,8 @@ class Wording(_File):
     evidence: str
     numbers: str
     could_not_read: str
+    not_identified: str
+    entries: dict[str, str]
     not_supplied: str
     pending: str
     orders_not_supplied: str

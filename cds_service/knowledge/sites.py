@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cds_service.fhir.resources import CodeableConcept, codings
+from cds_service.knowledge.recognition import words_in
 from cds_service.knowledge.schema import BodySite
 from cds_service.knowledge.terminology import Terminology, word_pattern
 
@@ -29,6 +30,7 @@ class SitedConcept:
     places: re.Pattern[str]
     other_places: re.Pattern[str]
     alone: re.Pattern[str]
+    allowed: re.Pattern[str]
 
     def is_placed(self, words: str) -> bool | None:
         """Whether words place the thing here: True, False where only another place is named, None where none is."""
@@ -71,6 +73,7 @@ def sited_concepts(sites: Mapping[str, BodySite], phrases: Mapping[str, Sequence
             places=word_pattern(site.places),
             other_places=word_pattern(site.other_places),
             alone=word_pattern(phrases.get(name, ())),
+            allowed=word_pattern(site.allowed),
         )
         for name, site in sites.items()
     )
@@ -85,20 +88,16 @@ def placed(
 ) -> bool | None:
     """Whether a coded thing without a place is at this one; None where its body site is coded without words."""
     given = [item for item in sites if item]
-    if any(codings(item) and not words_of(item) for item in given):
+    if any(codings(item) and not words_in(item) for item in given):
         return None
-    words = " | ".join(words_of(item) for item in (code, *given) if item)
+    words = " | ".join(words_in(item) for item in (code, *given) if item)
     here = concept.is_placed(words)
     if here:
-        return not terminology.denies(words)
+        return not terminology.denies(concept.allowed.sub(" ", words))
     if given or here is False:
         return False
     assumed = concept.site.assumed_in.get(jurisdiction, ())
     return any(f"{terminology.short_system(item.system)}|{(item.code or '').strip()}" in assumed for item in codings(code))
-
-
-def words_of(concept: CodeableConcept) -> str:
-    return " | ".join([concept.text or "", *(item.display or "" for item in codings(concept))]).strip(" |")
 
 
 def _distance(place: tuple[int, int], things: Sequence[tuple[int, int]]) -> int:

@@ -133,10 +133,14 @@ class Terminology:
 
 
 _CACHE_LIMIT = 50_000
+# SNOMED CT names its edition, and its version, behind its address.
+_EDITION = re.compile(r"(?<=^http://snomed\.info/sct)/.*$")
 
 
 def fold_url(url: str) -> str:
-    return url.strip().rstrip("/").lower().replace("https://", "http://")
+    """The address of a code system without version, edition, case and the rest in which public spellings differ."""
+    folded = url.partition("|")[0].strip().rstrip("/").lower().replace("https://", "http://")
+    return _EDITION.sub("", folded)
 
 
 def word_pattern(words: Iterable[str]) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +15,7 @@ from cds_service.chart.index import ChartIndex, Locale, ObservedPart
 from cds_service.chart.presence import reference_to
 from cds_service.fhir.bundles import measurement
 from cds_service.fhir.dates import Span, read_instant
-from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code
+from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code, normal_code
 from cds_service.knowledge import units
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Interval
@@ -26,8 +27,14 @@ _INTERPRETATIONS = {
     IN_RANGE: ("n",),
 }
 _UNREADABLE = Unusable("it cannot be read")
+_IMPOSSIBLE = Unusable("no value that a living person can have")
+_RANGE_UNREAD = Unusable("its range could not be read")
+NO_RANGE = Unusable("no reference range")
 _NO_UNIT = ("", "1", "{ratio}")
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+
+_TEXT_RANGE = re.compile(r"(?:(\d+(?:\.\d+)?)\s*(?:-|–|to)\s*(\d+(?:\.\d+)?)|(<=?|>=?|≤|≥)\s*(\d+(?:\.\d+)?))\s*(\S.*)?")
 
 
 class DatedMeasurement(NamedTuple):
@@ -53,6 +60,7 @@ class Result(msgspec.Struct):
     interpretation: str | Unusable
     reference: str
     describe: Callable[[], Evidence]
+    is_preliminary: bool = False
 
     @property
     def instant(self) -> datetime:
@@ -77,10 +85,13 @@ def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:
     said = measurement(part)
     amount = units.convert(said.value_quantity, here.knowledge.factors[analyte]) if said else _UNREADABLE
     said = said or Measurement()
+    if isinstance(amount, Decimal) and not _is_possible(amount, analyte, here):
+        amount = _IMPOSSIBLE
     interpretation: str | Unusable
     interpretation, basis = (amount, RangeUsed()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
     text = partial(_tell, taken, said, amount, basis, here)
-    return Result(analyte, when, span, amount, interpretation, reference_to(observation), text)
+    preliminary = normal_code(observation.status) in here.knowledge.statuses.preliminary_result
+    return Result(analyte, when, span, amount, interpretation, reference_to(observation), text, preliminary)
 
 
 def _tell(
@@ -101,16 +112,19 @@ def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Lo
     own = _own_range(analyte, said, here)
     if own:
         return _compare(amount, own.low, own.high), own
+    ranges_unread = any(item and _may_be_own(item) for item in said.reference_range or ())
     for interpretation, codes in _INTERPRETATIONS.items():
         if any(has_code(item, *codes) for item in said.interpretation or ()):
             return interpretation, RangeUsed("laboratory's interpretation")
+    if ranges_unread:
+        return _RANGE_UNREAD, RangeUsed()
     return against_default(analyte, amount, here)
 
 
 def against_default(analyte: str, amount: Decimal | Interval, here: Locale) -> tuple[str | Unusable, RangeUsed]:
     default = here.knowledge.labs[analyte].ranges.get(here.jurisdiction)
     if default is None:
-        return Unusable("no reference range"), RangeUsed()
+        return NO_RANGE, RangeUsed()
     basis = RangeUsed("default adult range", Decimal(default.low), Decimal(default.high))
     return _compare(amount, basis.low, basis.high), basis
 
@@ -120,13 +134,38 @@ def _own_range(analyte: str, said: Measurement, here: Locale) -> RangeUsed | Non
     normal = [item for item in said.reference_range or () if item and _is_normal(item)]
     if len(normal) != 1:
         return None
-    low = _limit(analyte, normal[0].low, said, here)
-    high = _limit(analyte, normal[0].high, said, here)
+    given = _with_limits(normal[0])
+    low = _limit(analyte, given.low, said, here)
+    high = _limit(analyte, given.high, said, here)
     if isinstance(low, Unusable) or isinstance(high, Unusable) or (low is None and high is None):
         return None
     if low is not None and high is not None and low >= high:
         return None
-    return RangeUsed("laboratory's range", low, high, normal[0])
+    return RangeUsed("laboratory's range", low, high, given)
+
+
+def _with_limits(item: ReferenceRange) -> ReferenceRange:
+    """A range that is given as text alone, `3.5 - 5.2` or `<5`, with its limits."""
+    match = _TEXT_RANGE.fullmatch((item.text or "").strip()) if not (item.low or item.high) else None
+    if match is None:
+        return item
+    low, high, sign, limit, unit = match.groups()
+    least, most = (low, high) if low else (limit, None) if sign in (">", ">=", "≥") else (None, limit)
+    return ReferenceRange(low=_quantity(least, unit), high=_quantity(most, unit), type=item.type, text=item.text)
+
+
+def _quantity(number: str | None, unit: str | None) -> Quantity | None:
+    return Quantity(value=Decimal(number), unit=unit or None) if number else None
+
+
+def _may_be_own(item: ReferenceRange) -> bool:
+    """Whether a range says something of this person's result, be it read or not: none of therapy or of a target does."""
+    return item.type is None or not item.type.coding or has_code(item.type, "normal")
+
+
+def _is_possible(amount: Decimal, analyte: str, here: Locale) -> bool:
+    bounds = here.knowledge.labs[analyte].possible
+    return bounds is None or Decimal(bounds.low) <= amount <= Decimal(bounds.high)
 
 
 def _is_normal(item: ReferenceRange) -> bool:

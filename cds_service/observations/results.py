@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from cds_service.chart.index import ChartIndex, ObservedPart
-from cds_service.chart.presence import known, presence, reference_to, unknown
+from cds_service.chart.presence import known, nothing, presence, reason_of, reference_to, unknown, words_of
 from cds_service.fhir.bundles import coded_value
-from cds_service.fhir.dates import read_instant, read_span
+from cds_service.fhir.dates import read_instant, read_span, say_date
 from cds_service.fhir.resources import effective, normal_code, text_of
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import AgainstRange, CodedAnswer, LatestValue, Measured, OfAnalytes
+from cds_service.knowledge.fact_kinds import AgainstRange, CodedAnswer, LatestValue, Measured, OfAnalytes, ReportedOrEstimated
 from cds_service.knowledge.schema import Adjustment
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Fact, Interval, State
 from cds_service.observations.measurements import (
     EARLIEST,
+    HIGH,
+    IN_RANGE,
+    LOW,
+    NO_RANGE,
     DatedMeasurement,
     Result,
     against_default,
@@ -37,26 +42,109 @@ Placed = tuple[date, str, str, ObservedPart]
 
 
 def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -> Fact:
-    """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read."""
+    """The latest result of the window as low, in-range or high. UNKNOWN where there is none or it cannot be read.
+
+    Where a newer one is in doubt, an older result in range says nothing; one out of range still alarms.
+    """
     newest = _newest(kind, index)
     if not newest:
         return _none_found(fact, kind, index)
     results = _read_day(newest, kind, index)
     latest = _latest(results, kind, index)
+    doubt = _doubt_about(latest, results, kind, fact, index)
+    if doubt is None and not isinstance(latest.interpretation, Unusable):
+        return known(fact.name, latest.interpretation, partial(_tell, [latest]))
+    if latest.interpretation in (LOW, HIGH) and not _unadjusted(latest, results, kind, fact, index):
+        return known(fact.name, str(latest.interpretation), partial(_tell, [latest], doubt.reason if doubt else ""))
+    older = _older_abnormal(latest, kind, index)
+    if older is not None and not _unadjusted(older, [older], kind, fact, index):
+        return known(fact.name, str(older.interpretation), partial(_tell, [older], _newer_unread(latest, index)))
+    if doubt is not None:
+        return doubt.unknown(fact.name)
+    assert isinstance(latest.interpretation, Unusable)
+    return unknown(fact.name, State.UNUSABLE, latest.interpretation.reason, partial(_tell, [latest]))
+
+
+def not_in_range(index: ChartIndex) -> list[Result]:
+    """The latest result of each analyte that is on record, where it does not lie in its range, or nobody can say."""
+    kinds = [
+        AgainstRange(question="", analytes=(analyte,)) for analyte in index.knowledge.labs if f"lab:{analyte}" in index.measured
+    ]
+    latest = [_latest(_read_day(newest, kind, index), kind, index) for kind in kinds if (newest := _newest(kind, index))]
+    # Where it has no range, a rule looks at its number.
+    numbered = (LatestValue, ReportedOrEstimated)
+    by_number = {key for fact in index.knowledge.facts.values() if isinstance(fact.kind, numbered) for key in fact.analytes}
+    return [
+        item
+        for item in latest
+        if item.interpretation != IN_RANGE and not (item.interpretation == NO_RANGE and item.analyte in by_number)
+    ]
+
+
+class _Doubt(NamedTuple):
+    """Why the latest result that was found may not be the latest, or may not stand: with what rests in doubt."""
+
+    reason: str
+    state: State
+    evidence: Sequence[Evidence]
+
+    def unknown(self, name: str) -> Fact:
+        return unknown(name, self.state, self.reason, self.evidence)
+
+
+def _doubt_about(
+    latest: Result, results: list[Result], kind: OfAnalytes, fact: FactDefinition, index: ChartIndex
+) -> _Doubt | None:
+    """What keeps a result from saying that all is well."""
+    told = latest.describe
     if doubt := _unadjusted(latest, results, kind, fact, index):
-        return unknown(fact.name, State.UNUSABLE, doubt, partial(_tell, [latest]))
-    if isinstance(latest.interpretation, Unusable):
-        return unknown(fact.name, State.UNUSABLE, latest.interpretation.reason, partial(_tell, [latest]))
-    return known(fact.name, latest.interpretation, partial(_tell, [latest]))
+        return _Doubt(doubt, State.UNUSABLE, [told()])
+    if latest.is_preliminary:
+        return _Doubt("a preliminary result", State.UNUSABLE, [told()])
+    day = latest.span.first if latest.span else date.min
+    newer = [item for item in index.doubts(fact.queries, _concepts(kind.analytes)) if _is_newer(item.when, day)]
+    if newer:
+        named = [Evidence(item.reference or item.place, words_of(item), date=item.when) for item in newer]
+        return _Doubt(reason_of(newer[0]), State.NOT_UNDERSTOOD, named)
+    state = index.chart.looking(fact.queries)
+    if state is State.INCOMPLETE and not index.chart.runs_newest_first(fact.queries):
+        return _Doubt(index.shortfall(fact.queries)[1], state, ())
+    unplaced = [item for item in _unplaced(kind, index) if item.day > day]
+    if unplaced:
+        return _Doubt(_UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
+    return None
 
 
-def _tell(results: Iterable[Result]) -> list[Evidence]:
-    return [item.describe() for item in results]
+def _is_newer(when: str, day: date) -> bool:
+    span = read_span(when)
+    return span is None or span.last >= day
+
+
+def _older_abnormal(latest: Result, kind: OfAnalytes, index: ChartIndex) -> Result | None:
+    """The last readable result before the day of the latest, if it lies out of its range."""
+    before = latest.span.first if latest.span else date.max
+    for item in _in_window(kind, index):
+        if item.span and item.span.last < before:
+            result = read(item, index)
+            if not isinstance(result.interpretation, Unusable):
+                return result if result.interpretation in (LOW, HIGH) else None
+    return None
+
+
+def _newer_unread(latest: Result, index: ChartIndex) -> str:
+    when = say_date(latest.when, index.as_of) if latest.when else "undated"
+    return f"a newer result ({when}) could not be read"
+
+
+def _tell(results: Iterable[Result], note: str = "") -> list[Evidence]:
+    """Each in words, with what a reader must know beside its value."""
+    shown = [item.describe() for item in results]
+    return [replace(item, note="; ".join(filter(None, (note, item.note)))) for item in shown] if note else shown
 
 
 def _none_found(fact: FactDefinition, kind: OfAnalytes, index: ChartIndex) -> Fact:
     looked = presence(fact.name, [], index, fact.queries, _concepts(kind.analytes))
-    return unknown(fact.name, looked.state, looked.reason or _none_in(kind.days))
+    return unknown(fact.name, looked.state, looked.reason or _none_in(kind.days), looked.evidence_source)
 
 
 def _none_in(days: int | None) -> str:
@@ -74,16 +162,20 @@ def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> 
     results = _read_day(newest, kind, index)
     readable = [item for item in results if not isinstance(item.amount, Unusable)]
     if not readable:
+        older = _older_abnormal(results[0], kind, index)
+        if older is not None and not isinstance(older.amount, Unusable):
+            return known(fact.name, older.amount, partial(_tell, [older], _newer_unread(results[0], index)))
         reason = results[0].amount.reason if isinstance(results[0].amount, Unusable) else ""
         return unknown(fact.name, State.UNUSABLE, reason, partial(_tell, results[:1]))
     chosen = _same_time(readable, kind, index)
     if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and kind.choose is None:
         return unknown(fact.name, State.UNUSABLE, "two results of the same time disagree", partial(_tell, chosen))
     least = (max if kind.choose == "highest" else min)(chosen, key=_least)
-    if doubt := _unadjusted(least, results, kind, fact, index):
-        return unknown(fact.name, State.UNUSABLE, doubt, partial(_tell, [least]))
+    doubt = _doubt_about(least, results, kind, fact, index)
+    if doubt is not None and (least.interpretation not in (LOW, HIGH) or _unadjusted(least, results, kind, fact, index)):
+        return doubt.unknown(fact.name)
     assert not isinstance(least.amount, Unusable)
-    return known(fact.name, least.amount, partial(_tell, [least]))
+    return known(fact.name, least.amount, partial(_tell, [least], doubt.reason if doubt else ""))
 
 
 def _least(result: Result) -> Decimal:
@@ -98,9 +190,28 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     newest = _newest(kind, index)
     if newest and newest[0].span is None:
         return unknown(fact.name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
+    final = next((item for item in _in_window(kind, index) if not _is_preliminary(item, index)), None)
+    if final:
+        return known(fact.name, True, lambda: _tell([read(final, index)]))
     if newest:
-        return known(fact.name, True, lambda: _tell([read(newest[0], index)]))
+        return unknown(fact.name, State.UNUSABLE, "a preliminary result", lambda: _tell([read(newest[0], index)]))
+    if index.chart.reaches(fact.queries, index.since(kind.days)) and not index.doubts(fact.queries, _concepts(kind.analytes)):
+        return nothing(fact.name)
     return presence(fact.name, [], index, fact.queries, _concepts(kind.analytes))
+
+
+def _in_window(kind: OfAnalytes, index: ChartIndex) -> Iterator[DatedMeasurement]:
+    """What was measured in the window, of each analyte the newest first."""
+    since = index.since(kind.days)
+    for analyte in kind.analytes:
+        for day, _, when, measured in _placed(analyte, index):
+            span = read_span(when)
+            if span and span.within(since, index.until):
+                yield DatedMeasurement(analyte, measured, when, span, day)
+
+
+def _is_preliminary(item: DatedMeasurement, index: ChartIndex) -> bool:
+    return normal_code(item.measured[0].status) in index.knowledge.statuses.preliminary_result
 
 
 def coded_answer(fact: FactDefinition, kind: CodedAnswer, index: ChartIndex) -> Fact:
@@ -108,7 +219,7 @@ def coded_answer(fact: FactDefinition, kind: CodedAnswer, index: ChartIndex) -> 
     asked = kind.asked
     statuses = index.knowledge.statuses.reported_result
     reported = [item for item, _ in index.measured.get(asked, ()) if normal_code(item.status) in statuses]
-    dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= index.as_of]
+    dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= index.until]
     if not dated:
         looked = presence(fact.name, [], index, fact.queries, [asked])
         return unknown(fact.name, looked.state, looked.reason or "never recorded")
@@ -146,7 +257,7 @@ def _find_newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
     for analyte in kind.analytes:
         for day, _, when, measured in _placed(analyte, index):
             span = read_span(when)
-            inside = span.within(since, index.as_of) if span else None
+            inside = span.within(since, index.until) if span else None
             if inside is None:
                 unplaced.append(DatedMeasurement(analyte, measured, when, None, day))
             elif inside:
@@ -159,6 +270,17 @@ def _find_newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
     return newest or unplaced
 
 
+def _unplaced(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
+    """What was measured on a day that may lie in the window or not."""
+    since = index.since(kind.days)
+    return [
+        DatedMeasurement(analyte, measured, when, None, day)
+        for analyte in kind.analytes
+        for day, _, when, measured in _placed(analyte, index)
+        if (span := read_span(when)) is None or span.within(since, index.until) is None
+    ]
+
+
 def _placed(analyte: str, index: ChartIndex) -> list[Placed]:
     return index.memo(("placed", analyte), partial(_place, analyte, index))
 
@@ -166,7 +288,8 @@ def _placed(analyte: str, index: ChartIndex) -> list[Placed]:
 def _place(analyte: str, index: ChartIndex) -> list[Placed]:
     """What was reported of an analyte, newest first and undated before all: of thousands one or two are read."""
     found = []
-    statuses = index.knowledge.statuses.reported_result
+    known_statuses = index.knowledge.statuses
+    statuses = (*known_statuses.reported_result, *known_statuses.preliminary_result)
     for item in index.measured.get(f"lab:{analyte}", ()):
         observation = item[0]
         if observation.status in statuses or normal_code(observation.status) in statuses:

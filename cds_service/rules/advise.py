@@ -60,7 +60,7 @@ def unreadable(served: RankedRules, findings: Iterable[Finding], facts: Facts, n
     Not where every rule that asks for one is silent whatever it was: then it is nobody's question.
     """
     asked: set[str] = set().union(*(served.rules[item.rule_id].fires_when.facts for item in findings if item.outcome in _OPEN))
-    return tuple(sorted(name for name in asked & names if facts[name].state is State.UNUSABLE))
+    return tuple(sorted(name for name in asked & names if facts[name].state in (State.UNUSABLE, State.NOT_UNDERSTOOD)))
 
 
 def _lines(rule: Rule, served: RankedRules, values: Mapping[str, Value], beside: Container[str]) -> tuple[LineState, ...]:

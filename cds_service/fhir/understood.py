@@ -1,0 +1,98 @@
+"""What FHIR itself says about whether a resource may be used: its status, its intent, its modifiers; and whether all came.
+
+A status that FHIR R4 does not list is not read as another one, and a modifier that is not known may turn a resource into its
+contrary. Such a resource is not used and not passed over: what it may be about is unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cds_service.fhir.resources import (
+    CodeableConcept,
+    Condition,
+    MedicationRequest,
+    MedicationStatement,
+    Observation,
+    OperationOutcome,
+    Procedure,
+    QuestionnaireResponse,
+    Resource,
+    ServiceRequest,
+    codings,
+    normal_code,
+    text_of,
+)
+
+# The values of R4, without `unknown`, which says nothing.
+_STATUSES: Mapping[type[Resource], frozenset[str]] = {
+    MedicationRequest: frozenset(("active", "on-hold", "cancelled", "completed", "entered-in-error", "stopped", "draft")),
+    MedicationStatement: frozenset(("active", "completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken")),
+    Observation: frozenset(("registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error")),
+    ServiceRequest: frozenset(("draft", "active", "on-hold", "revoked", "completed", "entered-in-error")),
+    Procedure: frozenset(("preparation", "in-progress", "not-done", "on-hold", "stopped", "completed", "entered-in-error")),
+    QuestionnaireResponse: frozenset(("in-progress", "completed", "amended", "entered-in-error", "stopped")),
+}
+_INTENTS = frozenset(
+    ("proposal", "plan", "order", "original-order", "reflex-order", "filler-order", "instance-order", "option")
+)
+_CLINICAL = frozenset(("active", "recurrence", "relapse", "inactive", "remission", "resolved"))
+_VERIFICATION = frozenset(("unconfirmed", "provisional", "differential", "confirmed", "refuted", "entered-in-error"))
+_NOTHING = (b"", b"null", b"[]", b'""')
+
+_EPIC = re.compile(r"(?:urn:oid:)?1\.2\.840\.114350\.1\.13\.\d+\.\d+\.7\.2\.657369")
+# Epic's codes of outcomes that take nothing away: no results; "may not contain the entire record"; a parameter ignored.
+_EPIC_HARMLESS = frozenset(("4101", "4117", "4119", "4122", "59100", "59109"))
+_TAKES_AWAY = frozenset(
+    ("incomplete", "suppressed", "security", "forbidden", "throttled", "timeout", "too-costly", "transient")
+)
+
+
+def doubt_about(resource: Any) -> str:
+    """Why a resource may not be used as it stands; empty where it may."""
+    if bytes(resource.modifier_extension) not in _NOTHING or bytes(resource.implicit_rules) not in _NOTHING:
+        return "bears a modifier that is not known"
+    kind = type(resource)
+    known = _STATUSES.get(kind)
+    if known is not None and resource.status not in known and normal_code(resource.status) not in known:
+        return "has no status that can be read"
+    if kind is MedicationRequest and resource.intent and normal_code(resource.intent) not in _INTENTS:
+        return "has no intent that can be read"
+    if kind is Condition:
+        return _doubt_about_condition(resource)
+    return ""
+
+
+def _doubt_about_condition(condition: Condition) -> str:
+    if not _is_known(condition.clinical_status, _CLINICAL):
+        return "has no clinical status that can be read"
+    return "" if _is_known(condition.verification_status, _VERIFICATION) else "has no verification status that can be read"
+
+
+def _is_known(concept: CodeableConcept | None, known: frozenset[str]) -> bool:
+    """A status that says nothing is none: both are optional in R4."""
+    return concept is None or status_of(concept) in known or not (concept.coding or concept.text)
+
+
+def status_of(concept: CodeableConcept | None) -> str:
+    """A status as its code, from its codes or failing these its words: `Entered in Error` is `entered-in-error`."""
+    known = [code for coding in codings(concept) if (code := normal_code(coding.code)) in _CLINICAL | _VERIFICATION]
+    return known[0] if known else re.sub(r"[\s_-]+", "-", normal_code(text_of(concept)))
+
+
+def takes_away(outcomes: Iterable[OperationOutcome]) -> bool:
+    """Whether an OperationOutcome says that a search did not bring all that it should: any that is not known as harmless."""
+    return any(not _is_harmless(issue) for outcome in outcomes for issue in outcome.issue or [None])
+
+
+def _is_harmless(issue: Any) -> bool:
+    if issue is None:
+        return False
+    details = codings(issue.details)
+    if any(_EPIC.fullmatch((item.system or "").strip()) for item in details):
+        return all(
+            (item.code or "").strip() in _EPIC_HARMLESS for item in details if _EPIC.fullmatch((item.system or "").strip())
+        )
+    return issue.severity == "information" and issue.code not in _TAKES_AWAY

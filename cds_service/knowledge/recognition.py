@@ -1,0 +1,94 @@
+"""What an entry is about, where no code of ours says so: something of ours in words, something else, or not understood.
+
+An absence may be said only where every entry was understood. A code decides *no* only in a system of which our sets hold every
+member; else words decide. Words that cannot be read, placeholders, and drugs whose name stands in no list are not understood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from cds_service.fhir.resources import CodeableConcept, codings
+from cds_service.knowledge.schema import OtherWords
+from cds_service.knowledge.terminology import Terminology, word_pattern
+
+_LETTERS = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
+_LONGEST_NAME = 5
+_LEAST_LETTERS = 3
+_MOST_LOOKED_AT = 2000
+"""Characters of an entry's words that are looked at."""
+
+
+class Recognition:
+    """Look-ups prepared once for all charts. Nothing of a patient is kept."""
+
+    def __init__(
+        self,
+        terminology: Terminology,
+        words: OtherWords,
+        drug_names: Iterable[str],
+        vocabulary: Iterable[str],
+        analytes: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._terminology = terminology
+        self._drug_names = frozenset(drug_names)
+        self._vocabulary = frozenset((*vocabulary, *words.readable))
+        self._placeholders = frozenset(text.lower() for text in words.placeholders)
+        self._supplies = word_pattern(words.supplies)
+        self._specimens = word_pattern(words.other_specimens)
+        self._muscle_or_leg = word_pattern(words.muscle_or_leg)
+        self._analytes = {name.lower(): key for key, names in analytes.items() for name in names}
+        self._analyte = word_pattern(self._analytes)
+
+    def is_another_condition(self, concept: CodeableConcept | None) -> bool:
+        """Whether a condition that no set holds is understood as something else."""
+        return self._terminology.is_listed(concept) or self.is_readable(words_in(concept))
+
+    def is_another_drug(self, concept: CodeableConcept | None) -> bool:
+        """Whether a drug that no set holds is understood as something else."""
+        words = words_in(concept)
+        return self._names_a_drug(words) or bool(self._supplies.search(words))
+
+    def is_another_result(self, concept: CodeableConcept | None) -> bool:
+        """Whether a result, an order or a procedure that no set holds is understood as something else."""
+        words = words_in(concept)
+        return self.is_readable(words) and not self.analyte(words)
+
+    def analyte(self, words: str) -> str:
+        """The analyte that words name, the longest name first; empty where they name none, several, or another specimen."""
+        found = {self._analytes[match.group().lower().replace("-", " ")] for match in self._analyte.finditer(words)}
+        return "" if len(found) != 1 or self._specimens.search(words) else found.pop()
+
+    def concerns_muscle_or_leg(self, words: str) -> bool:
+        """Whether words name a leg, a muscle, a nerve, a vessel, a swelling or an electrolyte."""
+        return bool(self._muscle_or_leg.search(words))
+
+    def is_readable(self, words: str) -> bool:
+        """Whether words say what an entry is about, in a language that is read here."""
+        if any(part.strip().lower() in self._placeholders for part in words.split("|")) and "|" not in words:
+            return False
+        read = [word for word in _LETTERS.findall(words.lower()) if len(word) >= _LEAST_LETTERS]
+        known = [word for word in read if self._is_known(word)]
+        return bool(known) and 2 * len(known) >= len(read)
+
+    def _is_known(self, word: str) -> bool:
+        if word in self._vocabulary or word in self._drug_names:
+            return True
+        return "-" in word and all(part in self._vocabulary for part in word.split("-"))
+
+    def _names_a_drug(self, words: str) -> bool:
+        tokens = re.findall(r"[\w'-]+", words.lower())
+        return any(
+            " ".join(tokens[at : at + length]) in self._drug_names
+            for length in range(1, _LONGEST_NAME + 1)
+            for at in range(len(tokens) - length + 1)
+        )
+
+
+def words_in(concept: CodeableConcept | None) -> str:
+    """Text and displays of a concept, as far as they are looked at."""
+    if concept is None:
+        return ""
+    said = dict.fromkeys(text for text in (concept.text, *(item.display for item in codings(concept))) if text and text.strip())
+    return " | ".join(said)[:_MOST_LOOKED_AT]
