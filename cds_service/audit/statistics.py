@@ -91,7 +91,7 @@ async def read_figures(store: Store, since: datetime) -> Figures:
             reactions=await read_reactions(store, since=since),
             times=await fetched(connection, times, lambda row: (float(row.took), row.n)),
             short=await fetched(connection, short.group_by("service_id", "short_of"), _short),
-            sample=await fetched(connection, sample, lambda row: msgspec.json.decode(row.evidence_source)),
+            sample=await fetched(connection, sample, lambda row: msgspec.json.decode(row.outcomes_text)),
         )
 
 
