@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeVar
 
-from cds_service.fhir.bundles import Unreadable
 from cds_service.fhir.resources import (
     AnyResource,
     Component,
@@ -18,6 +17,7 @@ from cds_service.fhir.resources import (
     Resource,
     local_reference,
 )
+from cds_service.fhir.sections import Unreadable
 from cds_service.model import State
 
 R = TypeVar("R", bound=Resource)

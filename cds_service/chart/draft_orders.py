@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import RawResource, Section, Unreadable, decode, raw_entries, sort_out
+from cds_service.fhir.bundles import RawResource, decode, raw_entries
 from cds_service.fhir.resources import DraftOrder, Medication, local_reference
+from cds_service.fhir.sections import Section, Unreadable, sort_out
 
 PLACE = "context.draftOrders"
 _ORDER, _MEDICATION = "MedicationRequest", "Medication"

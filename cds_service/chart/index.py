@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
-from cds_service.fhir.bundles import Unreadable, contained_medication, measurement, set_aside
+from cds_service.fhir.bundles import contained_medication
 from cds_service.fhir.resources import (
     CodeableConcept,
     Component,
@@ -24,6 +24,7 @@ from cds_service.fhir.resources import (
     ServiceRequest,
     normal_code,
 )
+from cds_service.fhir.sections import Unreadable, measurement, set_aside
 from cds_service.fhir.understood import status_of
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.recognition import words_in

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from cds_service.chart.index import ChartIndex
-from cds_service.fhir.bundles import Unreadable
 from cds_service.fhir.resources import Resource, text_of
+from cds_service.fhir.sections import Unreadable
 from cds_service.model import UNKNOWN, Evidence, EvidenceSource, Fact, Known, State, ordered
 
 Given = EvidenceSource | Iterable[Evidence]

@@ -9,8 +9,9 @@ from cds_service.cdshooks.request import HookRequest
 from cds_service.chart.chart import Chart
 from cds_service.chart.draft_orders import read_drafts
 from cds_service.errors import Problem, RequestError
-from cds_service.fhir.bundles import Clinical, Section, Unreadable, read_section, set_aside
+from cds_service.fhir.bundles import read_section
 from cds_service.fhir.resources import Component, DraftOrder, Medication, Patient, Resource
+from cds_service.fhir.sections import Clinical, Section, Unreadable, set_aside
 from cds_service.knowledge.schema import Query
 from cds_service.model import State
 

@@ -12,7 +12,7 @@ from cds_service.facts.baseline import affected_by, baseline_of
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
-from cds_service.observations import estimates, results
+from cds_service.observations import coded, estimates, results
 
 Picker = Callable[[FactDefinition, Any, ChartIndex], Fact]
 
@@ -38,7 +38,7 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.Measured: results.measured_within,
     kinds.ReportedOrEstimated: estimates.reported_or_estimated,
     kinds.IsEstimated: estimates.is_estimated,
-    kinds.CodedAnswer: results.coded_answer,
+    kinds.CodedAnswer: coded.coded_answer,
     kinds.HistoryCompleted: questionnaire.history_completed,
     kinds.BooleanAnswer: questionnaire.boolean_answer,
     kinds.CodedAnswers: questionnaire.coded_answers,

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import Clinical, PrefetchValue, Section, read_section
+from cds_service.fhir.bundles import PrefetchValue, read_section
 from cds_service.fhir.resources import (
     MedicationRequest,
     MedicationStatement,
     OperationOutcome,
     local_reference,
 )
+from cds_service.fhir.sections import Clinical, Section
 from cds_service.fhir.understood import takes_away
 
 FAILED = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"incomplete"}]}'

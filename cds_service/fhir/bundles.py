@@ -6,7 +6,7 @@ aside as `Unreadable`, so that whatever rests on it becomes unknown, while the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, NamedTuple, TypeVar, Union, get_args
 
@@ -17,25 +17,14 @@ from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import (
     AnyResource,
     CodeableConcept,
-    Component,
-    Condition,
-    DraftOrder,
-    Measurement,
     Medication,
     Observation,
     OperationOutcome,
-    Patient,
-    Procedure,
-    Quantity,
-    Reference,
-    ReferenceRange,
     Resource,
-    ServiceRequest,
     effective,
-    is_named,
     local_reference,
 )
-from cds_service.fhir.understood import doubt_about, takes_away
+from cds_service.fhir.sections import Found, Section, Unreadable, sort_out
 
 
 class BundleLink(msgspec.Struct, gc=False):
@@ -85,54 +74,6 @@ class _TypeOnly(msgspec.Struct, rename="camel"):
     resource_type: str
 
 
-class Unreadable(NamedTuple):
-    """A resource that is not used and not passed over. What can be salvaged says which facts must not be decided.
-
-    `is_decoded`: it has the shape of FHIR R4, and what it says is not understood.
-    """
-
-    resource_type: str
-    reference: str
-    concepts: tuple[CodeableConcept, ...]
-    place: str
-    problem: str
-    when: str = ""
-    subject: str = ""
-    is_decoded: bool = False
-
-
-Clinical = AnyResource | DraftOrder
-Found = tuple[str | None, Clinical]
-"""A resource with the `fullUrl` of its entry."""
-
-
-class Section(NamedTuple):
-    """What one prefetch value holds, resolved: nobody needs to ask FHIR about it again.
-
-    `resources` stand by type, each with its subject as a local reference. `medications` stand by every reference that may
-    name them. `components` holds those of an Observation by its `id()`, and `damaged` what says nothing that can be read.
-    `failed`: something else in place of data; `incomplete`: part is missing; `is_null`: nothing was supplied. `others`: how
-    many resources of types that nothing here reads. `oldest`: of a first page of results, newest first, its last day.
-    """
-
-    resources: Mapping[type[Resource], Sequence[tuple[str, Clinical]]]
-    patients: Sequence[tuple[str | None, Patient]]
-    medications: Mapping[str, Medication]
-    components: Mapping[int, Sequence[Component]]
-    damaged: Sequence[Unreadable]
-    failed: bool = False
-    incomplete: bool = False
-    is_null: bool = False
-    others: int = 0
-    oldest: date | None = None
-
-    @property
-    def types(self) -> set[str]:
-        """The resource types that it holds, whether each says what it is about or not."""
-        beside = {"Patient": self.patients, "Medication": self.medications}
-        return {kind.__name__ for kind in self.resources} | {name for name, found in beside.items() if found}
-
-
 class RawResource(NamedTuple):
     """A resource of a Bundle, not decoded yet. `resource_type` is empty where none can be read."""
 
@@ -151,15 +92,8 @@ _raw_entry = msgspec.json.Decoder(_RawEntry)
 _resource = msgspec.json.Decoder(AnyResource)
 _kind = msgspec.json.Decoder(_TypeOnly)
 _contained = msgspec.json.Decoder(list[Raw])
-_quantity = msgspec.json.Decoder(Quantity | None)
-_concept = msgspec.json.Decoder(CodeableConcept | None)
-_concepts = msgspec.json.Decoder(list[CodeableConcept | None] | None)
-_ranges = msgspec.json.Decoder(list[ReferenceRange | None] | None)
-_components = msgspec.json.Decoder(list[Component | None] | None)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyResource))
-_OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
-_CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
 _WHEN_MEMBERS = ("effectiveDateTime", "effectiveInstant", "issued")
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
@@ -210,37 +144,6 @@ def _has_failed(entry: Any) -> bool:
     response = getattr(entry, "response", None)
     status = response.get("status") if isinstance(response, dict) else getattr(response, "status", None)
     return isinstance(status, str) and not status.strip().startswith("2")
-
-
-def measurement(part: Observation | Component) -> Measurement | None:
-    """What an Observation or a component of one says; None where it cannot be read."""
-    if isinstance(part, Component):
-        return part
-    try:
-        return Measurement(
-            value_quantity=_quantity.decode(part.value_quantity) if part.value_quantity else None,
-            interpretation=_concepts.decode(part.interpretation) if part.interpretation else None,
-            reference_range=_ranges.decode(part.reference_range) if part.reference_range else None,
-        )
-    except _UNREADABLE:
-        return None
-
-
-def _components_of(observation: Observation) -> list[Component] | None:
-    """None where they cannot be read."""
-    try:
-        found = _components.decode(observation.component) if observation.component else None
-    except _UNREADABLE:
-        return None
-    return [component for component in found or () if component]
-
-
-def coded_value(observation: Observation) -> CodeableConcept | None:
-    """The coded value of an Observation; None where it has none that can be read."""
-    try:
-        return _concept.decode(observation.value_codeable_concept) if observation.value_codeable_concept else None
-    except _UNREADABLE:
-        return None
 
 
 def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
@@ -375,73 +278,6 @@ def _has_next(links: Any) -> bool:
         return False
     relations = (link.get("relation") if isinstance(link, dict) else getattr(link, "relation", None) for link in links)
     return "next" in relations
-
-
-def sort_out(found: Iterable[Found], damaged: list[Unreadable], place: str, *, incomplete: bool = False) -> Section:
-    """What was decoded, by type and with its subject resolved; what does not say what it is about is set aside.
-
-    OperationOutcomes speak about the search, not about the patient: they only tell how far it was answered.
-    """
-    by_type: dict[type[Resource], list[tuple[str, Clinical]]] = {}
-    beside: list[Found] = []
-    components: dict[int, list[Component]] = {}
-    # Nearly all subjects are written alike: each is resolved once.
-    subjects: dict[str | None, str] = {}
-    for full_url, resource in found:
-        kind = type(resource)
-        if kind in _OF_NO_SUBJECT:
-            beside.append((full_url, resource))
-            continue
-        alike = by_type.get(kind)
-        if alike is None:
-            alike = by_type[kind] = []
-        reference: Reference | None = resource.subject  # type: ignore[union-attr]  # by its kind
-        given = reference.reference if reference else None
-        subject = subjects.get(given)
-        if subject is None:
-            subject = subjects[given] = local_reference(given)
-        problem = _unreadable(resource, components) if kind in _CODED else ""  # type: ignore[arg-type]  # by its kind
-        if problem or (problem := doubt_about(resource)):
-            damaged.append(set_aside(resource, place, problem, subject))
-            continue
-        alike.append((subject, resource))
-    patients = [(full_url, item) for full_url, item in beside if isinstance(item, Patient)]
-    medications = {name: item for full_url, item in beside if isinstance(item, Medication) for name in _names(full_url, item)}
-    failed = takes_away(item for _, item in beside if isinstance(item, OperationOutcome))
-    held = bool(any(by_type.values()) or patients or medications)
-    return Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
-
-
-def _names(full_url: str | None, medication: Medication) -> Iterator[str]:
-    """Every reference that may name it."""
-    yield f"Medication/{medication.id}"
-    if full_url:
-        yield full_url
-
-
-def set_aside(resource: Clinical, place: str, problem: str, subject: str = "") -> Unreadable:
-    """A resource that is neither used nor passed over: no absence of what it may be about can be told beside it."""
-    kind = type(resource).__name__
-    drug = getattr(resource, "medication_codeable_concept", None)
-    own = [concept for concept in (getattr(resource, "code", None), drug) if concept and is_named(concept)]
-    if isinstance(resource, Observation):
-        parts = _components_of(resource)
-        own = [] if parts is None else [*own, *(part.code for part in parts if part.code)]
-    when = effective(resource) if isinstance(resource, Observation) else ""
-    return Unreadable(kind, f"{kind}/{resource.id or '?'}", tuple(own), place, problem, when, subject, is_decoded=True)
-
-
-def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]) -> str:
-    """Why a resource that says that something is does not say what. Components that can be read are kept in `components`."""
-    code = resource.code
-    if code is None or not (code.text or is_named(code)):
-        return "has neither code nor words"
-    if isinstance(resource, Observation) and resource.component:
-        parts = _components_of(resource)
-        if parts is None:
-            return "its components cannot be read"
-        components[id(resource)] = parts
-    return ""
 
 
 def contained_medication(contained: Raw, reference: str) -> Medication | None:

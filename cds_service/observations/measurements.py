@@ -13,9 +13,9 @@ import msgspec
 
 from cds_service.chart.index import ChartIndex, Locale, ObservedPart
 from cds_service.chart.presence import reference_to
-from cds_service.fhir.bundles import measurement
 from cds_service.fhir.dates import Span, read_instant
 from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code, normal_code
+from cds_service.fhir.sections import measurement
 from cds_service.knowledge import units
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Interval

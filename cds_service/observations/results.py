@@ -11,17 +11,15 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from cds_service.chart.index import ChartIndex, ObservedPart
-from cds_service.chart.presence import known, nothing, presence, reason_of, reference_to, unknown, words_of
-from cds_service.fhir.bundles import coded_value
-from cds_service.fhir.dates import read_instant, read_span, say_date
-from cds_service.fhir.resources import effective, normal_code, text_of
+from cds_service.chart.presence import known, nothing, presence, reason_of, unknown, words_of
+from cds_service.fhir.dates import read_span, say_date
+from cds_service.fhir.resources import effective, normal_code
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import AgainstRange, CodedAnswer, LatestValue, Measured, OfAnalytes, ReportedOrEstimated
+from cds_service.knowledge.fact_kinds import AgainstRange, LatestValue, Measured, OfAnalytes, ReportedOrEstimated
 from cds_service.knowledge.schema import Adjustment
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Fact, Interval, State
 from cds_service.observations.measurements import (
-    EARLIEST,
     HIGH,
     IN_RANGE,
     LOW,
@@ -212,24 +210,6 @@ def _in_window(kind: OfAnalytes, index: ChartIndex) -> Iterator[DatedMeasurement
 
 def _is_preliminary(item: DatedMeasurement, index: ChartIndex) -> bool:
     return normal_code(item.measured[0].status) in index.knowledge.statuses.preliminary_result
-
-
-def coded_answer(fact: FactDefinition, kind: CodedAnswer, index: ChartIndex) -> Fact:
-    """Does the newest Observation of the first value set answer with a code of the second? No answer is no answer."""
-    asked = kind.asked
-    statuses = index.knowledge.statuses.reported_result
-    reported = [item for item, _ in index.measured.get(asked, ()) if normal_code(item.status) in statuses]
-    dated = [item for item in reported if (span := read_span(effective(item))) and span.first <= index.until]
-    if not dated:
-        looked = presence(fact.name, [], index, fact.queries, [asked])
-        return unknown(fact.name, looked.state, looked.reason or "never recorded")
-    newest = max(dated, key=lambda item: (read_instant(effective(item)) or EARLIEST, item.id or ""))
-    text = coded_value(newest)
-    evidence = [Evidence(reference_to(newest), text_of(text), date=effective(newest))]
-    if not index.knowledge.terminology.is_coded(text):
-        return unknown(fact.name, State.UNUSABLE, "answered without a code", evidence)
-    matched = {match.concept for match in index.knowledge.terminology.matches(text)}
-    return known(fact.name, kind.answer in matched, evidence)
 
 
 def last_measured(kind: OfAnalytes, index: ChartIndex) -> DatedMeasurement | None:

@@ -13,8 +13,8 @@ import msgspec
 from cds_service.chart.chart import Chart
 from cds_service.chart.index import ChartIndex, ObservedPart
 from cds_service.errors import Problem, RequestError
-from cds_service.fhir.bundles import measurement
 from cds_service.fhir.resources import CodeableConcept, Coding, Measurement
+from cds_service.fhir.sections import measurement
 from cds_service.knowledge import units
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import LatestValue
