@@ -129,7 +129,7 @@ def has_failed(section: PrefetchValue | Raw) -> bool:
             return False
     if not isinstance(section, OperationOutcome):
         return False
-    return takes_away([section]) and not any(issue and issue.code == "forbidden" for issue in section.issue or ())
+    return takes_away([section], alone=True) and not any(issue and issue.code == "forbidden" for issue in section.issue or ())
 
 
 def medications_wanted(section: Section) -> list[str]:

@@ -114,7 +114,7 @@ def read_section(data: PrefetchValue | Raw | bytes, place: str) -> Section:
     if section is None:
         return sort_out([], [], place)._replace(is_null=True)
     if not isinstance(section, Bundle):
-        return sort_out([(None, section)], [], place)
+        return sort_out([(None, section)], [], place, alone=True)
     entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
     section_read = sort_out(entries, [], place, incomplete=_is_cut(section, section.entry or (), entries))
     return (
@@ -151,10 +151,10 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
     kind = _type_of(data)
     if not kind:
         # A text, a list, a wrapper of older drafts: whatever it is, it is no answer.
-        return sort_out([], [Unreadable("", "", (), place, "is no FHIR resource")], place)._replace(failed=True)
+        return sort_out([], [], place)._replace(failed=True)
     if kind != "Bundle":
         resource, damaged = _read_resource(data, place)
-        section = sort_out([(None, resource)] if resource else [], [damaged] if damaged else [], place)
+        section = sort_out([(None, resource)] if resource else [], [damaged] if damaged else [], place, alone=True)
         return section if resource or damaged else section._replace(others=1)
     try:
         bundle = _raw_bundle.decode(data)

@@ -135,10 +135,13 @@ def coded_value(observation: Observation) -> CodeableConcept | None:
         return None
 
 
-def sort_out(found: Iterable[Found], damaged: list[Unreadable], place: str, *, incomplete: bool = False) -> Section:
+def sort_out(
+    found: Iterable[Found], damaged: list[Unreadable], place: str, *, incomplete: bool = False, alone: bool = False
+) -> Section:
     """What was decoded, by type and with its subject resolved; what does not say what it is about is set aside.
 
-    OperationOutcomes speak about the search, not about the patient: they only tell how far it was answered.
+    OperationOutcomes speak about the search, not about the patient: they only tell how far it was answered. `alone`: there is
+    no Bundle around it.
     """
     by_type: dict[type[Resource], list[tuple[str, Clinical]]] = {}
     beside: list[Found] = []
@@ -165,7 +168,7 @@ def sort_out(found: Iterable[Found], damaged: list[Unreadable], place: str, *, i
         alike.append((subject, resource))
     patients = [(full_url, item) for full_url, item in beside if isinstance(item, Patient)]
     medications = {name: item for full_url, item in beside if isinstance(item, Medication) for name in _names(full_url, item)}
-    failed = takes_away(item for _, item in beside if isinstance(item, OperationOutcome))
+    failed = takes_away((item for _, item in beside if isinstance(item, OperationOutcome)), alone=alone)
     held = bool(any(by_type.values()) or patients or medications)
     return Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
 

@@ -82,14 +82,19 @@ def status_of(concept: CodeableConcept | None) -> str:
     return known[0] if known else re.sub(r"[\s_-]+", "-", normal_code(text_of(concept)))
 
 
-def takes_away(outcomes: Iterable[OperationOutcome]) -> bool:
-    """Whether an OperationOutcome says that a search did not bring all that it should: any that is not known as harmless."""
-    return any(not _is_harmless(issue) for outcome in outcomes for issue in outcome.issue or [None])
+def takes_away(outcomes: Iterable[OperationOutcome], *, alone: bool = False) -> bool:
+    """Whether an OperationOutcome says that a search did not bring all that it should: any that is not known as harmless.
+
+    `alone`: it came in place of an answer. Beside one, a parameter that is not supported was ignored: more came, not less.
+    """
+    return any(not _is_harmless(issue, alone) for outcome in outcomes for issue in outcome.issue or [None])
 
 
-def _is_harmless(issue: Any) -> bool:
+def _is_harmless(issue: Any, alone: bool) -> bool:
     if issue is None:
         return False
+    if issue.severity == "warning" and issue.code == "not-supported" and not alone:
+        return True
     details = codings(issue.details)
     if any(_EPIC.fullmatch((item.system or "").strip()) for item in details):
         return all(

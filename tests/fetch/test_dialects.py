@@ -57,6 +57,7 @@ def cards(decision_service: DecisionService, request: Json) -> tuple[Card, ...]:
 
 # --- Epic
 
+EPIC_CODES = "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369"
 EPIC_NOTHING = {
     "resourceType": "Bundle",
     "type": "searchset",
@@ -67,7 +68,13 @@ EPIC_NOTHING = {
             "search": {"mode": "outcome"},
             "resource": {
                 "resourceType": "OperationOutcome",
-                "issue": [{"severity": "warning", "code": "not-found", "diagnostics": "No results."}],
+                "issue": [
+                    {
+                        "severity": "warning",
+                        "code": "processing",
+                        "details": {"coding": [{"system": EPIC_CODES, "code": "4101"}], "text": "No results."},
+                    }
+                ],
             },
         }
     ],
@@ -194,7 +201,7 @@ def test_a_null_is_none_supplied_and_never_normal(decision_service: DecisionServ
     told = cards(decision_service, body(dict.fromkeys(nulls)))
     assert told
     assert not any("normal" in card.summary or "in range" in card.detail for card in told)
-    assert any("tests not done recently" in card.summary for card in told)
+    assert not any("not measured" in card.detail or "Nothing found" in card.summary for card in told)
 
 
 def test_without_templates_the_prefetch_is_an_empty_object_and_what_lacks_is_told(client: TestClient) -> None:

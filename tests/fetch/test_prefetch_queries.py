@@ -129,7 +129,9 @@ async def test_each_query_is_asked_once_all_with_the_token_and_what_was_sent_is_
 
 
 async def test_nothing_found_is_an_absence_as_epic_and_others_say_it(decision_service: DecisionService) -> None:
-    warning = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "processing"}]}
+    nothing = {"coding": [{"system": "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369", "code": "4101"}]}
+    issue = {"severity": "warning", "code": "processing", "details": nothing}
+    warning = {"resourceType": "OperationOutcome", "issue": [issue]}
     epic = {"resourceType": "Bundle", "type": "searchset", "total": 0}
     epic["entry"] = [{"fullUrl": "urn:uuid:x", "resource": warning, "search": {"mode": "outcome"}}]
     far = LEG_CRAMPS | {"subject": {"reference": "https://ehr.example/fhir/Patient/p1", "display": "invented"}}
@@ -146,14 +148,14 @@ FORBIDDEN = {"resourceType": "OperationOutcome", "issue": [{"severity": "error",
 @pytest.mark.parametrize(
     ("supplied", "asked", "state"),
     [
-        (None, 0, State.KNOWN),
+        (None, 0, State.NONE_SUPPLIED),
         (bundle(), 0, State.KNOWN),
         (FORBIDDEN, 0, State.FAILED),
         (FAILED_OUTCOME, 1, State.KNOWN),
         (FAILED_OUTCOME | {"id": "beside-damage"}, 1, State.KNOWN),
         (bundle(link=[{"relation": "next", "url": "{base}/Observation?page=2"}]), 1, State.KNOWN),
         (bundle(link=[{"relation": "next", "url": "https://elsewhere.example/fhir"}]), 0, State.INCOMPLETE),
-        ("nonsense", 0, State.KNOWN),
+        ("nonsense", 0, State.FAILED),
     ],
 )
 async def test_what_was_supplied_is_asked_for_again_only_where_it_failed_or_is_one_page_of_several(

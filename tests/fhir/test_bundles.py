@@ -36,6 +36,8 @@ from tests.support.people import (
 
 LOW = observation(3.1)
 ERROR = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+INFORMATION = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
+NOT_SUPPORTED = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-supported"}]}
 WARNING = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-found"}]}
 
 
@@ -77,21 +79,41 @@ def test_a_result_is_found_in_every_shape_of_answer(knowledge: Knowledge, sectio
 @pytest.mark.parametrize(
     ("section", "state"),
     [
-        (None, State.ABSENT),
+        (None, State.NONE_SUPPLIED),
         (bundle(), State.ABSENT),
         ({"resourceType": "Bundle"}, State.ABSENT),
-        ({"resourceType": "Bundle", "total": 0, "entry": [{"search": {"mode": "outcome"}, "resource": WARNING}]}, State.ABSENT),
+        ({"resourceType": "Bundle", "total": 0, "entry": [{"search": {"mode": "outcome"}, "resource": WARNING}]}, State.FAILED),
+        (bundle(INFORMATION), State.ABSENT),
+        (INFORMATION, State.ABSENT),
+        (bundle(NOT_SUPPORTED), State.ABSENT),
+        (NOT_SUPPORTED, State.FAILED),
+        ({"resourceType": "Bundle", "total": 3, "entry": []}, State.INCOMPLETE),
+        ({"resourceType": "Bundle", "entry": [{"response": {"status": "403"}}]}, State.INCOMPLETE),
+        (bundle(patient(id="p1")), State.FAILED),
+        ("<html>503</html>", State.FAILED),
+        ([], State.FAILED),
+        ({"response": {"status": "200"}, "resource": bundle()}, State.FAILED),
         (ERROR, State.FAILED),
         (bundle(ERROR), State.FAILED),
         (bundle(observation(4.0, code="2951-2"), ERROR), State.INCOMPLETE),
         (bundle() | {"link": [{"relation": "next", "url": "https://ehr.example/next"}]}, State.INCOMPLETE),
-        ({"resourceType": "Bundle", "entry": "nonsense"}, State.UNUSABLE),
+        ({"resourceType": "Bundle", "entry": "nonsense"}, State.NOT_UNDERSTOOD),
     ],
     ids=[
         "null",
         "empty",
         "no entry",
         "outcome warning",
+        "information",
+        "information alone",
+        "a parameter ignored",
+        "not supported",
+        "more in total",
+        "an entry refused",
+        "another type",
+        "a text",
+        "a list",
+        "a wrapper",
         "outcome error",
         "only an error",
         "error among",
@@ -120,7 +142,7 @@ BROKEN = observation(4.0, id="bad") | {"effectiveDateTime": 20261112}
 
 def test_a_bad_resource_makes_only_its_own_facts_unknown(knowledge: Knowledge) -> None:
     facts = facts_of(knowledge, body({"electrolytes": bundle(BROKEN, observation(140, code="2951-2", id="na"))}))
-    assert (facts["potassium_measured"].value, facts["potassium_measured"].state) == (UNKNOWN, State.UNUSABLE)
+    assert (facts["potassium_measured"].value, facts["potassium_measured"].state) == (UNKNOWN, State.NOT_UNDERSTOOD)
     assert "Observation/bad" in facts["potassium_measured"].reason
     assert facts["sodium_against_range"].value == "in-range"
     assert facts["magnesium_measured"].value is False
@@ -150,7 +172,7 @@ def test_deep_nesting_inside_a_resource_is_damage_not_a_failure() -> None:
         '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Observation","code":' + "[" * 5000 + "]" * 5000 + "}}]}"
     )
     reading = read_section(deep.encode(), "prefetch.x")
-    assert reading.damaged or reading.incomplete
+    assert reading.damaged or reading.incomplete or reading.failed
 
 
 @pytest.mark.parametrize(
@@ -197,7 +219,7 @@ def test_a_resource_of_another_patient_is_left_out_and_counted(knowledge: Knowle
 def test_a_subject_that_cannot_be_resolved_is_neither_hers_nor_another_ones(knowledge: Knowledge) -> None:
     lost = LOW | {"subject": {"reference": "urn:uuid:nobody"}}
     fact = fact_of(knowledge, "potassium_measured", electrolytes=bundle(lost))
-    assert (fact.value, fact.state) == (UNKNOWN, State.UNUSABLE)
+    assert (fact.value, fact.state) == (UNKNOWN, State.NOT_UNDERSTOOD)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +242,9 @@ def test_mandatory_data_that_are_nowhere_are_named(
     assert [problem.place for problem in caught.value.problems] == named
 
 
-def test_null_conditions_were_looked_for_and_none_supplied(knowledge: Knowledge) -> None:
-    assert fact_of(knowledge, "cramps_on_record", conditions=None).value is False
+def test_null_conditions_prove_no_absence(knowledge: Knowledge) -> None:
+    fact = fact_of(knowledge, "cramps_on_record", conditions=None)
+    assert (fact.value, fact.state) == (UNKNOWN, State.NONE_SUPPLIED)
 
 
 def test_the_order_of_arrival_changes_no_fact(knowledge: Knowledge) -> None:

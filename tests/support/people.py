@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from datetime import date
 from typing import Any
 
@@ -81,7 +82,7 @@ def body(prefetch: Json | None = None, without: tuple[str, ...] = (), **context:
     """A patient-view call for a person with leg cramps of whom all else was looked up and nothing found."""
     sections: Json = {
         "patient": patient(),
-        "conditions": bundle(LEG_CRAMPS),
+        "conditions": bundle(deepcopy(LEG_CRAMPS)),
         "medicationRequests": bundle(),
         "medicationStatements": bundle(),
         "electrolytes": bundle(),
