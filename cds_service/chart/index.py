@@ -33,6 +33,8 @@ from cds_service.knowledge.units import Unusable, convert
 from cds_service.model import State
 
 _NOT_YET: Any = object()
+# What is over may be what ended something else, and is nothing that is active.
+PAST_CONDITION = "past Condition"
 NOT_IDENTIFIED = "could not be identified"
 
 T = TypeVar("T")
@@ -222,9 +224,9 @@ class ChartIndex:
         found: dict[str, list[Unreadable]] = defaultdict(list)
         placed = {id(item) for group in self._conditions for items in group.values() for item in items}
         for condition in self.chart.all(Condition):
-            current = status_of(condition.clinical_status) in ("", *statuses.active_condition)
-            if current and id(condition) not in placed and not recognition.is_another_condition(condition.code):
-                found["Condition"].append(_put_aside(condition))
+            if id(condition) not in placed and not recognition.is_another_condition(condition.code):
+                current = status_of(condition.clinical_status) in ("", *statuses.active_condition)
+                found["Condition" if current else PAST_CONDITION].append(_put_aside(condition))
         own = {id(item) for index in (self.orders, self.procedures) for items in index.values() for item in items}
         asked: list[ServiceRequest | Procedure] = [
             *(item for item in self.chart.all(ServiceRequest) if normal_code(item.status) in statuses.open_order),
@@ -283,8 +285,22 @@ class ChartIndex:
     def _doubtful(self, query: str) -> Sequence[Unreadable]:
         """What came under a query and could not be read or understood."""
         definition = self.knowledge.queries[query]
-        kind = "" if definition.from_context else definition.resource_type
-        return [*self.chart.damaged.get(query, ()), *self.not_understood.get(kind, ())]
+        own = self.chart.damaged.get(query, ())
+        if definition.from_context:
+            return own
+        kind = definition.resource_type
+        # What stands under another key counts by its type, and so does what could not be read of it.
+        elsewhere = [
+            item
+            for key, items in self.chart.damaged.items()
+            if key != query and not self._is_from_context(key)
+            for item in items
+            if item.resource_type == kind
+        ]
+        return [*own, *elsewhere, *self.not_understood.get(kind, ())]
+
+    def _is_from_context(self, key: str) -> bool:
+        return key in self.knowledge.queries and self.knowledge.queries[key].from_context
 
     def shortfall(self, queries: tuple[str, ...]) -> tuple[State, str]:
         """How the first of these queries that was not answered in full was not, and which they are."""

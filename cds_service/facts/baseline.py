@@ -12,7 +12,7 @@ kind (`_bearings`). So a chart that holds none of these gives the same fact as a
 facts), whatever the day. Three kinds of care make it whole:
 
 - what asks for the record itself, such as age, is never taken from here (`_OF_THE_RECORD`);
-- a chart of which anything could not be read has no baseline at all, as an absence may be the damage;
+- a chart of which anything was not read or not understood has no baseline at all, as an absence may be just that;
 - a finding is taken only for a rule of which no fact is affected, and only if it does not fire.
 
 `tests/system` works out all facts and findings of every invented patient with it and without, and compares them.
@@ -49,11 +49,11 @@ class EmptyChartBaseline(NamedTuple):
 
 
 def baseline_of(view: ChartIndex, work_out: Callable[[ChartIndex], Mapping[str, Fact]]) -> EmptyChartBaseline | None:
-    """That of an empty chart whose queries were answered as far as those of this one; None where a resource is damaged.
+    """That of an empty chart whose queries were answered as far as those of this one; None where a resource is in doubt.
 
     `work_out` gives all facts of a chart without looking here.
     """
-    if any(view.chart.damaged.values()):
+    if any(view.chart.damaged.values()) or any(view.not_understood.values()):
         return None
     states = view.chart.query_state
     return _baseline(view.knowledge, view.jurisdiction, "|".join(states), "|".join(states.values()), work_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cds_service.chart.index import ChartIndex
+from cds_service.chart.index import PAST_CONDITION, ChartIndex
 from cds_service.chart.presence import presence, unknown
 from cds_service.facts.conditions import began, begun, evidence_of, is_untrue, onset
 from cds_service.facts.orders_and_procedures import performed
@@ -36,7 +36,8 @@ def _ended(condition: Condition, fact: FactDefinition, kind: Ongoing, index: Cha
     inside = [span.within(start.first, index.until) if span and start else None for span in spans]
     if True in inside:
         return True
-    return None if None in inside or index.damaged(fact.queries, (kind.ended_by, kind.ended_by_procedure)) else False
+    doubtful = index.not_understood.get(PAST_CONDITION) or index.damaged(fact.queries, (kind.ended_by, kind.ended_by_procedure))
+    return None if None in inside or doubtful else False
 
 
 def _ends(kind: Ongoing, index: ChartIndex) -> Iterator[str]:

@@ -52,6 +52,10 @@ def unmatched(fact: FactDefinition, kind: Unmatched, index: ChartIndex) -> Fact:
     """Is any entry not understood, about a leg, a muscle, a nerve or a vessel, or a result not in its range?"""
     found = [Evidence(reference_to(item), reference_to(item)) for item in index.unmatched]
     found += [result.describe() for result in not_in_range(index)]
-    if not found and any(index.chart.damaged.values()):
-        return unknown(fact.name, State.UNUSABLE, "an entry could not be read")
+    doubtful = [*index.chart.damaged.values(), *index.not_understood.values()]
+    if not found and any(doubtful):
+        return unknown(fact.name, State.UNUSABLE, "an entry could not be read or understood")
+    cut = [state for state in index.chart.query_state.values() if state not in (State.KNOWN, State.NOT_SUPPLIED)]
+    if not found and cut:
+        return unknown(fact.name, cut[0], "a list did not come whole")
     return known(fact.name, bool(found), found)

@@ -75,7 +75,8 @@ def not_in_range(index: ChartIndex) -> list[Result]:
     return [
         item
         for item in latest
-        if item.interpretation != IN_RANGE and not (item.interpretation == NO_RANGE and item.analyte in by_number)
+        if item.is_preliminary
+        or (item.interpretation != IN_RANGE and not (item.interpretation == NO_RANGE and item.analyte in by_number))
     ]
 
 
@@ -321,12 +322,20 @@ def _unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: F
     by = adjustment[1].by
     title = index.knowledge.labs[by].title.lower()
     others = _same_day(results, by, index)
-    if any(read_span(when) is None for _, _, when, _ in _placed(by, index)):
+    if any(_may_be_of(when, result) for _, _, when, _ in _placed(by, index)):
         return f"{title} has a date that cannot be placed"
     if any(isinstance(other.amount, Unusable) for other in others):
         return f"{title} of that day could not be read"
     damaged = index.damaged(fact.queries, [f"lab:{by}"])
     return f"{title} may be in {damaged.reference or damaged.place}, which could not be read" if damaged else ""
+
+
+def _may_be_of(when: str, result: Result) -> bool:
+    """Whether a date that is none, or a month or a year, may be the day of a result."""
+    span, own = read_span(when), result.span
+    if span is None or own is None:
+        return span is None
+    return span.first != span.last and span.first <= own.last and span.last >= own.first
 
 
 def _same_day(results: list[Result], analyte: str, index: ChartIndex) -> list[Result]:
@@ -380,4 +389,5 @@ def _adjust(result: Result, other: Result, to: str, adjustment: Adjustment, inde
         limits = say_default(to, here)
         return Evidence(result.reference, lab.title, value=shown, date=result.when, range=limits, note=how)
 
-    return Result(to, result.when, result.span, amount, interpretation, result.reference, tell)
+    preliminary = result.is_preliminary or other.is_preliminary
+    return Result(to, result.when, result.span, amount, interpretation, result.reference, tell, preliminary)

@@ -152,12 +152,12 @@ def test_a_good_result_counts_beside_a_bad_one(knowledge: Knowledge) -> None:
     assert potassium(knowledge, bundle(BROKEN, LOW)).value == "low"
 
 
-def test_a_resource_that_says_nothing_leaves_every_absence_of_its_query_unknown(knowledge: Knowledge) -> None:
+def test_a_resource_that_says_nothing_leaves_every_absence_of_its_type_unknown(knowledge: Knowledge) -> None:
     nameless = {"resourceType": "Observation", "id": "x", "code": "potassium", "status": 7}
     facts = facts_of(knowledge, body({"electrolytes": bundle(nameless)}))
     assert facts["potassium_measured"].value is UNKNOWN
     assert facts["magnesium_measured"].value is UNKNOWN
-    assert facts["tsh_measured"].value is False
+    assert facts["tsh_measured"].value is UNKNOWN
 
 
 @pytest.mark.parametrize("resource", [[], "text", 7, {"resourceType": ["Observation"]}, {"no": "type"}])

@@ -29,6 +29,8 @@ FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "c
 SHUFFLES = 4
 # Criteria for quinine that nobody supplied are not shown, and the card says just that.
 UNSHOWN = {"quinine-first-line"}
+# Where the newest result cannot be read, an older one that lies out of its range still alarms, and says so.
+OLDER_ALARMS = {"yuri-twice": {"high-potassium"}}
 # A member that is left out or emptied may say less than before, and then less is known: its wrong value is what harms.
 SAYS_WHETHER_IT_COUNTS = {
     "clinicalStatus",
@@ -142,7 +144,7 @@ def test_a_damaged_resource_never_makes_a_rule_fire(person: Person) -> None:
         )
         with replaced(changes):
             new = fired(answer(person, request)) - before
-        assert harmless or not new - offered(new), told
+        assert harmless or not new - offered(new) - OLDER_ALARMS.get(person.id, set()), told
 
     for key, at in entries(request):
         found = list(places(request["prefetch"][key]["entry"][at].get("resource") or {}))
