@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -89,7 +89,7 @@ class ChartIndex:
         """The first day that counts of the last `days`; without these all of time does."""
         return date.min if days is None else self.as_of - timedelta(days=days)
 
-    @property
+    @cached_property
     def until(self) -> date:
         """The last day that counts: where the day asked about ends last on earth, it is already the next as written."""
         return self.as_of + timedelta(days=1) if self.as_of < date.max else self.as_of
@@ -168,25 +168,35 @@ class ChartIndex:
         matched = {match.concept for match in terminology.matches(concept)}
         return matched or set(terminology.phrased(words_in(concept)))
 
-    @cached_property
+    @property
     def measured(self) -> Mapping[str, Sequence[ObservedPart]]:
         """Results by `lab:<analyte>`, and Observations by value set of their code."""
+        return self._results[0]
+
+    @cached_property
+    def _results(self) -> tuple[Mapping[str, Sequence[ObservedPart]], Sequence[Observation]]:
+        """What was measured, and the Observations of which no part is of a concept of ours."""
         found: dict[str, list[ObservedPart]] = defaultdict(list)
+        unmatched: list[Observation] = []
         for observation in self.chart.all(Observation):
-            for concept in self._observed(observation.code, observation):
+            concepts = list(self._observed(observation.code, observation))
+            for concept in concepts:
                 found[concept].append((observation, observation))
             if observation.component:
                 for component in self.chart.components_of(observation):
                     for concept in self._observed(component.code, component):
                         found[concept].append((observation, component))
-        return found
+            elif not concepts:
+                unmatched.append(observation)
+        return found, unmatched
 
     def _observed(self, code: CodeableConcept | None, part: Observation | Component) -> Iterable[str]:
         """What a result is of: by its code, or where no set has it by its words and a unit that leaves no doubt."""
         matches = self.knowledge.terminology.matches(code)
         if matches:
             return [match.concept for match in matches]
-        analyte = self.knowledge.recognition.analyte(words_in(code))
+        recognition = self.knowledge.recognition
+        analyte = "" if recognition.is_another_result(code) else recognition.analyte(words_in(code))
         return (f"lab:{analyte}",) if analyte and self._has_unit_of(analyte, part) else ()
 
     def _has_unit_of(self, analyte: str, part: Observation | Component) -> bool:
@@ -235,18 +245,8 @@ class ChartIndex:
         for item in asked:
             if id(item) not in own and not recognition.is_another_result(item.code):
                 found[type(item).__name__].append(_put_aside(item))
-        found["Observation"] = list(self._results_not_understood())
+        found["Observation"] = [_put_aside(item) for item in self._results[1] if not recognition.is_another_result(item.code)]
         return found
-
-    def _results_not_understood(self) -> Iterator[Unreadable]:
-        recognition = self.knowledge.recognition
-        own = {id(part) for items in self.measured.values() for _, part in items}
-        for observation in self.chart.all(Observation):
-            parts: list[Observation | Component] = [observation, *self.chart.components_of(observation)]
-            if any(id(part) in own for part in parts):
-                continue
-            if not recognition.is_another_result(observation.code) and not observation.component:
-                yield _put_aside(observation)
 
     @cached_property
     def unmatched(self) -> Sequence[Resource]:

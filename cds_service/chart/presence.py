@@ -50,11 +50,14 @@ def not_understood(name: str, doubts: Sequence[Unreadable]) -> Fact:
 def reason_of(item: Unreadable) -> str:
     """`MedicationRequest/m1, “Xyz 20”, could not be identified`."""
     words, where = words_of(item), item.reference or item.place
-    return f"{where} {item.problem}" if words == item.problem else f"{where}, “{words}”, {item.problem}"
+    return f"{where} {item.problem}" if words == UNNAMED else f"{where}, “{words}”, {item.problem}"
+
+
+UNNAMED = "unnamed"
 
 
 def words_of(item: Unreadable) -> str:
-    return next((text for concept in item.concepts if (text := text_of(concept))), item.problem)
+    return next((text for concept in item.concepts if (text := text_of(concept))), UNNAMED)
 
 
 @lru_cache(maxsize=1024)

@@ -54,7 +54,7 @@ def unmatched(fact: FactDefinition, kind: Unmatched, index: ChartIndex) -> Fact:
     found += [result.describe() for result in not_in_range(index)]
     doubtful = [*index.chart.damaged.values(), *index.not_understood.values()]
     if not found and any(doubtful):
-        return unknown(fact.name, State.UNUSABLE, "an entry could not be read or understood")
+        return unknown(fact.name, State.NOT_UNDERSTOOD, "an entry could not be read or understood")
     cut = [state for state in index.chart.query_state.values() if state not in (State.KNOWN, State.NOT_SUPPLIED)]
     if not found and cut:
         return unknown(fact.name, cut[0], "a list did not come whole")

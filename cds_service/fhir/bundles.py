@@ -132,7 +132,7 @@ def _oldest(found: Iterable[Found]) -> date | None:
 
 def _is_cut(bundle: Any, entries: Iterable[Any], found: Sequence[Found], others: int = 0) -> bool:
     """Whether a Bundle says that it does not hold all: a further page, more in total than came, an entry that failed."""
-    if _has_next(bundle.link) or any(_has_failed(entry) for entry in entries):
+    if _has_next(bundle.link) or any(entry and entry.response is not None and _has_failed(entry) for entry in entries):
         return True
     included = sum(isinstance(resource, (Medication, OperationOutcome)) for _, resource in found)
     total = bundle.total

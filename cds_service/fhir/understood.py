@@ -40,6 +40,7 @@ _INTENTS = frozenset(
 )
 _CLINICAL = frozenset(("active", "recurrence", "relapse", "inactive", "remission", "resolved"))
 _VERIFICATION = frozenset(("unconfirmed", "provisional", "differential", "confirmed", "refuted", "entered-in-error"))
+_MODIFIED = "bears a modifier that is not known"
 _NOTHING = (b"", b"null", b"[]", b'""')
 
 _EPIC = re.compile(r"(?:urn:oid:)?1\.2\.840\.114350\.1\.13\.\d+\.\d+\.7\.2\.657369")
@@ -52,8 +53,10 @@ _TAKES_AWAY = frozenset(
 
 def doubt_about(resource: Any) -> str:
     """Why a resource may not be used as it stands; empty where it may."""
-    if bytes(resource.modifier_extension) not in _NOTHING or bytes(resource.implicit_rules) not in _NOTHING:
-        return "bears a modifier that is not known"
+    if resource.modifier_extension and bytes(resource.modifier_extension) not in _NOTHING:
+        return _MODIFIED
+    if resource.implicit_rules and bytes(resource.implicit_rules) not in _NOTHING:
+        return _MODIFIED
     kind = type(resource)
     known = _STATUSES.get(kind)
     if known is not None and resource.status not in known and normal_code(resource.status) not in known:

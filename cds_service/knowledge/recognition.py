@@ -16,6 +16,7 @@ from cds_service.knowledge.terminology import Terminology, word_pattern
 _LETTERS = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 _LONGEST_NAME = 5
 _LEAST_LETTERS = 3
+_MOST_KEPT = 20_000
 _MOST_LOOKED_AT = 2000
 """Characters of an entry's words that are looked at."""
 
@@ -38,8 +39,9 @@ class Recognition:
         self._supplies = word_pattern((*words.supplies, *words.other_drugs))
         self._specimens = word_pattern(words.other_specimens)
         self._muscle_or_leg = word_pattern(words.muscle_or_leg)
-        self._analytes = {name.lower(): key for key, names in analytes.items() for name in names}
+        self._analytes = {name.lower().replace("-", " "): key for key, names in analytes.items() for name in names}
         self._analyte = word_pattern(self._analytes)
+        self._others: set[tuple[str | None, str | None] | None] = set()
 
     def is_another_condition(self, concept: CodeableConcept | None) -> bool:
         """Whether a condition that no set holds is understood as something else."""
@@ -51,13 +53,26 @@ class Recognition:
         return self._names_a_drug(words) or bool(self._supplies.search(words))
 
     def is_another_result(self, concept: CodeableConcept | None) -> bool:
-        """Whether a result, an order or a procedure that no set holds is understood as something else."""
+        """Whether a result, an order or a procedure that no set holds is understood as something else.
+
+        Of a coded one this is kept by its code, and nothing of its words: thousands of a chart are of a few codes.
+        """
+        coding = next((item for item in codings(concept) if item.code and item.system), None)
+        key = (coding.system, coding.code) if coding else None
+        if key in self._others:
+            return True
         words = words_in(concept)
-        return self.is_readable(words) and not self.analyte(words)
+        found = self.is_readable(words) and not self.analyte(words)
+        if found and key and len(self._others) < _MOST_KEPT:
+            self._others.add(key)
+        return found
 
     def analyte(self, words: str) -> str:
         """The analyte that words name, the longest name first; empty where they name none, several, or another specimen."""
-        found = {self._analytes[match.group().lower().replace("-", " ")] for match in self._analyte.finditer(words)}
+        words = words.replace(".", " ")
+        found = {
+            self._analytes[" ".join(match.group().lower().replace("-", " ").split())] for match in self._analyte.finditer(words)
+        }
         return "" if len(found) != 1 or self._specimens.search(words) else found.pop()
 
     def concerns_muscle_or_leg(self, words: str) -> bool:
@@ -79,6 +94,8 @@ class Recognition:
 
     def _names_a_drug(self, words: str) -> bool:
         tokens = re.findall(r"[\w'-]+", words.lower())
+        if any(part in self._drug_names for token in tokens if "-" in token for part in token.split("-")):
+            return True
         return any(
             " ".join(tokens[at : at + length]) in self._drug_names
             for length in range(1, _LONGEST_NAME + 1)

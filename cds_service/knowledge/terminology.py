@@ -57,6 +57,7 @@ class Terminology:
         self._names = [(word_pattern([name]), concept, name) for concept, given in names.items() for name in given]
         self._any_name = word_pattern([name for given in names.values() for name in given])
         self._phrases = {concept: word_pattern(given) for concept, given in phrases.items() if given}
+        self._any_phrase = word_pattern([phrase for given in phrases.values() for phrase in given])
         self._negation = word_pattern(negations)
         self._seen: dict[tuple[str | None, str | None], tuple[Match, ...]] = {}
 
@@ -124,7 +125,7 @@ class Terminology:
 
     def phrased(self, text: str) -> list[str]:
         """Concepts that a text names in a known phrase and does not deny: `no leg cramps` names none."""
-        if self._negation.search(text):
+        if not self._any_phrase.search(text) or self._negation.search(text):
             return []
         return [concept for concept, pattern in self._phrases.items() if pattern.search(text)]
 

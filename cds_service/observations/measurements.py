@@ -17,6 +17,7 @@ from cds_service.fhir.dates import Span, read_instant
 from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code, normal_code
 from cds_service.fhir.sections import measurement
 from cds_service.knowledge import units
+from cds_service.knowledge.schema import Adjustment
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Interval
 
@@ -262,3 +263,24 @@ def _spanning(low: str, high: str, unit: str) -> str:
     if low and high:
         return f"{low} to {high}{unit}"
     return f"at least {low}{unit}" if low else f"at most {high}{unit}"
+
+
+def adjust(result: Result, other: Result, to: str, adjustment: Adjustment, index: ChartIndex) -> Result:
+    assert isinstance(result.amount, Decimal)
+    assert isinstance(other.amount, Decimal)
+    amount = result.amount + Decimal(adjustment.per) * (Decimal(adjustment.base) - other.amount)
+    interpretation, basis = against_default(to, amount, index.readers)
+
+    here, lab = index.readers, index.readers.knowledge.labs[to]
+
+    def tell() -> Evidence:
+        own, by = result.describe(), other.describe()
+        shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
+        if unit_here(to, here) != lab.unit:
+            shown = say_here(amount, to, here)
+        how = f"computed from {own.value} and {by.name.lower()} {by.value}; {basis.note}"
+        limits = say_default(to, here)
+        return Evidence(result.reference, lab.title, value=shown, date=result.when, range=limits, note=how)
+
+    preliminary = result.is_preliminary or other.is_preliminary
+    return Result(to, result.when, result.span, amount, interpretation, result.reference, tell, preliminary)

@@ -26,11 +26,8 @@ from cds_service.observations.measurements import (
     NO_RANGE,
     DatedMeasurement,
     Result,
-    against_default,
+    adjust,
     read,
-    say_default,
-    say_here,
-    unit_here,
 )
 
 _UNPLACED = Unusable("its date cannot be placed")
@@ -53,7 +50,7 @@ def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -
     if doubt is None and not isinstance(latest.interpretation, Unusable):
         return known(fact.name, latest.interpretation, partial(_tell, [latest]))
     if latest.interpretation in (LOW, HIGH) and not _unadjusted(latest, results, kind, fact, index):
-        return known(fact.name, str(latest.interpretation), partial(_tell, [latest], doubt.reason if doubt else ""))
+        return known(fact.name, str(latest.interpretation), partial(_tell, [latest], _note_of(doubt)))
     older = _older_abnormal(latest, kind, index)
     if older is not None and not _unadjusted(older, [older], kind, fact, index):
         return known(fact.name, str(older.interpretation), partial(_tell, [older], _newer_unread(latest, index)))
@@ -89,6 +86,13 @@ class _Doubt(NamedTuple):
 
     def unknown(self, name: str) -> Fact:
         return unknown(name, self.state, self.reason, self.evidence)
+
+
+def _note_of(doubt: _Doubt | None) -> str:
+    """What a reader must know beside a result that alarms all the same."""
+    if doubt is None:
+        return ""
+    return "a newer result may not have been understood" if doubt.state is State.NOT_UNDERSTOOD else doubt.reason
 
 
 def _doubt_about(
@@ -174,7 +178,7 @@ def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> 
     if doubt is not None and (least.interpretation not in (LOW, HIGH) or _unadjusted(least, results, kind, fact, index)):
         return doubt.unknown(fact.name)
     assert not isinstance(least.amount, Unusable)
-    return known(fact.name, least.amount, partial(_tell, [least], doubt.reason if doubt else ""))
+    return known(fact.name, least.amount, partial(_tell, [least], _note_of(doubt)))
 
 
 def _least(result: Result) -> Decimal:
@@ -257,18 +261,25 @@ def _unplaced(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
     return [
         DatedMeasurement(analyte, measured, when, None, day)
         for analyte in kind.analytes
-        for day, _, when, measured in _placed(analyte, index)
+        for day, _, when, measured in _placing(analyte, index)[1]
         if (span := read_span(when)) is None or span.within(since, index.until) is None
     ]
 
 
 def _placed(analyte: str, index: ChartIndex) -> list[Placed]:
+    return _placing(analyte, index)[0]
+
+
+def _placing(analyte: str, index: ChartIndex) -> tuple[list[Placed], list[Placed]]:
     return index.memo(("placed", analyte), partial(_place, analyte, index))
 
 
-def _place(analyte: str, index: ChartIndex) -> list[Placed]:
-    """What was reported of an analyte, newest first and undated before all: of thousands one or two are read."""
-    found = []
+def _place(analyte: str, index: ChartIndex) -> tuple[list[Placed], list[Placed]]:
+    """What was reported of an analyte, newest first and undated before all: of thousands one or two are read.
+
+    And of these, what has no whole date.
+    """
+    found, without_day = list[Placed](), list[Placed]()
     known_statuses = index.knowledge.statuses
     statuses = (*known_statuses.reported_result, *known_statuses.preliminary_result)
     for item in index.measured.get(f"lab:{analyte}", ()):
@@ -276,10 +287,13 @@ def _place(analyte: str, index: ChartIndex) -> list[Placed]:
         if observation.status in statuses or normal_code(observation.status) in statuses:
             when = effective(observation)
             span = read_span(when)
-            found.append((span.last if span else date.max, observation.id or "", when, item))
+            placed = (span.last if span else date.max, observation.id or "", when, item)
+            found.append(placed)
+            if span is None or span.first != span.last:
+                without_day.append(placed)
     if len(found) > 1:
         found.sort(key=_day_and_id, reverse=True)
-    return found
+    return found, without_day
 
 
 def _day_and_id(placed: Placed) -> tuple[date, str]:
@@ -362,7 +376,7 @@ def _adjusted(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> lis
     analyte, adjustment = found
     others = {item.span: item for item in _same_day(results, adjustment.by, index)}
     return [
-        _adjust(item, other, analyte, adjustment, index)
+        adjust(item, other, analyte, adjustment, index)
         for item in results
         if item.analyte == adjustment.of
         and item.span
@@ -370,24 +384,3 @@ def _adjusted(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> lis
         and isinstance(item.amount, Decimal)
         and isinstance(other.amount, Decimal)
     ]
-
-
-def _adjust(result: Result, other: Result, to: str, adjustment: Adjustment, index: ChartIndex) -> Result:
-    assert isinstance(result.amount, Decimal)
-    assert isinstance(other.amount, Decimal)
-    amount = result.amount + Decimal(adjustment.per) * (Decimal(adjustment.base) - other.amount)
-    interpretation, basis = against_default(to, amount, index.readers)
-
-    here, lab = index.readers, index.readers.knowledge.labs[to]
-
-    def tell() -> Evidence:
-        own, by = result.describe(), other.describe()
-        shown = f"{amount.quantize(Decimal('0.01'))} {lab.unit}"
-        if unit_here(to, here) != lab.unit:
-            shown = say_here(amount, to, here)
-        how = f"computed from {own.value} and {by.name.lower()} {by.value}; {basis.note}"
-        limits = say_default(to, here)
-        return Evidence(result.reference, lab.title, value=shown, date=result.when, range=limits, note=how)
-
-    preliminary = result.is_preliminary or other.is_preliminary
-    return Result(to, result.when, result.span, amount, interpretation, result.reference, tell, preliminary)
