@@ -278,9 +278,15 @@ class ChartIndex:
         """Whether these queries were answered in full and all of it was understood: only then is an absence an absence."""
         whole = self._whole.get(queries)
         if whole is None:
-            whole = self.chart.looking(queries) is State.KNOWN and not any(self._doubtful(query) for query in queries)
+            understood = self._is_clear or not any(self._doubtful(query) for query in queries)
+            whole = understood and self.chart.looking(queries) is State.KNOWN
             self._whole[queries] = whole
         return whole
+
+    @cached_property
+    def _is_clear(self) -> bool:
+        """Whether all that came was read and understood, as it mostly is."""
+        return not any(self.chart.damaged.values()) and not any(self.not_understood.values())
 
     def _doubtful(self, query: str) -> Sequence[Unreadable]:
         """What came under a query and could not be read or understood."""
@@ -317,9 +323,9 @@ class ChartIndex:
 
     def doubts(self, queries: Sequence[str], concepts: Iterable[str]) -> list[Unreadable]:
         """The entries that were not read or understood and may be about one of these concepts."""
+        if self._is_clear:
+            return []
         doubtful = [item for query in queries for item in self._doubtful(query)]
-        if not doubtful:
-            return doubtful
         wanted = set(concepts)
         wanted |= {sited.site.without_site for sited in self.knowledge.sited if sited.value_set in wanted}
         return [item for item in {id(item): item for item in doubtful}.values() if self._may_be(item, wanted)]

@@ -193,7 +193,8 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     newest = _newest(kind, index)
     if newest and newest[0].span is None:
         return unknown(fact.name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
-    final = next((item for item in _in_window(kind, index) if not _is_preliminary(item, index)), None)
+    final = next((item for item in newest if not _is_preliminary(item, index)), None)
+    final = final or next((item for item in _in_window(kind, index) if not _is_preliminary(item, index)), None)
     if final:
         return known(fact.name, True, lambda: _tell([read(final, index)]))
     if newest:
@@ -261,7 +262,7 @@ def _unplaced(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
     return [
         DatedMeasurement(analyte, measured, when, None, day)
         for analyte in kind.analytes
-        for day, _, when, measured in _placing(analyte, index)[1]
+        for day, _, when, measured in (_placing(analyte, index)[1] if f"lab:{analyte}" in index.measured else ())
         if (span := read_span(when)) is None or span.within(since, index.until) is None
     ]
 
