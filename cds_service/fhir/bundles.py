@@ -135,7 +135,7 @@ def _is_cut(bundle: Any, entries: Iterable[Any], found: Sequence[Found], others:
     if _has_next(bundle.link) or any(entry and entry.response is not None and _has_failed(entry) for entry in entries):
         return True
     included = sum(isinstance(resource, (Medication, OperationOutcome)) for _, resource in found)
-    total = bundle.total
+    total = int(bundle.total) if isinstance(bundle.total, str) and bundle.total.isdecimal() else bundle.total
     return isinstance(total, int) and not isinstance(total, bool) and total > len(found) - included + others
 
 

@@ -54,6 +54,7 @@ class ReferenceRange(_Element):
     applies_to: list[CodeableConcept | None] | None = None
     age: Range | None = None
     text: str | None = None
+    modifier_extension: Raw = Raw()
 
 
 class Measurement(_Element):
@@ -66,6 +67,7 @@ class Measurement(_Element):
 
 class Component(Measurement):
     code: CodeableConcept | None = None
+    modifier_extension: Raw = Raw()
 
 
 class Resource(msgspec.Struct, gc=False, rename="camel", kw_only=True, tag_field="resourceType"):
@@ -116,6 +118,7 @@ class Observation(Resource, tag="Observation"):
     effective_period: Period | None = None
     effective_instant: str | None = None
     issued: str | None = None
+    data_absent_reason: CodeableConcept | None = None
     value_quantity: Raw = Raw()
     value_codeable_concept: Raw = Raw()
     interpretation: Raw = Raw()
@@ -167,6 +170,7 @@ class Timing(_Element):
 
 class Dosage(_Element):
     timing: Timing | None = None
+    modifier_extension: Raw = Raw()
 
 
 class MedicationStatement(Resource, tag="MedicationStatement"):

@@ -29,7 +29,7 @@ from cds_service.fhir.resources import (
     is_named,
     local_reference,
 )
-from cds_service.fhir.understood import doubt_about, takes_away
+from cds_service.fhir.understood import doubt_about, is_modified, takes_away
 
 
 class Unreadable(NamedTuple):
@@ -124,7 +124,8 @@ def _components_of(observation: Observation) -> list[Component] | None:
         found = _components.decode(observation.component) if observation.component else None
     except _UNREADABLE:
         return None
-    return [component for component in found or () if component]
+    parts = [component for component in found or () if component]
+    return None if any(map(is_modified, parts)) else parts
 
 
 def coded_value(observation: Observation) -> CodeableConcept | None:

@@ -53,11 +53,13 @@ _TAKES_AWAY = frozenset(
 
 def doubt_about(resource: Any) -> str:
     """Why a resource may not be used as it stands; empty where it may."""
-    if resource.modifier_extension and bytes(resource.modifier_extension) not in _NOTHING:
+    if is_modified(resource):
         return _MODIFIED
     if resource.implicit_rules and bytes(resource.implicit_rules) not in _NOTHING:
         return _MODIFIED
     kind = type(resource)
+    if kind is MedicationRequest and any(item and is_modified(item) for item in resource.dosage_instruction or ()):
+        return _MODIFIED
     known = _STATUSES.get(kind)
     if known is not None and resource.status not in known and normal_code(resource.status) not in known:
         return "has no status that can be read"
@@ -66,6 +68,11 @@ def doubt_about(resource: Any) -> str:
     if kind is Condition:
         return _doubt_about_condition(resource)
     return ""
+
+
+def is_modified(element: Any) -> bool:
+    """Whether a resource, or a part of one, bears a modifier: it may turn what it says into its contrary."""
+    return bool(element.modifier_extension) and bytes(element.modifier_extension) not in _NOTHING
 
 
 def _doubt_about_condition(condition: Condition) -> str:

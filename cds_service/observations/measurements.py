@@ -16,6 +16,7 @@ from cds_service.chart.presence import reference_to
 from cds_service.fhir.dates import Span, read_instant
 from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code, normal_code
 from cds_service.fhir.sections import measurement
+from cds_service.fhir.understood import is_modified
 from cds_service.knowledge import units
 from cds_service.knowledge.schema import Adjustment
 from cds_service.knowledge.units import Unusable
@@ -175,7 +176,8 @@ def _is_possible(amount: Decimal, analyte: str, here: Locale) -> bool:
 
 def _is_normal(item: ReferenceRange) -> bool:
     """A range for some state (pregnancy, therapy) or for some group is not read as this person's."""
-    return (item.type is None or has_code(item.type, "normal")) and not item.applies_to and item.age is None
+    normal = item.type is None or not item.type.coding or has_code(item.type, "normal")
+    return normal and not item.applies_to and item.age is None and not is_modified(item)
 
 
 def _limit(analyte: str, limit: Quantity | None, said: Measurement, here: Locale) -> Decimal | Unusable | None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cds_service.chart.index import ChartIndex, ObservedPart
 from cds_service.chart.presence import known, nothing, presence, reason_of, unknown, words_of
 from cds_service.fhir.dates import read_span, say_date
-from cds_service.fhir.resources import effective, normal_code
+from cds_service.fhir.resources import effective, has_code, normal_code
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import AgainstRange, LatestValue, Measured, OfAnalytes, ReportedOrEstimated
 from cds_service.knowledge.schema import Adjustment
@@ -243,7 +243,8 @@ def _find_newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
     for analyte in kind.analytes:
         for day, _, when, measured in _placed(analyte, index):
             span = read_span(when)
-            inside = span.within(since, index.until) if span else None
+            # A date that has not come yet is a mistake: nobody can say when it was.
+            inside = span.within(since, index.until) if span and span.first <= index.until else None
             if inside is None:
                 unplaced.append(DatedMeasurement(analyte, measured, when, None, day))
             elif inside:
@@ -263,7 +264,7 @@ def _unplaced(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
         DatedMeasurement(analyte, measured, when, None, day)
         for analyte in kind.analytes
         for day, _, when, measured in (_placing(analyte, index)[1] if f"lab:{analyte}" in index.measured else ())
-        if (span := read_span(when)) is None or span.within(since, index.until) is None
+        if (span := read_span(when)) is None or span.first > index.until or span.within(since, index.until) is None
     ]
 
 
@@ -285,12 +286,14 @@ def _place(analyte: str, index: ChartIndex) -> tuple[list[Placed], list[Placed]]
     statuses = (*known_statuses.reported_result, *known_statuses.preliminary_result)
     for item in index.measured.get(f"lab:{analyte}", ()):
         observation = item[0]
+        if has_code(observation.data_absent_reason, "not-performed"):
+            continue
         if observation.status in statuses or normal_code(observation.status) in statuses:
             when = effective(observation)
             span = read_span(when)
             placed = (span.last if span else date.max, observation.id or "", when, item)
             found.append(placed)
-            if span is None or span.first != span.last:
+            if span is None or span.first != span.last or span.first > index.until:
                 without_day.append(placed)
     if len(found) > 1:
         found.sort(key=_day_and_id, reverse=True)
