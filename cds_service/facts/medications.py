@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Drug
-from cds_service.chart.presence import known, presence, reference_to, unknown
+from cds_service.chart.presence import UNNAMED, known, presence, reference_to, unknown
 from cds_service.facts.conditions import began, evidence_of, first_onset, is_active
 from cds_service.facts.orders_and_procedures import done
 from cds_service.fhir.dates import Span, read_span
@@ -28,7 +28,7 @@ def taking(fact: FactDefinition, kind: Taking, index: ChartIndex) -> Fact:
         return known(fact.name, True, partial(_tell, taken))
     nameless = _active(index.drugs[1], index)
     if nameless:
-        named = [Evidence(reference_to(item.drug.source), text_of(item.drug.concept)) for item in nameless]
+        named = [Evidence(reference_to(item.drug.source), text_of(item.drug.concept) or UNNAMED) for item in nameless]
         return unknown(fact.name, State.NOT_UNDERSTOOD, f"{reference_to(nameless[0].drug.source)} {NOT_IDENTIFIED}", named)
     return presence(fact.name, (), index, fact.queries, fact.value_sets)
 

@@ -56,12 +56,15 @@ class Recognition:
         """Whether a result, an order or a procedure that no set holds is understood as something else.
 
         Of a coded one this is kept by its code, and nothing of its words: thousands of a chart are of a few codes.
+        A code without words is never looked up there: the answer must not depend on what was asked before.
         """
+        words = words_in(concept)
+        if not words:
+            return False
         coding = next((item for item in codings(concept) if item.code and item.system), None)
         key = (coding.system, coding.code) if coding else None
         if key in self._others:
             return True
-        words = words_in(concept)
         found = self.is_readable(words) and not self.analyte(words)
         if found and key and len(self._others) < _MOST_KEPT:
             self._others.add(key)
