@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cds_service.audit.queries import Row, write
@@ -37,7 +38,10 @@ class CardRecord(NamedTuple):
 
 
 class AnswerRecord(NamedTuple):
-    """What is kept of one answer: no clinical value, and the patient as a keyed hash or not at all."""
+    """What is kept of one answer: no clinical value, and the patient as a keyed hash or not at all.
+
+    `not_understood`: the number of such entries, by resource type.
+    """
 
     at: datetime
     client: str
@@ -49,6 +53,7 @@ class AnswerRecord(NamedTuple):
     milliseconds: float
     patient: str | None
     cards: tuple[CardRecord, ...]
+    not_understood: Mapping[str, int] = MappingProxyType({})
 
 
 def outcomes(decision: Decision) -> Mapping[str, Sequence[str]]:

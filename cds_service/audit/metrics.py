@@ -111,6 +111,8 @@ class Metrics:
             numbers.suppressed.labels(rule_id).inc()
         for query, state in noted.states.items():
             numbers.states.labels(query, state.value).inc()
+        for kind, count in noted.not_understood.items():
+            numbers.not_understood.labels(kind).inc(count)
 
     def _reason(self, code: str) -> str:
         if not code:
@@ -146,6 +148,12 @@ class _Numbers:
             "cds_query_states",
             "Queries of answered requests that were not known, by state",
             ("query", "state"),
+            registry=registry,
+        )
+        self.not_understood = Family(
+            "cds_entries_not_understood",
+            "Entries of answered requests that could not be read or understood, by resource type",
+            ("type",),
             registry=registry,
         )
         self.waiting = Gauge(

@@ -71,6 +71,7 @@ class Recorder:
             round((time.perf_counter() - started) * 1000, 2),
             patient,
             kept(decision.shown),
+            decision.view.not_understood_by_type,
         )
         self.journal.note(noted)
         self.metrics.note(noted)

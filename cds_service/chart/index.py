@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
@@ -247,6 +248,17 @@ class ChartIndex:
                 found[type(item).__name__].append(_put_aside(item))
         found["Observation"] = [_put_aside(item) for item in self._results[1] if not recognition.is_another_result(item.code)]
         return found
+
+    @cached_property
+    def not_understood_by_type(self) -> Mapping[str, int]:
+        """How many entries could not be read or understood, by resource type: a type that no query asks for is `other`."""
+        asked = {query.resource_type for query in self.knowledge.queries.values()}
+        put_aside = chain.from_iterable((*self.chart.damaged.values(), *self.not_understood.values()))
+        types = [
+            *(item.resource_type for item in put_aside),
+            *(str(type(drug.source).__struct_config__.tag) for drug in self.drugs[1]),
+        ]
+        return Counter(name if name in asked else "other" for name in types)
 
     @cached_property
     def unmatched(self) -> Sequence[Resource]:

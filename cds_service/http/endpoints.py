@@ -216,6 +216,10 @@ async def _json_body(request: Request) -> bytes:
     if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
         problem = Problem("Content-Type", f"{kind[:60]!r} is not JSON", f"send {JSON}")
         raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        problem = Problem("Content-Encoding", f"{encoding[:60]!r} is not read", "send the body as it is, not compressed")
+        raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
     return await request.body()
 
 
@@ -249,7 +253,7 @@ def _log_answer(hook_instance: str, decision: Decision, started: float, client: 
         silent_because=decision.silent_because,
         foreign_resources=decision.chart.other_patients,
         silenced=len(decision.suppressed),
-        damaged_resources=sum(map(len, decision.chart.damaged.values())),
+        not_understood=dict(decision.view.not_understood_by_type),
         milliseconds=round((time.perf_counter() - started) * 1000, 1),
     )
 

@@ -17,9 +17,10 @@ from cds_service.service import DecisionService
 from tests.conftest import COVERAGE, ROOT
 from tests.support.calls import CALL, SECRETS, assert_outcome, make, secret_call
 from tests.support.feedback import ACCEPTED, KEY, OVERRIDDEN, until
-from tests.support.people import SERVICE, body, bundle, observation
+from tests.support.people import SERVICE, body, bundle, concept, medication, observation
 
 LOW = {"electrolytes": bundle(observation(3.1))}
+UNKNOWN_DRUG = {"medicationRequests": bundle(medication(concept(text="Xyzzyforte 20")))}
 DONE = {"code": "action-completed", "system": "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"}
 
 
@@ -38,7 +39,7 @@ def test_requests_cards_states_and_feedback_are_counted(
     decision_service: DecisionService, tmp_path: Path, database_url: str
 ) -> None:
     with make(decision_service, tmp_path, database_url=database_url) as client:
-        cards = client.post(CALL, json=body(LOW, without=("orders",))).json()["cards"]
+        cards = client.post(CALL, json=body(LOW | UNKNOWN_DRUG, without=("orders",))).json()["cards"]
         client.post(CALL, content="{")
         client.post("/cds-services/p1-secret", json={})
         client.get("/p1-secret")
@@ -52,6 +53,7 @@ def test_requests_cards_states_and_feedback_are_counted(
         assert found["cds_cards_total", "results"] == 1
         assert found["cds_rules_shown_total", "low-potassium", version] == 1
         assert found["cds_query_states_total", "orders", "not supplied"] == 1
+        assert found["cds_entries_not_understood_total", "MedicationRequest"] == 1
         assert found["cds_journal_lost_rows_total",] == 0
         results = next(card for card in cards if "Potassium" in card["summary"])
         tests = next(card for card in cards if card.get("suggestions"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_every_route_refuses_a_wrong_method_in_the_one_shape(client: TestClient)
 @pytest.mark.parametrize("path", [CALL, f"{CALL}/feedback"])
 def test_only_json_is_taken(client: TestClient, kind: str, path: str) -> None:
     assert_outcome(client.post(path, content=json.dumps(body()), headers={"Content-Type": kind}), 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_a_compressed_body_is_refused_plainly(client: TestClient, encoding: str) -> None:
+    packed = gzip.compress(json.dumps(body()).encode())
+    answer = client.post(CALL, content=packed, headers={"Content-Type": "application/json", "Content-Encoding": encoding})
+    assert_outcome(answer, 415, "unsupported-media-type")
+    assert "not compressed" in answer.text
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/fhir+json", "APPLICATION/JSON"])

@@ -13,7 +13,7 @@ from cds_service.service import DecisionService
 from cds_service.settings import Settings, read_settings
 from tests.conftest import ROOT
 from tests.support.calls import CALL, SECRETS, make, secret_call
-from tests.support.people import body, bundle, observation, patient
+from tests.support.people import body, bundle, concept, medication, observation, patient
 
 
 @pytest.mark.parametrize("kind", ["answered", "refused", "failed", "malformed", "incomplete"])
@@ -51,9 +51,11 @@ def test_the_log_counts_what_was_left_out(
     other = observation(3.1, subject={"reference": "Patient/other"})
     client = make(decision_service, tmp_path)
     capfd.readouterr()
-    client.post(CALL, json=body({"electrolytes": bundle(other, other, [])}))
+    unknown_drugs = bundle(*(medication(concept(text=name)) for name in ("Xyzzyforte 20", "Zebedolol retard")))
+    client.post(CALL, json=body({"electrolytes": bundle(other, other, []), "medicationRequests": unknown_drugs}))
     line = json.loads(capfd.readouterr().err)
-    assert (line["foreign_resources"], line["damaged_resources"], line["cards"]) == (2, 1, 2)
+    assert (line["foreign_resources"], line["cards"]) == (2, 2)
+    assert line["not_understood"] == {"other": 1, "MedicationRequest": 2}
     assert "self-care" in line["fired"]
 
 
