@@ -47,7 +47,7 @@ class Range(_Element):
     high: Quantity | None = None
 
 
-class ReferenceRange(_Element):
+class ReferenceRange(_Element, omit_defaults=True):
     low: Quantity | None = None
     high: Quantity | None = None
     type: CodeableConcept | None = None

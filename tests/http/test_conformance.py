@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF, ON_ORDERS
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.cast import CAST, request_of, service_of
@@ -108,6 +109,13 @@ def test_prefetch_templates_hold_only_plain_tokens(client: TestClient) -> None:
         assert len(names) == len(set(names)), key
         assert not any(":" in name or "." in name or name.startswith("_include") for name in names), key
         assert len(template) < 1800
+
+
+def test_the_cramp_history_is_asked_for_with_and_without_its_version(client: TestClient, knowledge: Knowledge) -> None:
+    """Some servers compare the canonical address as a whole, some without its version."""
+    form = knowledge.questionnaire
+    template = client.get("/cds-services").json()["services"][0]["prefetch"]["crampHistory"]
+    assert f"&questionnaire={form['url']},{form['url']}|{form['version']}&" in template
 
 
 def test_data_that_cannot_be_had_give_412(client: TestClient) -> None:
