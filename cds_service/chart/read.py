@@ -79,7 +79,7 @@ def _state(query: Query, key: str, section: Section | None, request: HookRequest
     if section.is_null:
         return State.NONE_SUPPLIED
     if section.failed:
-        return State.FAILED
+        return State.KNOWN if query.adds_to and section.not_offered else State.FAILED
     return State.INCOMPLETE if section.incomplete else State.KNOWN
 
 

@@ -19,7 +19,7 @@ from msgspec import Raw
 
 from cds_service.cdshooks.request import HookRequest, sent_bytes
 from cds_service.fetch.client import FetchBudget, FetchFailed, FhirClient
-from cds_service.fetch.search_pages import FAILED, SearchResult, has_failed, is_resource, medications_wanted
+from cds_service.fetch.search_pages import FAILED, NOT_OFFERED, SearchResult, has_failed, is_resource, medications_wanted
 from cds_service.fhir.bundles import read_section
 from cds_service.fhir.resources import local_reference
 from cds_service.log import log
@@ -34,6 +34,8 @@ _RESERVE = 0.1
 # Refusals of one form of a search after which the other is tried.
 _TRY_POST = ("http-405", "http-414", "http-431")
 _TRY_GET = ("http-404", "http-405", "http-415", "http-501")
+# How a server says that it does not have a type of resource at all.
+_NOT_OFFERED = ("http-404", "http-501")
 _TOKEN = re.compile(r"\{\{([^{}]*)\}\}")
 _LITERAL = "=&,:/?@!$'()*+;%-._~"
 # In a search these would make one id into several, or into something else.
@@ -78,7 +80,9 @@ class PrefetchFetcher:
                 for key, pages in asked.items():
                     group.create_task(self._fill(pages, filled(templates[key], request), visit))
         _tell(request, asked, began)
-        found = {key: pages.data() or Raw(FAILED) for key, pages in asked.items()}
+        found = {
+            key: pages.data() or Raw(NOT_OFFERED if pages.problem in _NOT_OFFERED else FAILED) for key, pages in asked.items()
+        }
         return replace(request, prefetch={**request.prefetch, **found}, authorization=None)
 
     async def open(self, clients: Iterable[Client]) -> None:

@@ -20,6 +20,8 @@ from cds_service.fhir.understood import takes_away
 
 FAILED = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"incomplete"}]}'
 
+NOT_OFFERED = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"not-found"}]}'
+
 
 class _Search(msgspec.Struct, rename="camel"):
     mode: str | None = None

@@ -29,7 +29,7 @@ from cds_service.fhir.resources import (
     is_named,
     local_reference,
 )
-from cds_service.fhir.understood import doubt_about, is_modified, takes_away
+from cds_service.fhir.understood import doubt_about, is_modified, is_not_offered, takes_away
 
 
 class Unreadable(NamedTuple):
@@ -60,8 +60,9 @@ class Section(NamedTuple):
 
     `resources` stand by type, each with its subject as a local reference. `medications` stand by every reference that may
     name them. `components` holds those of an Observation by its `id()`, and `damaged` what says nothing that can be read.
-    `failed`: something else in place of data; `incomplete`: part is missing; `is_null`: nothing was supplied. `others`: how
-    many resources of types that nothing here reads. `oldest`: of a first page of results, newest first, its last day.
+    `failed`: something else in place of data; `not_offered`: the same, as the server does not have the like; `incomplete`: part
+    is missing; `is_null`: nothing was supplied. `others`: how many resources of types that nothing here reads. `oldest`: of a
+    first page of results, newest first, its last day.
     """
 
     resources: Mapping[type[Resource], Sequence[tuple[str, Clinical]]]
@@ -74,6 +75,7 @@ class Section(NamedTuple):
     is_null: bool = False
     others: int = 0
     oldest: date | None = None
+    not_offered: bool = False
 
     @property
     def types(self) -> set[str]:
@@ -169,9 +171,11 @@ def sort_out(
         alike.append((subject, resource))
     patients = [(full_url, item) for full_url, item in beside if isinstance(item, Patient)]
     medications = {name: item for full_url, item in beside if isinstance(item, Medication) for name in _names(full_url, item)}
-    failed = takes_away((item for _, item in beside if isinstance(item, OperationOutcome)), alone=alone)
+    outcomes = [item for _, item in beside if isinstance(item, OperationOutcome)]
+    failed = takes_away(outcomes, alone=alone)
     held = bool(any(by_type.values()) or patients or medications)
-    return Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
+    read = Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
+    return read._replace(not_offered=True) if alone and failed and is_not_offered(outcomes) else read
 
 
 def _names(full_url: str | None, medication: Medication) -> Iterator[str]:

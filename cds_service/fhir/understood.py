@@ -100,6 +100,12 @@ def takes_away(outcomes: Iterable[OperationOutcome], *, alone: bool = False) -> 
     return any(not _is_harmless(issue, alone) for outcome in outcomes for issue in outcome.issue or [None])
 
 
+def is_not_offered(outcomes: Iterable[OperationOutcome]) -> bool:
+    """Whether OperationOutcomes say only that a server does not have what was asked for."""
+    issues = [issue for outcome in outcomes for issue in outcome.issue or ()]
+    return bool(issues) and all(issue is not None and issue.code in ("not-supported", "not-found") for issue in issues)
+
+
 def _is_harmless(issue: Any, alone: bool) -> bool:
     if issue is None:
         return False

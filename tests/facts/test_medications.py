@@ -226,6 +226,16 @@ def test_the_list_of_prescriptions_is_whole_without_statements_and_not_the_other
     assert (null.value, null.state) == (UNKNOWN, State.NONE_SUPPLIED)
 
 
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [("not-supported", False), ("not-found", False), ("timeout", UNKNOWN), ("forbidden", UNKNOWN), ("exception", UNKNOWN)],
+)
+def test_statements_that_an_ehr_does_not_have_are_no_failure(knowledge: Knowledge, code: str, value: Any) -> None:
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code}]}
+    assert taking(knowledge, medicationStatements=outcome) is value
+    assert fact_of(knowledge, "taking_diuretic", medicationRequests=outcome).value is UNKNOWN
+
+
 def test_an_entry_on_hold_says_so(knowledge: Knowledge) -> None:
     fact = fact_of(knowledge, "taking_diuretic", medicationRequests=bundle(medication(FUROSEMIDE, status="on-hold")))
     assert fact.evidence[0].note == "on hold"

@@ -114,6 +114,30 @@ async def test_where_one_form_of_a_search_is_refused_the_other_is_tried(
     assert len(decision_service.answer(SERVICE, request, AS_OF).chart.all(Observation)) == 1
 
 
+@pytest.mark.parametrize(
+    ("resource_type", "status", "state"),
+    [
+        ("MedicationStatement", 404, State.KNOWN),
+        ("MedicationStatement", 501, State.KNOWN),
+        ("MedicationStatement", 403, State.FAILED),
+        ("MedicationStatement", 500, State.FAILED),
+        ("MedicationRequest", 404, State.FAILED),
+    ],
+)
+async def test_a_server_without_medication_statements_lacks_nothing(
+    decision_service: DecisionService, resource_type: str, status: int, state: State
+) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    async with serving(Ehr(**{resource_type: refuse})) as base:
+        request = await complete(
+            request_of(authorized(nothing_sent(), base)), decision_service.templates(SERVICE), client_of(base)
+        )
+    key = "medicationStatements" if resource_type == "MedicationStatement" else "medicationRequests"
+    assert decision_service.answer(SERVICE, request, AS_OF).chart.query_state[key] is state
+
+
 async def test_each_query_is_asked_once_all_with_the_token_and_what_was_sent_is_not_asked_for(
     decision_service: DecisionService,
 ) -> None:
