@@ -76,7 +76,9 @@ class Recognition:
         found = {
             self._analytes[" ".join(match.group().lower().replace("-", " ").split())] for match in self._analyte.finditer(words)
         }
-        return "" if len(found) != 1 or self._specimens.search(words) else found.pop()
+        # The name of an analyte may itself hold a word that elsewhere names another specimen or quantity.
+        beside = self._analyte.sub(" ", words)
+        return "" if len(found) != 1 or self._specimens.search(beside) else found.pop()
 
     def concerns_muscle_or_leg(self, words: str) -> bool:
         """Whether words name a leg, a muscle, a nerve, a vessel, a swelling or an electrolyte."""

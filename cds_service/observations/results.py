@@ -51,7 +51,9 @@ def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -
         return known(fact.name, latest.interpretation, partial(_tell, [latest]))
     if latest.interpretation in (LOW, HIGH) and not _unadjusted(latest, results, kind, fact, index):
         return known(fact.name, str(latest.interpretation), partial(_tell, [latest], _note_of(doubt)))
-    older = _older_abnormal(latest, kind, index)
+    # One that is read and stands, even if one still newer may not, takes the alarm of what came before it.
+    is_open = latest.is_preliminary or isinstance(latest.interpretation, Unusable)
+    older = _older_abnormal(latest, kind, index) if is_open else None
     if older is not None and not _unadjusted(older, [older], kind, fact, index):
         return known(fact.name, str(older.interpretation), partial(_tell, [older], _newer_unread(latest, index)))
     if doubt is not None:
@@ -136,7 +138,7 @@ def _older_abnormal(latest: Result, kind: OfAnalytes, index: ChartIndex) -> Resu
 
 def _newer_unread(latest: Result, index: ChartIndex) -> str:
     when = say_date(latest.when, index.as_of) if latest.when else "undated"
-    return f"a newer result ({when}) could not be read"
+    return f"a newer result ({when}) {'is preliminary' if latest.is_preliminary else 'could not be read'}"
 
 
 def _tell(results: Iterable[Result], note: str = "") -> list[Evidence]:

@@ -52,7 +52,14 @@ def test_a_code_without_words_is_not_understood_whatever_was_asked_before(knowle
 
 @pytest.mark.parametrize(
     ("words", "analyte"),
-    [("Serum potassium", "potassium"), ("Urine potassium", ""), ("Sodium and potassium", ""), ("Heart rate", "")],
+    [
+        ("Serum potassium", "potassium"),
+        ("Ankle-brachial index", "abi"),
+        ("Potassium haemolysis index", ""),
+        ("Urine potassium", ""),
+        ("Sodium and potassium", ""),
+        ("Heart rate", ""),
+    ],
 )
 def test_words_name_one_analyte_of_blood(knowledge: Knowledge, words: str, analyte: str) -> None:
     assert knowledge.recognition.analyte(words) == analyte

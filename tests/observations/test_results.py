@@ -276,6 +276,29 @@ def test_a_newest_result_that_cannot_be_read_is_not_replaced_by_an_older_one(kno
     assert of(knowledge, older, newer).value is UNKNOWN
 
 
+LOW_THEN = observation(3.1, when="2026-11-01")
+
+
+@pytest.mark.parametrize(
+    ("later", "value", "note"),
+    [
+        ([observation(4.2, None, when="2026-11-02", id="o2")], "low", "could not be read"),
+        ([observation(4.2, when="2026-11-02", id="o2", status="preliminary")], "low", "is preliminary"),
+        ([observation(4.2, when="2026-11-02", id="o2")], "in-range", ""),
+        (
+            [observation(4.2, when="2026-11-02", id="o2"), observation(4.2, when="2026-11-03", id="o3", status="odd")],
+            UNKNOWN,
+            "",
+        ),
+    ],
+)
+def test_an_older_low_result_alarms_until_a_newer_one_is_read(knowledge: Knowledge, later: Any, value: Any, note: str) -> None:
+    """A newer result in range that is final and read takes the alarm, also where one still newer is not understood."""
+    fact = of(knowledge, LOW_THEN, *later)
+    assert fact.value == value
+    assert note in (fact.evidence[0].note if value == "low" else "")
+
+
 def test_an_undated_result_does_not_hide_a_dated_one(knowledge: Knowledge) -> None:
     assert of(knowledge, observation(4.2, when=None, id="o2"), observation(3.1)).value == "low"
 
