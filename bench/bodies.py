@@ -95,7 +95,7 @@ def _observation(number: int, rng: random.Random, narrative: str) -> Json:
         "category": [{"coding": [{"system": f"{_HL7}/observation-category", "code": "laboratory"}]}],
         "code": _concept("http://loinc.org", code, display),
         "subject": _SUBJECT,
-        "effectiveDateTime": f"2026-{1 + number % 11:02}-{1 + number % 28:02}T07:{number % 60:02}:00-05:00",
+        "effectiveDateTime": f"2026-{1 + number % 11:02}-{1 + number % 20:02}T07:{number % 60:02}:00-05:00",
         "valueQuantity": {"value": round(rng.uniform(low, high), 2)} | quantity,
         "referenceRange": [{"low": {"value": low} | quantity, "high": {"value": high} | quantity}],
     }

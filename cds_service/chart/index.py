@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -30,6 +30,7 @@ from cds_service.fhir.understood import status_of
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.recognition import words_in
 from cds_service.knowledge.sites import SitedConcept, placed
+from cds_service.knowledge.terminology import Match
 from cds_service.knowledge.units import Unusable, convert
 from cds_service.model import State
 
@@ -58,6 +59,14 @@ class Identified(NamedTuple, Generic[P]):
 
 Drug = Identified[MedicationRequest | MedicationStatement]
 Draft = Identified[DraftOrder]
+
+
+class _Conditions(NamedTuple):
+    """Conditions by value set, those that may be of one and cannot be placed, and those that are of none of ours."""
+
+    found: Mapping[str, Sequence[Condition]]
+    unplaced: Mapping[str, Sequence[Condition]]
+    others: Sequence[Condition]
 
 
 class Locale(NamedTuple):
@@ -105,37 +114,48 @@ class ChartIndex:
     @property
     def conditions(self) -> Mapping[str, Sequence[Condition]]:
         """By value set; of one with a place in the body only what is there."""
-        return self._conditions[0]
+        return self._conditions.found
 
     @property
     def unplaced(self) -> Mapping[str, Sequence[Condition]]:
         """Conditions that may be of such a value set: their body site cannot be read."""
-        return self._conditions[1]
+        return self._conditions.unplaced
 
     @cached_property
-    def _conditions(self) -> tuple[Mapping[str, Sequence[Condition]], Mapping[str, Sequence[Condition]]]:
-        found = self._by_concept(self.chart.all(Condition))
-        unplaced: dict[str, list[Condition]] = {}
-        for sited in self.knowledge.sited:
-            own = {id(item) for item in found.get(sited.value_set, ())}
-            for condition in self.chart.all(Condition):
-                is_here = id(condition) in own or self._is_here(sited, condition.code, condition.body_site or ())
+    def _conditions(self) -> _Conditions:
+        found: dict[str, list[Condition]] = defaultdict(list)
+        unplaced: dict[str, list[Condition]] = defaultdict(list)
+        others: list[Condition] = []
+        matches_of, words_of_ours = self.knowledge.terminology.matches, self.knowledge.condition_words
+        for condition in self.chart.all(Condition):
+            if not (condition.body_site or matches_of(condition.code) or words_of_ours.stands_in(words_in(condition.code))):
+                others.append(condition)
+                continue
+            names, is_other = set(self._concepts_of(condition.code)), True
+            for sited in self.knowledge.sited:
+                is_here = sited.value_set in names or self._is_here(sited, condition.code, condition.body_site or ())
                 if is_here is None:
-                    unplaced.setdefault(sited.value_set, []).append(condition)
-                elif is_here and id(condition) not in own:
-                    found[sited.value_set].append(condition)
-        return found, unplaced
+                    unplaced[sited.value_set].append(condition)
+                    is_other = False
+                elif is_here:
+                    names.add(sited.value_set)
+            for name in names:
+                found[name].append(condition)
+            if is_other and not names:
+                others.append(condition)
+        return _Conditions(found, unplaced, others)
 
     def _is_here(
         self, sited: SitedConcept, code: CodeableConcept | None, sites: Iterable[CodeableConcept | None]
     ) -> bool | None:
         """Whether a thing that no code places is at this place; None where its site cannot be read."""
         terminology = self.knowledge.terminology
-        if terminology.means(code, sited.site.without_site):
+        matches = terminology.matches(code)
+        if any(match.concept == sited.site.without_site for match in matches):
             return placed(sited, code, sites, terminology, self.jurisdiction)
-        if code is None or terminology.matches(code):
+        if code is None or matches:
             return False
-        words = " ".join(words_in(item).replace(" | ", " ") for item in (code, *sites) if item)
+        words = " ".join([words_in(item).replace(" | ", " ") for item in (code, *sites) if item])
         return sited.is_named(words) and not terminology.denies(sited.allowed.sub(" ", words))
 
     def means(self, concept: CodeableConcept | None, sites: Iterable[CodeableConcept | None], value_set: str) -> bool | None:
@@ -163,11 +183,11 @@ class ChartIndex:
                 found[name].append(resource)
         return found
 
-    def _concepts_of(self, concept: CodeableConcept | None) -> set[str]:
+    def _concepts_of(self, concept: CodeableConcept | None) -> Collection[str]:
         """The value sets that a concept belongs to: by its codes, or where none is in a set by its words."""
         terminology = self.knowledge.terminology
-        matched = {match.concept for match in terminology.matches(concept)}
-        return matched or set(terminology.phrased(words_in(concept)))
+        matches = terminology.matches(concept)
+        return {match.concept for match in matches} if matches else terminology.phrased(words_in(concept))
 
     @property
     def measured(self) -> Mapping[str, Sequence[ObservedPart]]:
@@ -179,26 +199,24 @@ class ChartIndex:
         """What was measured, and the Observations of which no part is of a concept of ours."""
         found: dict[str, list[ObservedPart]] = defaultdict(list)
         unmatched: list[Observation] = []
+        matches_of = self.knowledge.terminology.matches
         for observation in self.chart.all(Observation):
-            concepts = list(self._observed(observation.code, observation))
-            for concept in concepts:
-                found[concept].append((observation, observation))
+            matches = matches_of(observation.code) or self._measured_in_words(observation.code, observation)
+            for match in matches:
+                found[match.concept].append((observation, observation))
             if observation.component:
-                for component in self.chart.components_of(observation):
-                    for concept in self._observed(component.code, component):
-                        found[concept].append((observation, component))
-            elif not concepts:
+                for part in self.chart.components_of(observation):
+                    for match in matches_of(part.code) or self._measured_in_words(part.code, part):
+                        found[match.concept].append((observation, part))
+            elif not matches:
                 unmatched.append(observation)
         return found, unmatched
 
-    def _observed(self, code: CodeableConcept | None, part: Observation | Component) -> Iterable[str]:
-        """What a result is of: by its code, or where no set has it by its words and a unit that leaves no doubt."""
-        matches = self.knowledge.terminology.matches(code)
-        if matches:
-            return [match.concept for match in matches]
+    def _measured_in_words(self, code: CodeableConcept | None, part: Observation | Component) -> Sequence[Match]:
+        """What a result is of where no set has its code: by its words and a unit that leaves no doubt."""
         recognition = self.knowledge.recognition
         analyte = "" if recognition.is_another_result(code) else recognition.analyte(words_in(code))
-        return (f"lab:{analyte}",) if analyte and self._has_unit_of(analyte, part) else ()
+        return (Match(f"lab:{analyte}", analyte),) if analyte and self._has_unit_of(analyte, part) else ()
 
     def _has_unit_of(self, analyte: str, part: Observation | Component) -> bool:
         said = measurement(part)
@@ -233,9 +251,8 @@ class ChartIndex:
         """Entries that came and of which nobody can say what they are, by resource type. Drugs stand in `drugs`."""
         recognition, statuses = self.knowledge.recognition, self.knowledge.statuses
         found: dict[str, list[Unreadable]] = defaultdict(list)
-        placed = {id(item) for group in self._conditions for items in group.values() for item in items}
-        for condition in self.chart.all(Condition):
-            if id(condition) not in placed and not recognition.is_another_condition(condition.code):
+        for condition in self._conditions.others:
+            if not recognition.is_another_condition(condition.code):
                 current = status_of(condition.clinical_status) in ("", *statuses.active_condition)
                 found["Condition" if current else PAST_CONDITION].append(_put_aside(condition))
         own = {id(item) for index in (self.orders, self.procedures) for items in index.values() for item in items}
@@ -290,13 +307,13 @@ class ChartIndex:
         """Whether these queries were answered in full and all of it was understood: only then is an absence an absence."""
         whole = self._whole.get(queries)
         if whole is None:
-            understood = self._is_clear or not any(self._doubtful(query) for query in queries)
+            understood = self.is_clear or not any(self._doubtful(query) for query in queries)
             whole = understood and self.chart.looking(queries) is State.KNOWN
             self._whole[queries] = whole
         return whole
 
     @cached_property
-    def _is_clear(self) -> bool:
+    def is_clear(self) -> bool:
         """Whether all that came was read and understood, as it mostly is."""
         return not any(self.chart.damaged.values()) and not any(self.not_understood.values())
 
@@ -335,7 +352,7 @@ class ChartIndex:
 
     def doubts(self, queries: Sequence[str], concepts: Iterable[str]) -> list[Unreadable]:
         """The entries that were not read or understood and may be about one of these concepts."""
-        if self._is_clear:
+        if self.is_clear:
             return []
         doubtful = [item for query in queries for item in self._doubtful(query)]
         wanted = set(concepts)

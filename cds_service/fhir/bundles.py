@@ -130,13 +130,17 @@ def _oldest(found: Iterable[Found]) -> date | None:
     return days[-1] if days and sorted_down and days[0] != days[-1] else None
 
 
+_INCLUDED = (Medication, OperationOutcome)
+
+
 def _is_cut(bundle: Any, entries: Iterable[Any], found: Sequence[Found], others: int = 0) -> bool:
     """Whether a Bundle says that it does not hold all: a further page, more in total than came, an entry that failed."""
     if _has_next(bundle.link) or any(entry and entry.response is not None and _has_failed(entry) for entry in entries):
         return True
-    included = sum(isinstance(resource, (Medication, OperationOutcome)) for _, resource in found)
     total = int(bundle.total) if isinstance(bundle.total, str) and bundle.total.isdecimal() else bundle.total
-    return isinstance(total, int) and not isinstance(total, bool) and total > len(found) - included + others
+    if not isinstance(total, int) or isinstance(total, bool):
+        return False
+    return total > len([None for _, resource in found if type(resource) not in _INCLUDED]) + others
 
 
 def _has_failed(entry: Any) -> bool:

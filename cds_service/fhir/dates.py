@@ -54,7 +54,8 @@ def _span(text: str) -> Span | None:
             return Span(date(year, 1, 1), date(year, 12, 31))
         if day is None:
             return Span(date(year, month, 1), _last_day(year, month))
-        return Span(date(year, month, day), date(year, month, day))
+        whole = date(year, month, day)
+        return Span(whole, whole)
     except ValueError:
         return None
 

@@ -29,7 +29,7 @@ from cds_service.fhir.resources import (
     is_named,
     local_reference,
 )
-from cds_service.fhir.understood import doubt_about, is_modified, is_not_offered, takes_away
+from cds_service.fhir.understood import doubts_about, is_modified, is_not_offered, takes_away
 
 
 class Unreadable(NamedTuple):
@@ -139,7 +139,7 @@ def coded_value(observation: Observation) -> CodeableConcept | None:
 
 
 def sort_out(
-    found: Iterable[Found], damaged: list[Unreadable], place: str, *, incomplete: bool = False, alone: bool = False
+    found: Sequence[Found], damaged: list[Unreadable], place: str, *, incomplete: bool = False, alone: bool = False
 ) -> Section:
     """What was decoded, by type and with its subject resolved; what does not say what it is about is set aside.
 
@@ -147,28 +147,9 @@ def sort_out(
     no Bundle around it.
     """
     by_type: dict[type[Resource], list[tuple[str, Clinical]]] = {}
-    beside: list[Found] = []
     components: dict[int, list[Component]] = {}
-    # Nearly all subjects are written alike: each is resolved once.
-    subjects: dict[str | None, str] = {}
-    for full_url, resource in found:
-        kind = type(resource)
-        if kind in _OF_NO_SUBJECT:
-            beside.append((full_url, resource))
-            continue
-        alike = by_type.get(kind)
-        if alike is None:
-            alike = by_type[kind] = []
-        reference: Reference | None = resource.subject  # type: ignore[union-attr]  # by its kind
-        given = reference.reference if reference else None
-        subject = subjects.get(given)
-        if subject is None:
-            subject = subjects[given] = local_reference(given)
-        problem = _unreadable(resource, components) if kind in _CODED else ""  # type: ignore[arg-type]  # by its kind
-        if problem or (problem := doubt_about(resource)):
-            damaged.append(set_aside(resource, place, problem, subject))
-            continue
-        alike.append((subject, resource))
+    beside = [item for item in found if type(item[1]) in _OF_NO_SUBJECT]
+    _sort_by_type(found, by_type, components, damaged, place)
     patients = [(full_url, item) for full_url, item in beside if isinstance(item, Patient)]
     medications = {name: item for full_url, item in beside if isinstance(item, Medication) for name in _names(full_url, item)}
     outcomes = [item for _, item in beside if isinstance(item, OperationOutcome)]
@@ -176,6 +157,36 @@ def sort_out(
     held = bool(any(by_type.values()) or patients or medications)
     read = Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
     return read._replace(not_offered=True) if alone and failed and is_not_offered(outcomes) else read
+
+
+def _sort_by_type(
+    found: Iterable[Found],
+    by_type: dict[type[Resource], list[tuple[str, Clinical]]],
+    components: dict[int, list[Component]],
+    damaged: list[Unreadable],
+    place: str,
+) -> None:
+    """Thousands of a kind come together, so what holds for the kind is looked up once."""
+    # Nearly all subjects are written alike: each is resolved once.
+    subjects: dict[str | None, str] = {}
+    kind: type[Resource] | None = None
+    for _, resource in found:
+        if type(resource) is not kind:
+            kind = type(resource)
+            doubt_about, is_coded, is_beside = doubts_about(kind), kind in _CODED, kind in _OF_NO_SUBJECT
+            alike = [] if is_beside else by_type.setdefault(kind, [])
+        if is_beside:
+            continue
+        reference: Reference | None = resource.subject  # type: ignore[union-attr]  # by its kind
+        given = reference.reference if reference else None
+        subject = subjects.get(given)
+        if subject is None:
+            subject = subjects[given] = local_reference(given)
+        problem = _unreadable(resource, components) if is_coded else ""  # type: ignore[arg-type]  # by its kind
+        if problem or (problem := doubt_about(resource)):
+            damaged.append(set_aside(resource, place, problem, subject))
+        else:
+            alike.append((subject, resource))
 
 
 def _names(full_url: str | None, medication: Medication) -> Iterator[str]:

@@ -7,7 +7,8 @@ contrary. Such a resource is not used and not passed over: what it may be about 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from cds_service.fhir.resources import (
@@ -40,6 +41,7 @@ _INTENTS = frozenset(
 )
 _CLINICAL = frozenset(("active", "recurrence", "relapse", "inactive", "remission", "resolved"))
 _VERIFICATION = frozenset(("unconfirmed", "provisional", "differential", "confirmed", "refuted", "entered-in-error"))
+_CLINICAL_OR_VERIFICATION = _CLINICAL | _VERIFICATION
 _MODIFIED = "bears a modifier that is not known"
 _NOTHING = (b"", b"null", b"[]", b'""')
 
@@ -51,23 +53,26 @@ _TAKES_AWAY = frozenset(
 )
 
 
-def doubt_about(resource: Any) -> str:
-    """Why a resource may not be used as it stands; empty where it may."""
-    if is_modified(resource):
-        return _MODIFIED
-    if resource.implicit_rules and bytes(resource.implicit_rules) not in _NOTHING:
-        return _MODIFIED
-    kind = type(resource)
-    if kind is MedicationRequest and any(item and is_modified(item) for item in resource.dosage_instruction or ()):
-        return _MODIFIED
-    known = _STATUSES.get(kind)
-    if known is not None and resource.status not in known and normal_code(resource.status) not in known:
-        return "has no status that can be read"
-    if kind is MedicationRequest and resource.intent and normal_code(resource.intent) not in _INTENTS:
-        return "has no intent that can be read"
-    if kind is Condition:
-        return _doubt_about_condition(resource)
-    return ""
+@lru_cache
+def doubts_about(kind: type[Resource]) -> Callable[[Any], str]:
+    """What tells why a resource of this kind may not be used as it stands; empty where it may.
+
+    It is asked of thousands of a kind, so what holds for the kind is looked up once.
+    """
+    known, further = _STATUSES.get(kind), _FURTHER.get(kind)
+
+    def doubt_about(resource: Any) -> str:
+        if (resource.modifier_extension or resource.implicit_rules) and _is_bound_by_rules(resource):
+            return _MODIFIED
+        if known is not None and resource.status not in known and normal_code(resource.status) not in known:
+            return "has no status that can be read"
+        return further(resource) if further else ""
+
+    return doubt_about
+
+
+def _is_bound_by_rules(resource: Any) -> bool:
+    return is_modified(resource) or (bool(resource.implicit_rules) and bytes(resource.implicit_rules) not in _NOTHING)
 
 
 def is_modified(element: Any) -> bool:
@@ -75,10 +80,23 @@ def is_modified(element: Any) -> bool:
     return bool(element.modifier_extension) and bytes(element.modifier_extension) not in _NOTHING
 
 
+def _doubt_about_request(request: MedicationRequest) -> str:
+    if any(item and is_modified(item) for item in request.dosage_instruction or ()):
+        return _MODIFIED
+    is_known = not request.intent or request.intent in _INTENTS or normal_code(request.intent) in _INTENTS
+    return "" if is_known else "has no intent that can be read"
+
+
 def _doubt_about_condition(condition: Condition) -> str:
     if not _is_known(condition.clinical_status, _CLINICAL):
         return "has no clinical status that can be read"
     return "" if _is_known(condition.verification_status, _VERIFICATION) else "has no verification status that can be read"
+
+
+_FURTHER: Mapping[type[Resource], Callable[[Any], str]] = {
+    MedicationRequest: _doubt_about_request,
+    Condition: _doubt_about_condition,
+}
 
 
 def _is_known(concept: CodeableConcept | None, known: frozenset[str]) -> bool:
@@ -88,8 +106,10 @@ def _is_known(concept: CodeableConcept | None, known: frozenset[str]) -> bool:
 
 def status_of(concept: CodeableConcept | None) -> str:
     """A status as its code, from its codes or failing these its words: `Entered in Error` is `entered-in-error`."""
-    known = [code for coding in codings(concept) if (code := normal_code(coding.code)) in _CLINICAL | _VERIFICATION]
-    return known[0] if known else re.sub(r"[\s_-]+", "-", normal_code(text_of(concept)))
+    for coding in (concept.coding or ()) if concept else ():
+        if coding is not None and (code := normal_code(coding.code)) in _CLINICAL_OR_VERIFICATION:
+            return code
+    return re.sub(r"[\s_-]+", "-", normal_code(text_of(concept)))
 
 
 def takes_away(outcomes: Iterable[OperationOutcome], *, alone: bool = False) -> bool:

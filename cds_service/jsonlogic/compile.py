@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -110,6 +111,9 @@ def _var(given: list[Any], names: dict[str, None]) -> Node:
     if path:
         names.setdefault(path)
     because = (path,)
+    # Most facts are yes, no or unknown: these answers are made once.
+    alike = {value: Evaluation(value, because) for value in (True, False)}
+    unknown = Evaluation(UNKNOWN, because)
 
     def node(values: Any, element: Any) -> Evaluation:
         if element is not _NOTHING:
@@ -120,9 +124,12 @@ def _var(given: list[Any], names: dict[str, None]) -> Node:
         if element is not _NOTHING:
             return Evaluation(_walk(element, path, default), ())
         try:
-            return Evaluation(values[path], because)
+            value = values[path]
         except (KeyError, TypeError, IndexError):
-            return Evaluation(UNKNOWN, because)
+            return unknown
+        if value is UNKNOWN:
+            return unknown
+        return alike[value] if value is True or value is False else Evaluation(value, because)
 
     return fact if path and "." not in path and len(given) == 1 and not path.isdigit() else node
 
@@ -162,7 +169,7 @@ def _fact(values: Any, name: str) -> Any:
 def _all(answers: Sequence[Evaluation]) -> tuple[str, ...]:
     if len(answers) == 1:
         return answers[0].because
-    return tuple(dict.fromkeys(name for answer in answers for name in answer.because))
+    return tuple(dict.fromkeys(chain.from_iterable([answer.because for answer in answers])))
 
 
 def _unknown(answers: Sequence[Evaluation]) -> tuple[str, ...]:

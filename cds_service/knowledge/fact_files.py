@@ -88,7 +88,7 @@ class FactFile(msgspec.Struct, forbid_unknown_fields=True):
 class FactDefinition:
     """One fact: its question with the numbers filled in, its kind, and the queries, analytes and value sets that it rests on.
 
-    `adjusted_by`: the analytes by which those are adjusted.
+    `adjusted_by`: the analytes by which those are adjusted. `facts`: those that it is made of.
     """
 
     name: str
@@ -99,6 +99,7 @@ class FactDefinition:
     analytes: tuple[str, ...]
     value_sets: tuple[str, ...]
     adjusted_by: tuple[str, ...]
+    facts: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -111,12 +112,6 @@ class FactDefinition:
     @property
     def values(self) -> tuple[str, ...]:
         return self.kind.values
-
-    @property
-    def facts(self) -> tuple[str, ...]:
-        """The facts that it is made of."""
-        of_one = (self.kind.fact,) if isinstance(self.kind, (kinds.NotShown, kinds.NotKnown)) else ()
-        return of_one or getattr(self.kind, "facts", ())
 
 
 class FactMaker:
@@ -148,6 +143,7 @@ class FactMaker:
             analytes=analytes,
             value_sets=tuple(dict.fromkeys(value_sets_of(kind))),
             adjusted_by=tuple(self._adjusting(analytes)),
+            facts=(kind.fact,) if isinstance(kind, (kinds.NotShown, kinds.NotKnown)) else getattr(kind, "facts", ()),
         )
 
     def _kinds(self, file: FactFile) -> Iterator[tuple[str, FactKind]]:

@@ -33,7 +33,7 @@ from cds_service.knowledge.schema import (
     Wording,
 )
 from cds_service.knowledge.sites import SitedConcept, sited_concepts
-from cds_service.knowledge.terminology import CodeEntry, System, Terminology
+from cds_service.knowledge.terminology import AnyPhrase, CodeEntry, System, Terminology
 from cds_service.knowledge.units import Factors
 from cds_service.model import FactType, FactTypes
 
@@ -159,6 +159,13 @@ class Knowledge:
         parts = [part for parts in self.value_sets.values() for part in parts]
         sites = {part.id: part.site for part in parts if part.site}
         return sited_concepts(sites, {part.id: part.phrases for part in parts})
+
+    @cached_property
+    def condition_words(self) -> AnyPhrase:
+        """All words that may name a condition of ours: where none of them stands, it is none in words."""
+        parts = [part for parts in self.value_sets.values() for part in parts]
+        things = [thing for part in parts if part.site for thing in part.site.things]
+        return AnyPhrase([*things, *(phrase for part in parts for phrase in part.phrases)])
 
     @cached_property
     def searchable(self) -> dict[str, tuple[str, ...]]:

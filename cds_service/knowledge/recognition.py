@@ -112,5 +112,6 @@ def words_in(concept: CodeableConcept | None) -> str:
     """Text and displays of a concept, as far as they are looked at."""
     if concept is None:
         return ""
-    said = dict.fromkeys(text for text in (concept.text, *(item.display for item in codings(concept))) if text and text.strip())
+    given = [concept.text, *[item.display for item in concept.coding or () if item]]
+    said = dict.fromkeys([text for text in given if text and text.strip()])
     return " | ".join(said)[:_MOST_LOOKED_AT]

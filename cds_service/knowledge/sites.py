@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cds_service.fhir.resources import CodeableConcept, codings
 from cds_service.knowledge.recognition import words_in
 from cds_service.knowledge.schema import BodySite
-from cds_service.knowledge.terminology import Terminology, word_pattern
+from cds_service.knowledge.terminology import AnyPhrase, Terminology, word_pattern
 
 _PHRASE_END = re.compile(r"[.;|\n]")
 # Between two places of one list: `hands and legs`, `hand/leg`, `hand, right leg`.
@@ -30,6 +30,7 @@ class SitedConcept:
     places: re.Pattern[str]
     other_places: re.Pattern[str]
     alone: re.Pattern[str]
+    any_thing: AnyPhrase
     allowed: re.Pattern[str]
 
     def is_placed(self, words: str) -> bool | None:
@@ -56,6 +57,8 @@ class SitedConcept:
 
     def is_named(self, words: str) -> bool:
         """Whether words alone name the thing at its place."""
+        if not self.any_thing.stands_in(words):
+            return False
         for phrase in _PHRASE_END.split(words):
             if self.alone.search(phrase) and self.is_placed(phrase) is not False:
                 return True
@@ -73,6 +76,7 @@ def sited_concepts(sites: Mapping[str, BodySite], phrases: Mapping[str, Sequence
             places=word_pattern(site.places),
             other_places=word_pattern(site.other_places),
             alone=word_pattern(phrases.get(name, ())),
+            any_thing=AnyPhrase((*site.things, *phrases.get(name, ()))),
             allowed=word_pattern(site.allowed),
         )
         for name, site in sites.items()

@@ -55,15 +55,21 @@ class Terminology:
             key = (entry.system, self._fold(entry.system, entry.code))
             self._codes[key] = (*self._codes.get(key, ()), Match(entry.concept, entry.name))
         self._names = [(word_pattern([name]), concept, name) for concept, given in names.items() for name in given]
-        self._any_name = word_pattern([name for given in names.values() for name in given])
+        self._any_name = AnyPhrase(name for given in names.values() for name in given)
         self._phrases = {concept: word_pattern(given) for concept, given in phrases.items() if given}
-        self._any_phrase = word_pattern([phrase for given in phrases.values() for phrase in given])
+        self._any_phrase = AnyPhrase(phrase for given in phrases.values() for phrase in given)
         self._negation = word_pattern(negations)
+        self._systems_seen: dict[str, str | None] = {}
         self._seen: dict[tuple[str | None, str | None], tuple[Match, ...]] = {}
 
     def short_system(self, url: str | None) -> str | None:
         """Our short name of a code system, `loinc`, by its URL or an alias; None if nothing here knows it."""
-        return self._short.get(fold_url(url or ""))
+        key = url or ""
+        if key not in self._systems_seen:
+            if len(self._systems_seen) >= _MOST_SYSTEMS:
+                return self._short.get(fold_url(key))
+            self._systems_seen[key] = self._short.get(fold_url(key))
+        return self._systems_seen[key]
 
     def match(self, coding: Coding) -> tuple[Match, ...]:
         """The concepts of a code. ICD codes match by prefix too: E03.9 belongs where E03 does."""
@@ -119,13 +125,13 @@ class Terminology:
 
     def named(self, text: str) -> list[Match]:
         """Concepts whose ingredient stands in a text as whole words: `co-amilofruse 5/40`, never part of a word."""
-        if not self._any_name.search(text):
+        if not self._any_name.stands_in(text):
             return []
         return [Match(concept, name) for pattern, concept, name in self._names if pattern.search(text)]
 
     def phrased(self, text: str) -> list[str]:
         """Concepts that a text names in a known phrase and does not deny: `no leg cramps` names none."""
-        if not self._any_phrase.search(text) or self._negation.search(text):
+        if not self._any_phrase.stands_in(text) or self._negation.search(text):
             return []
         return [concept for concept, pattern in self._phrases.items() if pattern.search(text)]
 
@@ -134,7 +140,9 @@ class Terminology:
 
 
 _CACHE_LIMIT = 50_000
+_MOST_SYSTEMS = 1_000
 # SNOMED CT names its edition, and its version, behind its address.
+_WORD = re.compile(r"\w+")
 _EDITION = re.compile(r"(?<=^http://snomed\.info/sct)/.*$")
 
 
@@ -142,6 +150,20 @@ def fold_url(url: str) -> str:
     """The address of a code system without version, edition, case and the rest in which public spellings differ."""
     folded = url.partition("|")[0].strip().rstrip("/").lower().replace("https://", "http://")
     return _EDITION.sub("", folded)
+
+
+class AnyPhrase:
+    """Whether any of many phrases stands in a text. Most texts hold the first word of none, which a set tells at once."""
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        given = list(phrases)
+        self._first_words = frozenset(match.group() for phrase in given if (match := _WORD.search(phrase.lower())))
+        self._pattern = word_pattern(given)
+
+    def stands_in(self, text: str) -> bool:
+        if self._first_words.isdisjoint(_WORD.findall(text.lower())):
+            return False
+        return bool(self._pattern.search(text))
 
 
 def word_pattern(words: Iterable[str]) -> re.Pattern[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import msgspec
@@ -127,7 +127,7 @@ def against_default(analyte: str, amount: Decimal | Interval, here: Locale) -> t
     default = here.knowledge.labs[analyte].ranges.get(here.jurisdiction)
     if default is None:
         return NO_RANGE, RangeUsed()
-    basis = RangeUsed("default adult range", Decimal(default.low), Decimal(default.high))
+    basis = RangeUsed("default adult range", _number(default.low), _number(default.high))
     return _compare(amount, basis.low, basis.high), basis
 
 
@@ -171,7 +171,13 @@ def _may_be_own(item: ReferenceRange) -> bool:
 
 def _is_possible(amount: Decimal, analyte: str, here: Locale) -> bool:
     bounds = here.knowledge.labs[analyte].possible
-    return bounds is None or Decimal(bounds.low) <= amount <= Decimal(bounds.high)
+    return bounds is None or _number(bounds.low) <= amount <= _number(bounds.high)
+
+
+@lru_cache
+def _number(text: str) -> Decimal:
+    """A number of the knowledge, which writes them as text, exactly."""
+    return Decimal(text)
 
 
 def _is_normal(item: ReferenceRange) -> bool:

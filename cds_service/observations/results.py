@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from cds_service.chart.index import ChartIndex, ObservedPart
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, nothing, presence, reason_of, unknown, words_of
 from cds_service.fhir.dates import read_span, say_date
-from cds_service.fhir.resources import effective, has_code, normal_code
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import AgainstRange, LatestValue, Measured, OfAnalytes, ReportedOrEstimated
 from cds_service.knowledge.schema import Adjustment
@@ -29,11 +28,17 @@ from cds_service.observations.measurements import (
     adjust,
     read,
 )
+from cds_service.observations.timeline import (
+    concepts_of,
+    in_window,
+    is_preliminary,
+    newest_of,
+    placed_of,
+    placing_of,
+    unplaced_of,
+)
 
 _UNPLACED = Unusable("its date cannot be placed")
-
-Placed = tuple[date, str, str, ObservedPart]
-"""The last day that a measurement may be of, its id, its time as written, and itself."""
 
 
 def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -> Fact:
@@ -41,7 +46,7 @@ def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -
 
     Where a newer one is in doubt, an older result in range says nothing; one out of range still alarms.
     """
-    newest = _newest(kind, index)
+    newest = newest_of(kind, index)
     if not newest:
         return _none_found(fact, kind, index)
     results = _read_day(newest, kind, index)
@@ -67,7 +72,7 @@ def not_in_range(index: ChartIndex) -> list[Result]:
     kinds = [
         AgainstRange(question="", analytes=(analyte,)) for analyte in index.knowledge.labs if f"lab:{analyte}" in index.measured
     ]
-    latest = [_latest(_read_day(newest, kind, index), kind, index) for kind in kinds if (newest := _newest(kind, index))]
+    latest = [_latest(_read_day(newest, kind, index), kind, index) for kind in kinds if (newest := newest_of(kind, index))]
     # Where it has no range, a rule looks at its number.
     numbered = (LatestValue, ReportedOrEstimated)
     by_number = {key for fact in index.knowledge.facts.values() if isinstance(fact.kind, numbered) for key in fact.analytes}
@@ -101,23 +106,31 @@ def _doubt_about(
     latest: Result, results: list[Result], kind: OfAnalytes, fact: FactDefinition, index: ChartIndex
 ) -> _Doubt | None:
     """What keeps a result from saying that all is well."""
-    told = latest.describe
     if doubt := _unadjusted(latest, results, kind, fact, index):
-        return _Doubt(doubt, State.UNUSABLE, [told()])
+        return _Doubt(doubt, State.UNUSABLE, [latest.describe()])
     if latest.is_preliminary:
-        return _Doubt("a preliminary result", State.UNUSABLE, [told()])
+        return _Doubt("a preliminary result", State.UNUSABLE, [latest.describe()])
+    if index.memo(("plain", kind.analytes, fact.queries), partial(_is_plain, kind, fact, index)):
+        return None
     day = latest.span.first if latest.span else date.min
-    newer = [item for item in index.doubts(fact.queries, _concepts(kind.analytes)) if _is_newer(item.when, day)]
+    newer = [item for item in index.doubts(fact.queries, concepts_of(kind.analytes)) if _is_newer(item.when, day)]
     if newer:
         named = [Evidence(item.reference or item.place, words_of(item), date=item.when) for item in newer]
         return _Doubt(reason_of(newer[0]), State.NOT_UNDERSTOOD, named)
     state = index.chart.looking(fact.queries)
     if state is State.INCOMPLETE and not index.chart.runs_newest_first(fact.queries):
         return _Doubt(index.shortfall(fact.queries)[1], state, ())
-    unplaced = [item for item in _unplaced(kind, index) if item.day > day]
+    unplaced = [item for item in unplaced_of(kind, index) if item.day > day]
     if unplaced:
         return _Doubt(_UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
     return None
+
+
+def _is_plain(kind: OfAnalytes, fact: FactDefinition, index: ChartIndex) -> bool:
+    """Whether nothing at all can be in doubt, as it mostly is: nothing cut, nothing unread, no result without a day."""
+    if not index.is_clear or index.chart.looking(fact.queries) is State.INCOMPLETE:
+        return False
+    return not any(placing_of(analyte, index)[1] for analyte in kind.analytes)
 
 
 def _is_newer(when: str, day: date) -> bool:
@@ -128,7 +141,7 @@ def _is_newer(when: str, day: date) -> bool:
 def _older_abnormal(latest: Result, kind: OfAnalytes, index: ChartIndex) -> Result | None:
     """The last readable result before the day of the latest, if it lies out of its range."""
     before = latest.span.first if latest.span else date.max
-    for item in _in_window(kind, index):
+    for item in in_window(kind, index):
         if item.span and item.span.last < before:
             result = read(item, index)
             if not isinstance(result.interpretation, Unusable):
@@ -148,7 +161,7 @@ def _tell(results: Iterable[Result], note: str = "") -> list[Evidence]:
 
 
 def _none_found(fact: FactDefinition, kind: OfAnalytes, index: ChartIndex) -> Fact:
-    looked = presence(fact.name, [], index, fact.queries, _concepts(kind.analytes))
+    looked = presence(fact.name, [], index, fact.queries, concepts_of(kind.analytes))
     return unknown(fact.name, looked.state, looked.reason or _none_in(kind.days), looked.evidence_source)
 
 
@@ -161,7 +174,7 @@ def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> 
 
     Two values of the same time that differ cannot be read: nothing says which of them holds.
     """
-    newest = _newest(kind, index)
+    newest = newest_of(kind, index)
     if not newest:
         return _none_found(fact, kind, index)
     results = _read_day(newest, kind, index)
@@ -192,118 +205,18 @@ def _least(result: Result) -> Decimal:
 
 def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> Fact:
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
-    newest = _newest(kind, index)
+    newest = newest_of(kind, index)
     if newest and newest[0].span is None:
         return unknown(fact.name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
-    final = next((item for item in newest if not _is_preliminary(item, index)), None)
-    final = final or next((item for item in _in_window(kind, index) if not _is_preliminary(item, index)), None)
+    final = next((item for item in newest if not is_preliminary(item, index)), None)
+    final = final or next((item for item in in_window(kind, index) if not is_preliminary(item, index)), None)
     if final:
         return known(fact.name, True, lambda: _tell([read(final, index)]))
     if newest:
         return unknown(fact.name, State.UNUSABLE, "a preliminary result", lambda: _tell([read(newest[0], index)]))
-    if index.chart.reaches(fact.queries, index.since(kind.days)) and not index.doubts(fact.queries, _concepts(kind.analytes)):
+    if index.chart.reaches(fact.queries, index.since(kind.days)) and not index.doubts(fact.queries, concepts_of(kind.analytes)):
         return nothing(fact.name)
-    return presence(fact.name, [], index, fact.queries, _concepts(kind.analytes))
-
-
-def _in_window(kind: OfAnalytes, index: ChartIndex) -> Iterator[DatedMeasurement]:
-    """What was measured in the window, of each analyte the newest first."""
-    since = index.since(kind.days)
-    for analyte in kind.analytes:
-        for day, _, when, measured in _placed(analyte, index):
-            span = read_span(when)
-            if span and span.within(since, index.until):
-                yield DatedMeasurement(analyte, measured, when, span, day)
-
-
-def _is_preliminary(item: DatedMeasurement, index: ChartIndex) -> bool:
-    return normal_code(item.measured[0].status) in index.knowledge.statuses.preliminary_result
-
-
-def last_measured(kind: OfAnalytes, index: ChartIndex) -> DatedMeasurement | None:
-    """What was measured last in the window, its span None where it cannot be placed; None if nothing was."""
-    return next(iter(_newest(kind, index)), None)
-
-
-def _newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
-    """What was measured on the newest day of the window; if nothing was, what cannot be placed, its span None."""
-    if index.measured.keys().isdisjoint(_concepts(kind.analytes)):
-        return []
-    return index.memo(("newest", kind.analytes, kind.days), partial(_find_newest, kind, index))
-
-
-@lru_cache
-def _concepts(analytes: tuple[str, ...]) -> tuple[str, ...]:
-    """Where a index keeps what was measured of them."""
-    return tuple(f"lab:{analyte}" for analyte in analytes)
-
-
-def _find_newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
-    since = index.since(kind.days)
-    newest: list[DatedMeasurement] = []
-    unplaced: list[DatedMeasurement] = []
-    for analyte in kind.analytes:
-        for day, _, when, measured in _placed(analyte, index):
-            span = read_span(when)
-            # A date that has not come yet is a mistake: nobody can say when it was.
-            inside = span.within(since, index.until) if span and span.first <= index.until else None
-            if inside is None:
-                unplaced.append(DatedMeasurement(analyte, measured, when, None, day))
-            elif inside:
-                if newest and day < newest[0].day:
-                    break
-                item = DatedMeasurement(analyte, measured, when, span, day)
-                newest = [*newest, item] if newest and day == newest[0].day else [item]
-            elif day < since:
-                break
-    return newest or unplaced
-
-
-def _unplaced(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
-    """What was measured on a day that may lie in the window or not."""
-    since = index.since(kind.days)
-    return [
-        DatedMeasurement(analyte, measured, when, None, day)
-        for analyte in kind.analytes
-        for day, _, when, measured in (_placing(analyte, index)[1] if f"lab:{analyte}" in index.measured else ())
-        if (span := read_span(when)) is None or span.first > index.until or span.within(since, index.until) is None
-    ]
-
-
-def _placed(analyte: str, index: ChartIndex) -> list[Placed]:
-    return _placing(analyte, index)[0]
-
-
-def _placing(analyte: str, index: ChartIndex) -> tuple[list[Placed], list[Placed]]:
-    return index.memo(("placed", analyte), partial(_place, analyte, index))
-
-
-def _place(analyte: str, index: ChartIndex) -> tuple[list[Placed], list[Placed]]:
-    """What was reported of an analyte, newest first and undated before all: of thousands one or two are read.
-
-    And of these, what has no whole date.
-    """
-    found, without_day = list[Placed](), list[Placed]()
-    known_statuses = index.knowledge.statuses
-    statuses = (*known_statuses.reported_result, *known_statuses.preliminary_result)
-    for item in index.measured.get(f"lab:{analyte}", ()):
-        observation = item[0]
-        if has_code(observation.data_absent_reason, "not-performed"):
-            continue
-        if observation.status in statuses or normal_code(observation.status) in statuses:
-            when = effective(observation)
-            span = read_span(when)
-            placed = (span.last if span else date.max, observation.id or "", when, item)
-            found.append(placed)
-            if span is None or span.first != span.last or span.first > index.until:
-                without_day.append(placed)
-    if len(found) > 1:
-        found.sort(key=_day_and_id, reverse=True)
-    return found, without_day
-
-
-def _day_and_id(placed: Placed) -> tuple[date, str]:
-    return placed[:2]
+    return presence(fact.name, [], index, fact.queries, concepts_of(kind.analytes))
 
 
 def _read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
@@ -342,7 +255,7 @@ def _unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: F
     by = adjustment[1].by
     title = index.knowledge.labs[by].title.lower()
     others = _same_day(results, by, index)
-    if any(_may_be_of(when, result) for _, _, when, _ in _placed(by, index)):
+    if any(_may_be_of(when, result) for _, _, when, _ in placed_of(by, index)):
         return f"{title} has a date that cannot be placed"
     if any(isinstance(other.amount, Unusable) for other in others):
         return f"{title} of that day could not be read"
@@ -361,7 +274,7 @@ def _may_be_of(when: str, result: Result) -> bool:
 def _same_day(results: list[Result], analyte: str, index: ChartIndex) -> list[Result]:
     """What was measured of another analyte on a day of these results."""
     days = {item.span for item in results if item.span}
-    taken = [DatedMeasurement(analyte, item, when, read_span(when), day) for day, _, when, item in _placed(analyte, index)]
+    taken = [DatedMeasurement(analyte, item, when, read_span(when), day) for day, _, when, item in placed_of(analyte, index)]
     return [read(item, index) for item in taken if item.span in days]
 
 

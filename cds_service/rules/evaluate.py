@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from types import MappingProxyType
 
 from cds_service.jsonlogic.compile import Evaluation
@@ -55,4 +56,4 @@ def decide(rule: Rule, values: Mapping[str, Value], jurisdiction: str, scope: Ev
 
 
 def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for part in parts for name in part))
+    return tuple(dict.fromkeys(chain.from_iterable(parts)))
