@@ -12,11 +12,11 @@ from cds_service.model import Evidence, Fact, State
 
 
 def on_order(fact: FactDefinition, kind: OnOrder, index: ChartIndex) -> Fact:
-    """Is an active order for one of these open, made in the last `days`?"""
-    found = [item for item in index.orders.get(kind.order, ()) if _is_open(item, index)]
-    dated = {reference_to(item): (item.authored_on or item.occurrence_date_time or "").strip() for item in found}
-    evidence = [Evidence(reference_to(item), text_of(item.code), date=dated[reference_to(item)]) for item in found]
-    return _in_days(fact, kind.days, index, evidence)
+    """Is an active order for one of these open, made in the last `days`, or its result registered and awaited?"""
+    ordered = [item for item in index.orders.get(kind.order, ()) if _is_open(item, index)]
+    dated = [(item, (item.authored_on or item.occurrence_date_time or "").strip()) for item in ordered]
+    evidence = [Evidence(reference_to(item), text_of(item.code), date=when) for item, when in dated]
+    return _in_days(fact, kind.days, index, [*evidence, *_observed(kind.order, index.knowledge.statuses.awaited_result, index)])
 
 
 def done_within(fact: FactDefinition, kind: Done, index: ChartIndex) -> Fact:
@@ -26,14 +26,14 @@ def done_within(fact: FactDefinition, kind: Done, index: ChartIndex) -> Fact:
 
 def done(value_set: str, index: ChartIndex) -> list[Evidence]:
     """What was done, whether recorded as a Procedure or, as British systems do, as an Observation."""
-    observed = [observation for observation, _ in index.measured.get(value_set, ())]
+    return [*_procedures(value_set, index), *_observed(value_set, index.knowledge.statuses.reported_result, index)]
+
+
+def _observed(value_set: str, statuses: tuple[str, ...], index: ChartIndex) -> list[Evidence]:
     return [
-        *_procedures(value_set, index),
-        *(
-            Evidence(reference_to(item), text_of(item.code), date=effective(item))
-            for item in observed
-            if normal_code(item.status) in index.knowledge.statuses.reported_result
-        ),
+        Evidence(reference_to(item), text_of(item.code), date=effective(item))
+        for item, _ in index.measured.get(value_set, ())
+        if normal_code(item.status) in statuses
     ]
 
 

@@ -133,7 +133,7 @@ class Knowledge:
         parts = [part for parts in self.value_sets.values() for part in parts]
         return Terminology(
             systems={
-                key: System(item.url, item.aliases, item.prefix_match, item.pad, item.also, item.lists_all)
+                key: System(item.url, item.aliases, item.prefix_match, item.pad, item.also, item.complete)
                 for key, item in self.systems.items()
             },
             entries=[*_set_entries(parts), *_lab_entries(self.labs)],

@@ -17,7 +17,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class SystemFile(_File):
     """A code system. `also`: systems whose codes some senders write under this one's address.
 
-    `lists_all`: our sets hold its codes at every level, so that words need not be asked where it codes a drug.
+    `complete`: our sets hold all codes of their meaning, so that any other code says that it is something else.
     """
 
     url: str
@@ -27,7 +27,7 @@ class SystemFile(_File):
     prefix_match: bool
     pad: str
     also: tuple[str, ...]
-    lists_all: bool
+    complete: bool
 
 
 class BodySite(_File):
@@ -168,6 +168,7 @@ class Statuses(_File):
     intent_without_order: tuple[str, ...]
     reported_result: tuple[str, ...]
     preliminary_result: tuple[str, ...]
+    awaited_result: tuple[str, ...]
     open_order: tuple[str, ...]
     undone_procedure: tuple[str, ...]
     completed_response: tuple[str, ...]

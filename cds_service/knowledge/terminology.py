@@ -25,7 +25,7 @@ class System(NamedTuple):
     prefix_match: bool
     pad: str
     also: tuple[str, ...]
-    lists_all: bool
+    is_complete: bool
 
 
 class CodeEntry(NamedTuple):
@@ -49,7 +49,7 @@ class Terminology:
         self._short = {fold_url(url): key for key, system in systems.items() for url in (system.url, *system.aliases)}
         self._prefixed = {key: system.pad for key, system in systems.items() if system.prefix_match}
         self._also = {key: system.also for key, system in systems.items()}
-        self._listed = frozenset(key for key, system in systems.items() if system.lists_all)
+        self._listed = frozenset(key for key, system in systems.items() if system.is_complete)
         self._codes: dict[tuple[str, str], tuple[Match, ...]] = {}
         for entry in entries:
             key = (entry.system, self._fold(entry.system, entry.code))
