@@ -80,9 +80,7 @@ class DecisionService:
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
         self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
-        url = settings.public_url
-        leaflet = f"{url}/leaflets/{knowledge.wording.leaflet_name}-{settings.jurisdiction}" if url else None
-        footers = Footers(knowledge, settings.jurisdiction, approvals, leaflet)
+        footers = Footers(knowledge, settings.jurisdiction, approvals, settings.public_url)
         self._options = CardOptions(settings.max_cards, settings.workup_without_reason, footers)
         self._baselines = {
             key: BaselineFindings(rules, partial(precompute, rules, jurisdiction=settings.jurisdiction))

@@ -215,12 +215,13 @@ class _CardWriter:
             uuid=str(uuid.uuid4()),
             summary=self._summary(draft),
             indicator=draft.group.indicator,
-            detail=self._detail(draft, closing.lines),
+            detail=self._detail(draft, closing.line),
             source=closing.source,
             suggestions=suggestions,
             selection_behavior="any" if suggestions else None,
             override_reasons=closing.reasons,
             links=closing.links,
+            extension=closing.extension,
         )
 
     def _summary(self, draft: _PendingCard) -> str:

@@ -26,7 +26,7 @@ _SECTION = re.compile(r"^## ", re.MULTILINE)
 
 
 class Page(NamedTuple):
-    """A rendered leaflet with the Content-Security-Policy that lets in its own style and nothing else."""
+    """A rendered page with the Content-Security-Policy that lets in its own style and nothing else."""
 
     content: bytes
     policy: str
@@ -69,13 +69,21 @@ def render(knowledge: Knowledge, jurisdiction: str) -> Page:
     shown = MarkdownIt("commonmark", {"html": False}).render(_IMAGE.sub(r"(\2)", text))
     body = re.sub(r"<p>\((drawings/[a-z-]+\.svg)\)</p>", lambda found: _drawing(folder / found.group(1)), shown)
     head, last = body.rsplit("<h2>", 1)
+    return laid_out(
+        knowledge.root,
+        LANGUAGES[jurisdiction],
+        text.splitlines()[0].lstrip("# "),
+        f'{head}<section class="help"><h2>{last}</section>',
+        _sources(knowledge, source(knowledge, jurisdiction)),
+    )
+
+
+def laid_out(root: Path, language: str, title: str, body: str, footer: str) -> Page:
+    """A page of its own, to read or to print. `body` is HTML; title and footer are text."""
+    folder = root / FOLDER
     style = (folder / "page.css").read_text(encoding="utf-8")
     page = Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        language=LANGUAGES[jurisdiction],
-        title=html.escape(text.splitlines()[0].lstrip("# ")),
-        style=style,
-        body=f'{head}<section class="help"><h2>{last}</section>',
-        sources=html.escape(_sources(knowledge, source(knowledge, jurisdiction))),
+        language=language, title=html.escape(title), style=style, body=body, sources=html.escape(footer)
     )
     content = page.encode()
     return Page(content, _policy(style), f'"{hashlib.sha256(content).hexdigest()[:16]}"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -58,6 +59,7 @@ class Card(_Message):
     selection_behavior: str | None = None
     override_reasons: tuple[CardCoding, ...] = ()
     links: tuple[CardLink, ...] = ()
+    extension: Mapping[str, Any] | None = None
 
 
 class CdsResponse(msgspec.Struct):

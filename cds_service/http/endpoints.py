@@ -17,7 +17,8 @@ from starlette.responses import Response
 
 from cds_service.audit.queries import record_feedback
 from cds_service.audit.recorder import Recorder
-from cds_service.cards import leaflets
+from cds_service.cards import leaflets, reasons_page
+from cds_service.cards.footer import WHY
 from cds_service.cdshooks.feedback import read_feedback
 from cds_service.cdshooks.request import AS_OF, read_request, with_prefetch_aliases
 from cds_service.cdshooks.response import VERSION, CdsResponse, CdsService, Discovery, encode
@@ -137,17 +138,13 @@ class CdsHooksEndpoints:
         if name not in known:
             problem = Problem("leaflet", f"{name[:60]!r} is unknown", f"use one of {', '.join(known)}")
             raise RequestError(404, "unknown-leaflet", "not-found", [problem])
-        page = leaflets.render(self.decision_service.knowledge, known[name])
-        headers = {
-            "Content-Security-Policy": page.policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "max-age=3600",
-            "ETag": page.tag,
-        }
-        if request.headers.get("if-none-match") == page.tag:
-            return Response(status_code=304, headers=headers)
-        return Response(page.content, headers=headers, media_type="text/html")
+        return _printed(leaflets.render(self.decision_service.knowledge, known[name]), request)
+
+    async def why_this_card(self, request: Request) -> Response:
+        """What the rules of a card are and rest on; nothing of a patient."""
+        served = self.decision_service
+        rules = reasons_page.chosen_rules(served.knowledge, request.query_params.get("rules", ""))
+        return _printed(reasons_page.render(served.knowledge, rules, self.settings.jurisdiction, served.approvals), request)
 
     async def alive(self, request: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=JSON)
@@ -258,6 +255,19 @@ def _log_answer(hook_instance: str, decision: Decision, started: float, client: 
     )
 
 
+def _printed(page: leaflets.Page, request: Request) -> Response:
+    headers = {
+        "Content-Security-Policy": page.policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "max-age=3600",
+        "ETag": page.tag,
+    }
+    if request.headers.get("if-none-match") == page.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(page.content, headers=headers, media_type="text/html")
+
+
 def add_routes(app: FastAPI, endpoints: CdsHooksEndpoints, form: str) -> None:
     """`form`: the canonical address of the Questionnaire, served under its last part."""
     app.add_route("/cds-services", endpoints.discover, methods=["GET"])
@@ -265,6 +275,7 @@ def add_routes(app: FastAPI, endpoints: CdsHooksEndpoints, form: str) -> None:
     app.add_route("/cds-services/{service_id}/feedback", endpoints.feedback, methods=["POST"])
     app.add_route(f"/Questionnaire/{form.rpartition('/')[2]}", endpoints.questionnaire, methods=["GET"])
     app.add_route("/leaflets/{name}", endpoints.leaflet, methods=["GET"])
+    app.add_route(WHY, endpoints.why_this_card, methods=["GET"])
     app.add_route("/healthz", endpoints.alive, methods=["GET"])
     app.add_route("/readyz", endpoints.ready, methods=["GET"])
     app.add_route("/metrics", endpoints.metrics, methods=["GET"])

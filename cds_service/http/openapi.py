@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from cds_service import __version__
+from cds_service.cards.footer import WHY
 from cds_service.cdshooks.request import ON_ORDERS
 from cds_service.cdshooks.response import SUMMARY_LIMIT, CdsResponse, Discovery, encode
 from cds_service.knowledge.knowledge import Knowledge
@@ -88,6 +89,10 @@ def _paths(services: tuple[str, ...], form: str) -> Json:
             "parameters": [leaflet],
             "get": _get("leaflet", "The leaflet for patients", {"type": "string"}, 404, kind="text/html"),
         },
+        WHY: {
+            "parameters": [{"name": "rules", "in": "query", "required": True, "schema": _TEXT}],
+            "get": _get("why_this_card", "What the rules of a card rest on", {"type": "string"}, 404, kind="text/html"),
+        },
         "/healthz": {"get": _get("alive", "Whether the process lives", _object({"status": {"const": "alive"}}))},
         "/readyz": {"get": _get("ready", "Whether knowledge is loaded and the database answers", _ref("Ready"), 503)},
         "/metrics": {"get": _get("metrics", "Numbers for Prometheus", {"type": "string"}, 403, kind="text/plain")},
@@ -97,7 +102,7 @@ def _paths(services: tuple[str, ...], form: str) -> Json:
 
 def _get(name: str, summary: str, schema: Json, *refusals: int, kind: str = _JSON) -> Json:
     answers: Json = {"200": {"description": summary, "content": {kind: {"schema": schema}}}}
-    if name == "leaflet":
+    if name in ("leaflet", "why_this_card"):
         answers["304"] = {"description": "Not changed since"}
     return {"operationId": name, "summary": summary, "responses": answers | _refusals(*refusals, 405, 500)}
 

@@ -330,10 +330,17 @@ class Phrase(_File):
 class Wording(_File):
     """The sentences that cards share, such as how a draft rule names itself. What is in braces is filled in."""
 
+    one_article: str
+    both_articles: str
     draft: str
     reviewed: str
-    evidence: str
-    numbers: str
+    reviewed_in_part: str
+    why_this_card: str
+    why_articles: str
+    why_numbers: str
+    why_misleads: str
+    why_version: str
+    why_footer: str
     could_not_read: str
     not_identified: str
     entries: dict[str, str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import product
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cds_service.cards.footer import REASONS
 from cds_service.explain.counterfactuals import Change, Way, answers_of, joined, smallest_changes
 from cds_service.explain.explanation import Explanation, explain, ways_to_fire
 from cds_service.explain.fact_text import say_answers, say_interval, statement_of, unspoken
@@ -313,12 +313,13 @@ def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
 
 
 @PEOPLE
-def test_each_card_is_explained_by_the_rules_that_it_names_to_the_reader(person: Person) -> None:
+def test_each_card_is_explained_by_the_rules_that_its_extension_names(person: Person) -> None:
     answer = decision(person)
     versions = {rule.id: rule.file.version for rule in conductor_of(person.jurisdiction).rules[service_of(person)]}
     for card, names in zip(answer.cards, answer.composed.speaks_for, strict=True):
-        last = card.detail.rpartition("\n\n")[2]
-        assert [f"{name} {versions[name]}" for name in names] == re.findall(r"[a-z][a-z0-9-]* [0-9]+\.[0-9]+\.[0-9]+", last)
+        assert card.extension is not None
+        told = [(rule["id"], rule["version"]) for rule in card.extension[REASONS]["rules"]]
+        assert told == [(name, versions[name]) for name in names]
 
 
 @PEOPLE

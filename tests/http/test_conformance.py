@@ -18,6 +18,7 @@ from fhir.resources.R4B.servicerequest import ServiceRequest
 from starlette.testclient import TestClient
 
 from cds_service.app import build_app
+from cds_service.cards.footer import REASONS
 from cds_service.cdshooks.request import AS_OF, ON_ORDERS
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import DecisionService
@@ -151,9 +152,24 @@ def test_each_override_reason_is_a_coding_with_its_display(cards: list[dict[str,
 
 
 def test_no_system_actions_are_sent(answers: list[dict[str, Any]]) -> None:
-    """cds-hooks_2.0 75, 136, 219: what is not sent breaks no rule about it."""
+    """cds-hooks_2.0 75: what is not sent breaks no rule about it."""
     places = {place.rsplit(".", 1)[-1] for answer in answers for place, _ in members(answer)}
-    assert not places & {"systemActions", "extension", "icon", "appContext", "autolaunchable"}
+    assert not places & {"systemActions", "icon", "appContext", "autolaunchable"}
+
+
+def test_what_a_card_rests_on_travels_in_its_extension_and_nowhere_else(answers: list[dict[str, Any]]) -> None:
+    """cds-hooks_2.0 219: an object, under a name in reverse-domain form."""
+    for answer in answers:
+        assert "extension" not in answer
+        for card in answer["cards"]:
+            (reasons,) = card["extension"].values()
+            assert card["extension"].keys() == {REASONS}
+            assert re.fullmatch(r"[a-z]+(\.[a-z-]+)+", REASONS)
+            assert all(rule.keys() >= {"id", "version"} for rule in reasons["rules"])
+            assert reasons["statements"]
+            shown = f"{card['summary']} {card['detail']}"
+            assert not re.search(r"\b(?:US|UK)-\d\d\b|\b0\.\d+\.\d+\b", shown), shown
+            assert "extension" not in {key for part in card.get("suggestions", []) for key in part}
 
 
 def test_each_card_has_its_own_uuid(cards: list[dict[str, Any]]) -> None:
@@ -232,9 +248,24 @@ def test_what_is_created_is_a_valid_draft(cards: list[dict[str, Any]]) -> None:
         assert "id" not in action["resource"]
 
 
-def test_no_links_are_sent_that_could_break_their_rules(cards: list[dict[str, Any]]) -> None:
-    """cds-hooks_2.0 103, 138, 139, 141, 142, 144, 147"""
+def test_no_links_are_sent_where_no_address_is_known(cards: list[dict[str, Any]]) -> None:
     assert not any("links" in card for card in cards)
+
+
+def test_links_are_absolute_and_lead_to_pages_of_ours(knowledge: Knowledge, tmp_path: Path) -> None:
+    """cds-hooks_2.0 103, 138, 139, 141, 142, 144, 147: a label, an address and the type `absolute`, and no more."""
+    public = "https://cramps.example"
+    settings = Settings(guarded=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite", public_url=public)
+    with TestClient(build_app(settings, DecisionService(knowledge, settings, {}))) as client:
+        cards = client.post(f"/cds-services/{SERVICE}", json=body()).json()["cards"]
+        links = [link for card in cards for link in card["links"]]
+        assert len(links) >= len(cards) > 1
+        for link in links:
+            assert link.keys() == {"label", "url", "type"}
+            assert link["label"]
+            assert link["type"] == "absolute"
+            assert link["url"].startswith(f"{public}/")
+            assert client.get(link["url"].removeprefix(public)).status_code == 200
 
 
 def test_browser_clients_get_cors(decision_service: DecisionService, tmp_path: Path) -> None:

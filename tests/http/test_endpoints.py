@@ -67,7 +67,7 @@ def test_what_does_not_exist_is_refused_in_one_shape_and_nothing_redirects(
 
 def test_every_route_refuses_a_wrong_method_in_the_one_shape(client: TestClient) -> None:
     routes = [route for route in client.app.routes if isinstance(route, Route)]  # type: ignore[attr-defined]
-    assert len(routes) == 9
+    assert len(routes) == 10
     for route in routes:
         assert_outcome(client.request("PATCH", route.path.replace("{service_id}", SERVICE)), 405, "method-not-allowed")
 
