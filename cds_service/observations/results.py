@@ -30,7 +30,7 @@ from cds_service.observations.measurements import (
     read,
 )
 
-_UNPLACED = Unusable("its date cannot be placed")
+UNPLACED = Unusable("its date cannot be placed")
 
 Placed = tuple[date, str, str, ObservedPart]
 """The last day that a measurement may be of, its id, its time as written, and itself."""
@@ -116,7 +116,7 @@ def _doubt_about(
         return _Doubt(index.shortfall(fact.queries)[1], state, ())
     unplaced = [item for item in _unplaced(kind, index) if item.day > day]
     if unplaced:
-        return _Doubt(_UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
+        return _Doubt(UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
     return None
 
 
@@ -194,7 +194,7 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
     newest = _newest(kind, index)
     if newest and newest[0].span is None:
-        return unknown(fact.name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
+        return unknown(fact.name, State.UNUSABLE, UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
     final = next((item for item in newest if not _is_preliminary(item, index)), None)
     final = final or next((item for item in _in_window(kind, index) if not _is_preliminary(item, index)), None)
     if final:
@@ -311,7 +311,7 @@ def _read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex
     results = [read(item, index) for item in taken]
     if len(results) > 1:
         results.sort(key=lambda item: (item.reference, item.describe().value))
-    results = [item if item.span else replace(item, interpretation=_UNPLACED, amount=_UNPLACED) for item in results]
+    results = [item if item.span else replace(item, interpretation=UNPLACED, amount=UNPLACED) for item in results]
     return results + _adjusted(results, kind, index)
 
 
