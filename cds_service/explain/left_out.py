@@ -156,7 +156,7 @@ def why_no_cards(decision: Decision, places: Mapping[str, str] = MappingProxyTyp
     found: dict[str, list[str]] = {}
     for fact in () if decision.cards else _left_open(decision):
         found.setdefault(_blame(fact, decision.view, places), []).append(_question(fact, decision.knowledge))
-    return "; ".join(f"it could not be decided {listed(asked, len(asked))}{blame}" for blame, asked in found.items())
+    return "; ".join(f"it could not be decided {'; nor '.join(asked)}{blame}" for blame, asked in found.items())
 
 
 def _left_open(decision: Decision) -> list[Fact]:
