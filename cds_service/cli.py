@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 
 from cds_service import __version__
-from cds_service.cards.approvals import read_approvals
-from cds_service.cdshooks.request import ON_ORDERS, read_request
 from cds_service.cdshooks.response import encode
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explain.explanation import explain as explained
+from cds_service.explain.left_out import why_no_cards
 from cds_service.fhir.dates import say_date
-from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import tally
-from cds_service.samples.people import Person, exported, fixtures_of, read_bundle, read_cast, resources_of, to_hook_request
-from cds_service.service import Decision, DecisionService
-from cds_service.settings import Settings, read_settings
+from cds_service.samples.people import exported, fixtures_of, read_cast
+from cds_service.settings import read_settings
 from cds_service.store.database import Store
-from cds_service.terminal.output import show_cards, show_counts, show_explanation, show_received
+from cds_service.terminal.output import show_cards, show_counts, show_explanation, show_left_out, show_received
+from cds_service.terminal.patient_files import Asking, ask, day_of, is_record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
@@ -99,9 +96,10 @@ def show_demo() -> None:
 @app.command()
 def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None, hook: Hook = None, draft: Drafts = None) -> None:
     """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
-    asked = _ask(patient, Asking(as_of, jurisdiction, hook, draft))
+    asked = ask(patient, Asking(as_of, jurisdiction, hook, draft))
     title = f"{asked.person.id}: {asked.person.story}" if asked.person else str(patient)
-    show_cards(f"{title} (on {asked.decision.view.as_of})", asked.decision.cards)
+    show_cards(f"{title} (on {asked.decision.view.as_of})", asked.decision.cards, why_no_cards(asked.decision, asked.places))
+    show_left_out(asked.left_out)
 
 
 @app.command()
@@ -119,8 +117,8 @@ def explain(
     ] = None,
 ) -> None:
     """Print why each card, and what would bring others. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
-    asked = _ask(patient, Asking(as_of, jurisdiction, hook, draft), overridden or ())
-    text, view = explained(asked.decision), asked.decision.view
+    asked = ask(patient, Asking(as_of, jurisdiction, hook, draft), overridden or ())
+    text, view = explained(asked.decision, asked.places), asked.decision.view
     if as_json:
         typer.echo(msgspec.json.format(encode(text), indent=2).decode())
         return
@@ -181,6 +179,11 @@ def check(
 
     settings = read_settings()
     problems = checks.check_patient(patient) if patient else checks.check(settings.knowledge)
+    if patient and is_record(patient):
+        try:
+            show_left_out(ask(patient, Asking()).left_out)
+        except Mendable as error:
+            problems += error.problems
     if problems:
         _report(tuple(problems))
     typer.echo(f"{patient or 'logic/ and cards/'}: no problems found.")
@@ -268,92 +271,13 @@ def export(
     ] = False,
 ) -> None:
     """Write the cast with all dates shifted. Example: cds-service fixtures export --as-of today --transaction out/"""
-    day = _day(as_of)
+    day = day_of(as_of)
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for name, text in exported(fixtures_of(read_settings().knowledge), day, transaction=transaction):
         (folder / name).write_text(text)
         count += 1
     typer.echo(f"wrote {count} patients to {folder}")
-
-
-class Asking(NamedTuple):
-    """What the options choose; None: what fits the patient."""
-
-    as_of: str | None
-    jurisdiction: str | None
-    hook: str | None = None
-    draft: Path | None = None
-
-
-class Asked(NamedTuple):
-    """What came of it, and whose file it was, where it is that of an invented patient."""
-
-    person: Person | None
-    decision: Decision
-
-
-def _ask(path: Path, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
-    """One patient file, asked of a service as a site of some jurisdiction would ask it on some day."""
-    settings = read_settings()
-    person = _cast_member(path, settings)
-    place = asking.jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
-    if place not in ("us", "uk"):
-        raise SettingsError([Problem("--jurisdiction", f"{place!r} is unknown", "use us or uk")])
-    knowledge = load_knowledge(settings.knowledge)
-    decision_service = DecisionService(
-        knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
-    )
-    day = _day(asking.as_of) if asking.as_of else (person.day if person else date.today())
-    loaded = read_bundle(path)
-    draft = asking.draft
-    hook = _hook(asking.hook or loaded.get("hook") or (person.hook if person else None), draft, knowledge)
-    service_id = knowledge.service_on(hook)
-    body = to_hook_request(loaded, dict(knowledge.queries), hook, person, resources_of(draft) if draft else ())
-    request = read_request(json.dumps(body).encode(), hook)
-    silent = _overridden(overridden, decision_service.rules[service_id], day)
-    return Asked(person, decision_service.answer(service_id, request, day, silent))
-
-
-def _overridden(given: Sequence[str], rules: Sequence[Rule], day: date) -> dict[str, date]:
-    """`RULE@DAY` as a mapping; those that no longer count are left out, as the service does."""
-    known, found = {rule.id for rule in rules}, {}
-    for item in given:
-        name, _, on = item.partition("@")
-        if name not in known:
-            raise SettingsError([Problem("--overridden", f"{name!r} is no rule of this service", "see logic/CATALOGUE.md")])
-        when = _day(on or day.isoformat(), "--overridden")
-        if 0 <= (day - when).days <= read_settings().override_days:
-            found[name] = when
-    return found
-
-
-def _hook(asked: str | None, draft: Path | None, knowledge: Knowledge) -> str:
-    """The hook to call: what is asked for, else that of the first service."""
-    known = [service.hook for service in knowledge.services.values()]
-    hook = asked or known[0]
-    if draft and hook not in ON_ORDERS:
-        problem = Problem("--draft", f"goes with a hook on ordering, not with {hook!r}", f"add --hook {ON_ORDERS[-1]}")
-        raise SettingsError([problem])
-    if hook not in known:
-        raise SettingsError([Problem("--hook", f"{hook!r} is unknown", f"use one of {', '.join(known)}")])
-    return hook
-
-
-def _cast_member(path: Path, settings: Settings) -> Person | None:
-    folder = fixtures_of(settings.knowledge)
-    if not (folder / "cast.json").is_file() or path.resolve().parent != (folder / "patients").resolve():
-        return None
-    return next((person for person in read_cast(folder) if person.id == path.stem), None)
-
-
-def _day(text: str, option: str = "--as-of") -> date:
-    if text == "today":
-        return date.today()
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise SettingsError([Problem(option, f"{text!r} is no date", "give YYYY-MM-DD, or today")]) from None
 
 
 if __name__ == "__main__":

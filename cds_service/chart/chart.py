@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cds_service.fhir.resources import (
     AnyResource,
@@ -25,11 +26,13 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`query_state` maps each query to its State; `damaged` to what could not be read in its answer.
+    """`query_state` maps each query to its State; `damaged` to what could not be read in its answer; `shortfalls` those that
+    were not answered in full to the reason.
 
-    `other_patients` counts the resources of another patient, which are left out. `components` holds those of an Observation
-    by its `id()`. `oldest`: of a query whose answer is one page, newest first, the day that it reaches back to. `drafts` are
-    the orders that the hook is about, with the medications that came beside them.
+    `other_patients` counts the resources of another patient, which are left out, by their place; `others` are of types that
+    nothing here asks for. `components` holds those of an Observation by its `id()`. `entries`: by its place each Bundle as it
+    came, an entry with its `resource` or None. `oldest`: of a query whose answer is one page, newest first, the day that it
+    reaches back to. `drafts` are the orders that the hook is about, with the medications that came beside them.
     """
 
     patient: Patient
@@ -38,11 +41,14 @@ class Chart:
     medications: Mapping[str, Medication]
     query_state: Mapping[str, State]
     damaged: Mapping[str, Sequence[Unreadable]]
-    other_patients: int
+    other_patients: Counter[str] = field(default_factory=Counter)
     components: Mapping[int, Sequence[Component]] = field(default_factory=dict)
     oldest: Mapping[str, date] = field(default_factory=dict)
     drafts: Sequence[DraftOrder] = ()
     draft_medications: Mapping[str, Medication] = field(default_factory=dict)
+    shortfalls: Mapping[str, str] = field(default_factory=dict)
+    others: Sequence[Unreadable] = ()
+    entries: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def all(self, kind: type[R]) -> Sequence[R]:
         return self.resources.get(kind, ())  # type: ignore[return-value]  # the key is the type of what it holds

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import RawResource, decode, raw_entries
+from cds_service.fhir.bundles import Entry, RawResource, decode, raw_entries
 from cds_service.fhir.resources import DraftOrder, Medication, local_reference
 from cds_service.fhir.sections import Section, Unreadable, sort_out
 
@@ -37,6 +37,7 @@ def read_drafts(bundle: Raw | bytes, selections: Sequence[str] | None) -> Sectio
     names = [_names(raw) for raw in entries]
     wanted = {local_reference(item) for item in selections or ()}
     resources: list[tuple[str | None, DraftOrder | Medication]] = []
+    came: dict[int, Entry] = {}
     for raw, own in zip(entries, names, strict=True):
         if raw.resource_type == _MEDICATION:
             read: DraftOrder | Medication | Unreadable | None = decode(raw, _medication)
@@ -46,9 +47,11 @@ def read_drafts(bundle: Raw | bytes, selections: Sequence[str] | None) -> Sectio
             damaged.append(read)
         elif read is not None:
             resources.append((raw.full_url, read))
+            came[raw.number] = Entry(resource=read)  # type: ignore[arg-type]  # only looked for
     known = set().union(*names)
     damaged += [_nowhere(at, item) for at, item in enumerate(selections or ()) if not _is_found(local_reference(item), known)]
-    return sort_out(resources, damaged, PLACE)
+    numbers = range(max(came, default=-1) + 1)
+    return sort_out(resources, damaged, PLACE)._replace(entries=[came.get(number) for number in numbers])
 
 
 def _names(raw: RawResource) -> set[str]:

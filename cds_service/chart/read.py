@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from cds_service.cdshooks.request import HookRequest
 from cds_service.chart.chart import Chart
-from cds_service.chart.draft_orders import read_drafts
+from cds_service.chart.draft_orders import PLACE, read_drafts
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.bundles import read_section
 from cds_service.fhir.resources import Component, DraftOrder, Medication, Patient, Resource
@@ -16,19 +17,27 @@ from cds_service.knowledge.schema import Query
 from cds_service.model import State
 
 _NOWHERE = (State.NOT_SUPPLIED, State.FAILED)
+_MOST_NAMED = 3
+_SHORT = {
+    State.NOT_SUPPLIED: "was not sent",
+    State.NONE_SUPPLIED: "is null",
+    State.FAILED: "holds nothing of the type that was asked for",
+    State.INCOMPLETE: "was sent in part, under a key that is not ours",
+}
 
 
 def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
     """The chart of `context.patientId`, whatever of it was supplied; `require_mandatory` then asks for what must be there."""
     asked = [key for key, query in queries.items() if key in request.prefetch and not query.from_context]
     sections = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in asked}
-    unasked = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in request.prefetch.keys() - queries.keys()}
+    of_their_own = sorted(request.prefetch.keys() - queries.keys())
+    unasked = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in of_their_own}
     sections |= unasked
     patients = [pair for section in sections.values() for pair in section.patients if pair[1].id == request.patient_id]
     own = _own_references(request.patient_id, patients)
     sorter, drafts = _Sorter(own), _Sorter(own)
     for key, section in sections.items():
-        sorter.take(key, section)
+        sorter.take(key, section, f"prefetch.{key}")
     query_state = {key: _state(query, key, sections.get(key), request) for key, query in queries.items()}
     query_state |= {key: State.FAILED for key in asked if _is_something_else(queries[key], sections[key])}
     query_state |= _answered_in_part(unasked.values(), queries, query_state)
@@ -36,7 +45,7 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
         # A query that is answered by the call itself, kept apart from what the record holds.
         section = read_drafts(request.draft_orders, request.selections)
         for key in (key for key, query in queries.items() if query.from_context):
-            drafts.take(key, section)
+            drafts.take(key, section, PLACE)
             query_state[key] = State.KNOWN
     return Chart(
         patient=patients[0][1] if patients else Patient(),
@@ -50,7 +59,15 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
         oldest={key: day for key, section in sections.items() if (day := section.oldest)},
         drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
         draft_medications=drafts.medications,
+        shortfalls={key: _why(state, sections.get(key)) for key, state in query_state.items() if state is not State.KNOWN},
+        others=[*sorter.others, *drafts.others],
+        entries=sorter.entries | drafts.entries,
     )
+
+
+def _why(state: State, section: Section | None) -> str:
+    """Why a query was not answered in full."""
+    return (section.shortfall if section else "") or _SHORT[state]
 
 
 def _own_references(patient_id: str, patients: Iterable[tuple[str | None, Patient]]) -> set[str]:
@@ -108,12 +125,19 @@ def require_mandatory(queries: Mapping[str, Query], chart: Chart, is_concerned: 
             [
                 Problem(
                     f"prefetch.{key}",
-                    f"{queries[key].title} is needed and was not supplied",
+                    f"{queries[key].title} is needed and {_how_lacking(chart.damaged.get(key, ()))}",
                     f"send {queries[key].template} under the key {key!r}",
                 )
                 for key in missing
             ],
         )
+
+
+def _how_lacking(damaged: Sequence[Unreadable]) -> str:
+    """Where something came, the places of what could not be read, and nothing of what stands there."""
+    places = [item.place for item in damaged if not item.is_decoded]
+    more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
+    return f"nothing of what came can be read: {', '.join(places[:_MOST_NAMED])}{more}" if places else "was not supplied"
 
 
 def _is_nowhere(query: Query, key: str, chart: Chart) -> bool:
@@ -132,10 +156,12 @@ class _Sorter:
         self.medications: dict[str, Medication] = {}
         self.components: dict[int, Sequence[Component]] = {}
         self.damaged: dict[str, Sequence[Unreadable]] = {}
-        self.other_patients = 0
+        self.other_patients: Counter[str] = Counter()
+        self.others: list[Unreadable] = []
+        self.entries: dict[str, Sequence[Any]] = {}
         self._own = own
 
-    def take(self, key: str, section: Section) -> None:
+    def take(self, key: str, section: Section, place: str) -> None:
         unresolved: list[Unreadable] = []
         self.medications |= section.medications
         for kind, found in section.resources.items():
@@ -145,15 +171,18 @@ class _Sorter:
                 others = [(subject, resource) for subject, resource in found if subject not in self._own]
                 # It may be this patient or not: neither used nor taken for an absence.
                 open_still = [resource for subject, resource in others if subject.startswith(("urn:", "#"))]
-                unresolved += [set_aside(resource, f"prefetch.{key}", "subject cannot be resolved") for resource in open_still]
-                self.other_patients += len(others) - len(open_still)
+                unresolved += [set_aside(resource, place, "subject cannot be resolved") for resource in open_still]
+                self.other_patients[place] += len(others) - len(open_still)
             if section.components:
                 # By identity: only of what is kept, so that no other resource can take its place.
                 kept = {id(resource) for resource in own} & section.components.keys()
                 self.components |= {name: section.components[name] for name in kept}
         # Of another patient's entries nothing is asked, whether they can be read or not.
         theirs = [item for item in section.damaged if not self._may_be_own(item.subject)]
-        self.other_patients += len(theirs)
+        patients = [patient for _, patient in section.patients if f"Patient/{patient.id}" not in self._own]
+        self.other_patients[place] += len(theirs) + len(patients)
+        self.others += section.others
+        self.entries[place] = section.entries
         self.damaged[key] = [*(item for item in section.damaged if self._may_be_own(item.subject)), *unresolved]
 
     def _may_be_own(self, subject: str) -> bool:

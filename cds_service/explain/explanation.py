@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from cds_service.cards.text import fill
 from cds_service.explain.counterfactuals import Judge, Search, options_of, smallest_changes
 from cds_service.explain.fact_text import lacking, say_answers, say_fact
+from cds_service.explain.left_out import Omissions, left_out, why_no_cards
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.jsonlogic.compile import Expression
 from cds_service.jsonlogic.typecheck import numbers
@@ -82,7 +84,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """One answer, explained; the most urgent first in each part.
 
     `scope` holds what many rules share: whom they are for. `spoken_to_if`: what would have to be otherwise where the service
-    does not speak at all.
+    does not speak at all. `left_out`: what of the record was not used; `no_cards_as`: why it could not be decided whether there
+    is anything to say, empty where it could.
     """
 
     scope: tuple[FactStated, ...]
@@ -92,10 +95,12 @@ class Explanation(msgspec.Struct, frozen=True):
     undecided: tuple[Explained, ...]
     silent: tuple[Explained, ...]
     out_of_scope: tuple[Explained, ...]
+    left_out: Omissions
+    no_cards_as: str = ""
 
 
-def explain(decision: Decision) -> Explanation:
-    """The whole explanation of one answer."""
+def explain(decision: Decision, places: Mapping[str, str] = MappingProxyType({})) -> Explanation:
+    """The whole explanation of one answer. `places`: see `left_out`."""
     writer = _ExplanationWriter(decision)
     text = {item.rule_id: writer.rule(item) for item in decision.findings}
     spoken, speaks_when = decision.composed.speaks_for, decision.speaks_when
@@ -112,6 +117,8 @@ def explain(decision: Decision) -> Explanation:
         undecided=_of(text, Outcome.UNKNOWN),
         silent=_of(text, Outcome.SILENT),
         out_of_scope=_of(text, Outcome.OUT_OF_SCOPE),
+        left_out=left_out(decision.view, places),
+        no_cards_as=why_no_cards(decision, places),
     )
 
 

@@ -64,7 +64,7 @@ def _baseline(
     knowledge: Knowledge, jurisdiction: str, queries: str, states: str, work_out: Callable[[ChartIndex], Mapping[str, Fact]]
 ) -> EmptyChartBaseline:
     query_state = {query: State(state) for query, state in zip(queries.split("|"), states.split("|"), strict=True)}
-    nobody = Chart(Patient(), None, {}, {}, query_state, {}, 0)
+    nobody = Chart(Patient(), None, {}, {}, query_state, {})
     facts = work_out(ChartIndex(nobody, knowledge, date.max, jurisdiction))
     return EmptyChartBaseline(states, facts, {name: facts[name].value for name in facts})
 

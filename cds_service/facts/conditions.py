@@ -23,7 +23,7 @@ from cds_service.knowledge.fact_kinds import (
 from cds_service.model import Evidence, Fact, State
 
 _NOT_DATED = "the date cannot be placed"
-_NOT_PLACED = "its site is coded without words"
+NOT_PLACED = "its site is coded without words"
 
 
 def active_condition(fact: FactDefinition, kind: ActiveCondition, index: ChartIndex) -> Fact:
@@ -95,7 +95,7 @@ def encounter_diagnosis(fact: FactDefinition, kind: EncounterDiagnosis, index: C
         return known(fact.name, True, evidence_of(found))
     unplaced = [item for item in index.unplaced.get(kind.condition, ()) if _is_encounter_diagnosis(item, index)]
     if unplaced:
-        return unknown(fact.name, State.UNUSABLE, _NOT_PLACED, evidence_of(unplaced))
+        return unknown(fact.name, State.UNUSABLE, NOT_PLACED, evidence_of(unplaced))
     return presence(fact.name, (), index, fact.queries, fact.value_sets)
 
 
@@ -155,7 +155,7 @@ def _or_unplaced(fact: FactDefinition, found: Sequence[Condition], value_set: st
     """True where something was found; unknown where something active may be at the place that is asked for."""
     unplaced = [] if found else [item for item in index.unplaced.get(value_set, ()) if is_active(item, index)]
     if unplaced:
-        return unknown(fact.name, State.UNUSABLE, _NOT_PLACED, evidence_of(unplaced))
+        return unknown(fact.name, State.UNUSABLE, NOT_PLACED, evidence_of(unplaced))
     return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
 
 

@@ -81,6 +81,7 @@ class RawResource(NamedTuple):
     resource_type: str
     data: Raw
     place: str
+    number: int = 0
 
 
 R = TypeVar("R")
@@ -94,6 +95,8 @@ _kind = msgspec.json.Decoder(_TypeOnly)
 _contained = msgspec.json.Decoder(list[Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyResource))
+_NESTED = "is a Bundle inside a Bundle, which is not opened"
+_UNASKED = "is of a type that nothing here asks for"
 _WHEN_MEMBERS = ("effectiveDateTime", "effectiveInstant", "issued")
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
@@ -116,10 +119,9 @@ def read_section(data: PrefetchValue | Raw | bytes, place: str) -> Section:
     if not isinstance(section, Bundle):
         return sort_out([(None, section)], [], place, alone=True)
     entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
-    section_read = sort_out(entries, [], place, incomplete=_is_cut(section, section.entry or (), entries))
-    return (
-        section_read._replace(oldest=_oldest(entries)) if section_read.incomplete and _has_next(section.link) else section_read
-    )
+    cut = _cut(section, section.entry or (), entries)
+    section_read = sort_out(entries, [], place, shortfall=cut)._replace(entries=section.entry or ())
+    return section_read._replace(oldest=_oldest(entries)) if cut and _has_next(section.link) else section_read
 
 
 def _oldest(found: Iterable[Found]) -> date | None:
@@ -133,14 +135,17 @@ def _oldest(found: Iterable[Found]) -> date | None:
 _INCLUDED = (Medication, OperationOutcome)
 
 
-def _is_cut(bundle: Any, entries: Iterable[Any], found: Sequence[Found], others: int = 0) -> bool:
-    """Whether a Bundle says that it does not hold all: a further page, more in total than came, an entry that failed."""
-    if _has_next(bundle.link) or any(entry and entry.response is not None and _has_failed(entry) for entry in entries):
-        return True
+def _cut(bundle: Any, entries: Iterable[Any], found: Sequence[Found], others: int = 0) -> str:
+    """What of a Bundle says that it does not hold all: a further page, more in total than came, an entry that failed."""
+    if _has_next(bundle.link):
+        return "has further pages, which did not come"
+    if any(entry and entry.response is not None and _has_failed(entry) for entry in entries):
+        return "holds an entry whose search failed"
     total = int(bundle.total) if isinstance(bundle.total, str) and bundle.total.isdecimal() else bundle.total
     if not isinstance(total, int) or isinstance(total, bool):
-        return False
-    return total > len([None for _, resource in found if type(resource) not in _INCLUDED]) + others
+        return ""
+    came = len([None for _, resource in found if type(resource) not in _INCLUDED]) + others
+    return f"says that there are {total}, and {came} came" if total > came else ""
 
 
 def _has_failed(entry: Any) -> bool:
@@ -155,32 +160,35 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
     kind = _type_of(data)
     if not kind:
         # A text, a list, a wrapper of older drafts: whatever it is, it is no answer.
-        return sort_out([], [], place)._replace(failed=True)
+        return sort_out([], [], place)._replace(failed=True, shortfall="is neither a resource nor a Bundle")
     if kind != "Bundle":
         resource, damaged = _read_resource(data, place)
         section = sort_out([(None, resource)] if resource else [], [damaged] if damaged else [], place, alone=True)
-        return section if resource or damaged else section._replace(others=1)
+        return section if resource or damaged else section._replace(others=[_salvage(data, kind, place, _UNASKED)])
     try:
         bundle = _raw_bundle.decode(data)
     except _UNREADABLE as error:
-        return sort_out([], [Unreadable("", "", (), place, str(error))], place, incomplete=True)
+        return sort_out([], [Unreadable("", "", (), place, str(error))], place, shortfall="cannot be read as a Bundle")
     resources: list[Found] = []
     broken: list[Unreadable] = []
     entries: list[_RawEntry] = []
-    others = 0
+    others: list[Unreadable] = []
+    read: list[Entry] = []
     for number, raw in enumerate(bundle.entry or ()):
-        entry, resource, damaged = _read_entry(raw, f"{place}.entry[{number}]")
+        where = f"{place}.entry[{number}]"
+        entry, resource, damaged = _read_entry(raw, where)
+        read.append(Entry(resource=resource))
         if entry:
             entries.append(entry)
         if resource:
             resources.append((entry.full_url if entry else None, resource))
         elif damaged:
             broken.append(damaged)
-        else:
-            others += entry is not None and bool(bytes(entry.resource))
-    matches = others + sum(bool(item.resource_type) for item in broken)
-    cut = _is_cut(bundle, entries, resources, matches)
-    return sort_out(resources, broken, place, incomplete=cut)._replace(others=others)
+        elif entry is not None and bytes(entry.resource).strip() not in (b"", _NULL):
+            others.append(_salvage(entry.resource, _type_of(entry.resource), f"{where}.resource", _UNASKED))
+    matches = len(others) + sum(bool(item.resource_type) for item in broken)
+    cut = _cut(bundle, entries, resources, matches)
+    return sort_out(resources, broken, place, shortfall=cut)._replace(others=others, entries=read)
 
 
 def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[Unreadable]]:
@@ -200,7 +208,7 @@ def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[
                 broken.append(Unreadable("", "", (), where, str(error)))
             continue
         if bytes(entry.resource).strip() not in (b"", _NULL):
-            found.append(RawResource(entry.full_url, _type_of(entry.resource), entry.resource, f"{where}.resource"))
+            found.append(RawResource(entry.full_url, _type_of(entry.resource), entry.resource, f"{where}.resource", number))
     return found, broken
 
 
@@ -233,7 +241,8 @@ def _read_resource(raw: Raw | bytes, place: str) -> tuple[AnyResource | None, Un
         kind = _type_of(raw)
         if kind and kind not in _READ_TYPES and kind != "Bundle":
             return None, None
-        return None, _salvage(raw, kind, place, str(error) or type(error).__name__)
+        problem = _NESTED if kind == "Bundle" else str(error) or type(error).__name__
+        return None, _salvage(raw, kind, place, problem)
 
 
 def _type_of(raw: Raw | bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -35,7 +35,7 @@ from cds_service.fhir.understood import doubts_about, is_modified, is_not_offere
 class Unreadable(NamedTuple):
     """A resource that is not used and not passed over. What can be salvaged says which facts must not be decided.
 
-    `is_decoded`: it has the shape of FHIR R4, and what it says is not understood.
+    `is_decoded`: it has the shape of FHIR R4, and what it says is not understood; `resource` is then itself.
     """
 
     resource_type: str
@@ -46,6 +46,7 @@ class Unreadable(NamedTuple):
     when: str = ""
     subject: str = ""
     is_decoded: bool = False
+    resource: Resource | None = None
 
 
 Clinical = AnyResource | DraftOrder
@@ -61,8 +62,9 @@ class Section(NamedTuple):
     `resources` stand by type, each with its subject as a local reference. `medications` stand by every reference that may
     name them. `components` holds those of an Observation by its `id()`, and `damaged` what says nothing that can be read.
     `failed`: something else in place of data; `not_offered`: the same, as the server does not have the like; `incomplete`: part
-    is missing; `is_null`: nothing was supplied. `others`: how many resources of types that nothing here reads. `oldest`: of a
-    first page of results, newest first, its last day.
+    is missing, and `shortfall` says why; `is_null`: nothing was supplied. `others`: resources of types that nothing here reads.
+    `oldest`: of a first page of results, newest first, its last day. `entries`: those of the Bundle as they came, each with its
+    `resource`, or None.
     """
 
     resources: Mapping[type[Resource], Sequence[tuple[str, Clinical]]]
@@ -71,11 +73,16 @@ class Section(NamedTuple):
     components: Mapping[int, Sequence[Component]]
     damaged: Sequence[Unreadable]
     failed: bool = False
-    incomplete: bool = False
+    shortfall: str = ""
     is_null: bool = False
-    others: int = 0
+    others: Sequence[Unreadable] = ()
     oldest: date | None = None
     not_offered: bool = False
+    entries: Sequence[Any] = ()
+
+    @property
+    def incomplete(self) -> bool:
+        return bool(self.shortfall) and not self.failed
 
     @property
     def types(self) -> set[str]:
@@ -104,6 +111,8 @@ _OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
 
 
 _CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
+_FAILED = "holds an OperationOutcome in place of an answer"
+_TAKEN_AWAY = "came with an OperationOutcome that says that some of it may be missing"
 
 
 def measurement(part: Observation | Component) -> Measurement | None:
@@ -139,7 +148,7 @@ def coded_value(observation: Observation) -> CodeableConcept | None:
 
 
 def sort_out(
-    found: Sequence[Found], damaged: list[Unreadable], place: str, *, incomplete: bool = False, alone: bool = False
+    found: Sequence[Found], damaged: list[Unreadable], place: str, *, shortfall: str = "", alone: bool = False
 ) -> Section:
     """What was decoded, by type and with its subject resolved; what does not say what it is about is set aside.
 
@@ -155,7 +164,8 @@ def sort_out(
     outcomes = [item for _, item in beside if isinstance(item, OperationOutcome)]
     failed = takes_away(outcomes, alone=alone)
     held = bool(any(by_type.values()) or patients or medications)
-    read = Section(by_type, patients, medications, components, damaged, failed and not held, incomplete or (failed and held))
+    shortfall = shortfall or ((_TAKEN_AWAY if held else _FAILED) if failed else "")
+    read = Section(by_type, patients, medications, components, damaged, failed and not held, shortfall)
     return read._replace(not_offered=True) if alone and failed and is_not_offered(outcomes) else read
 
 
@@ -205,7 +215,8 @@ def set_aside(resource: Clinical, place: str, problem: str, subject: str = "") -
         parts = _components_of(resource)
         own = [] if parts is None else [*own, *(part.code for part in parts if part.code)]
     when = effective(resource) if isinstance(resource, Observation) else ""
-    return Unreadable(kind, f"{kind}/{resource.id or '?'}", tuple(own), place, problem, when, subject, is_decoded=True)
+    name = f"{kind}/{resource.id or '?'}"
+    return Unreadable(kind, name, tuple(own), place, problem, when, subject, is_decoded=True, resource=resource)
 
 
 def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]) -> str:

@@ -248,7 +248,7 @@ def _log_answer(hook_instance: str, decision: Decision, started: float, client: 
         fired=[item.rule_id for item in decision.findings if item.outcome is Outcome.FIRES],
         cards=len(decision.cards),
         silent_because=decision.silent_because,
-        foreign_resources=decision.chart.other_patients,
+        foreign_resources=decision.chart.other_patients.total(),
         silenced=len(decision.suppressed),
         not_understood=dict(decision.view.not_understood_by_type),
         milliseconds=round((time.perf_counter() - started) * 1000, 1),

@@ -31,6 +31,8 @@ class Factor(NamedTuple):
 
 ONE = Factor(Decimal(1), Decimal(1))
 
+NO_VALUE = "no value"
+
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
@@ -101,7 +103,7 @@ class Factors:
 def convert(quantity: Quantity | None, factors: Factors) -> Decimal | Interval | Unusable:
     """A Quantity in the unit of its analyte; an Interval where a comparator (`<3.0`) gives only a bound."""
     if quantity is None or quantity.value is None or not quantity.value.is_finite():
-        return Unusable("no value")
+        return Unusable(NO_VALUE)
     factor = factors.of(quantity)
     if isinstance(factor, Unusable):
         return factor
@@ -127,7 +129,7 @@ def say(quantity: Quantity) -> str:
     """A result as it was recorded, with no more digits than a person reads: `3.1 mmol/L`, `<3.0 mEq/L`."""
     value = quantity.value
     if value is None or not value.is_finite():
-        return "no value"
+        return NO_VALUE
     unit = say_unit(quantity.unit or quantity.code or "")
     shown = say_number(value)
     comparator = (quantity.comparator or "").strip()

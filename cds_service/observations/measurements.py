@@ -30,7 +30,7 @@ _INTERPRETATIONS = {
 }
 _UNREADABLE = Unusable("it cannot be read")
 _IMPOSSIBLE = Unusable("no value that a living person can have")
-_RANGE_UNREAD = Unusable("its range could not be read")
+RANGE_UNREAD = Unusable("its range could not be read")
 NO_RANGE = Unusable("no reference range")
 _NO_UNIT = ("", "1", "{ratio}")
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
@@ -100,7 +100,7 @@ def _tell(
     taken: DatedMeasurement, said: Measurement, amount: Decimal | Interval | Unusable, basis: RangeUsed, here: Locale
 ) -> Evidence:
     analyte, quantity, note = taken.analyte, said.value_quantity, basis.note
-    shown = units.say(quantity) if quantity else "no value"
+    shown = units.say(quantity) if quantity else units.NO_VALUE
     if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, here):
         note = "; ".join(filter(None, (f"recorded as {shown}", note)))
         shown = say_here(amount, analyte, here)
@@ -119,7 +119,7 @@ def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Lo
         if any(has_code(item, *codes) for item in said.interpretation or ()):
             return interpretation, RangeUsed("laboratory's interpretation")
     if ranges_unread:
-        return _RANGE_UNREAD, RangeUsed()
+        return RANGE_UNREAD, RangeUsed()
     return against_default(analyte, amount, here)
 
 

@@ -38,7 +38,7 @@ from cds_service.observations.timeline import (
     unplaced_of,
 )
 
-_UNPLACED = Unusable("its date cannot be placed")
+UNPLACED = Unusable("its date cannot be placed")
 
 
 def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -> Fact:
@@ -122,7 +122,7 @@ def _doubt_about(
         return _Doubt(index.shortfall(fact.queries)[1], state, ())
     unplaced = [item for item in unplaced_of(kind, index) if item.day > day]
     if unplaced:
-        return _Doubt(_UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
+        return _Doubt(UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
     return None
 
 
@@ -207,7 +207,7 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
     newest = newest_of(kind, index)
     if newest and newest[0].span is None:
-        return unknown(fact.name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
+        return unknown(fact.name, State.UNUSABLE, UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
     final = next((item for item in newest if not is_preliminary(item, index)), None)
     final = final or next((item for item in in_window(kind, index) if not is_preliminary(item, index)), None)
     if final:
@@ -224,7 +224,7 @@ def _read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex
     results = [read(item, index) for item in taken]
     if len(results) > 1:
         results.sort(key=lambda item: (item.reference, item.describe().value))
-    results = [item if item.span else replace(item, interpretation=_UNPLACED, amount=_UNPLACED) for item in results]
+    results = [item if item.span else replace(item, interpretation=UNPLACED, amount=UNPLACED) for item in results]
     return results + _adjusted(results, kind, index)
 
 

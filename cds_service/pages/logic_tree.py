@@ -152,7 +152,7 @@ def explained(trial: Trial) -> Reasons:
         rule.id: Trees(grow(rule.applies_when.source), grow(rule.fires_when.source), rule.file.evidence)
         for rule in decision.rules
     }
-    return Reasons(explain(decision), trees)
+    return Reasons(explain(decision, trial.places), trees)
 
 
 def _parts(logic: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import reference_to
+from cds_service.explain.left_out import Omissions, left_out
 from cds_service.facts.conditions import is_active, onset
 from cds_service.facts.medications import period_of
 from cds_service.fhir.dates import read_span, say_date
@@ -83,21 +84,17 @@ class Record(NamedTuple):
     series: tuple[Series, ...]
     courses: Courses
     conditions: tuple[RecordRow, ...]
-    unreadable: tuple[tuple[str, str], ...]
-    missing: tuple[tuple[str, str], ...]
+    left_out: Omissions
 
 
 def read_record(trial: Trial) -> Record:
     """Everything of the record that bears on what the service knows, and what it could not read or was not given."""
     view, used = trial.decision.view, uses(trial)
-    chart, knowledge = view.chart, view.knowledge
-    damaged = {(item.reference or item.place, item.problem) for items in chart.damaged.values() for item in items}
     return Record(
         series=tuple(_series(view, used)),
         courses=_courses(view, used, _onset(trial)),
         conditions=tuple(_conditions(view, used)),
-        unreadable=tuple(sorted(damaged)),
-        missing=tuple((knowledge.queries[key].title, state) for key, state in chart.query_state.items() if state != "known"),
+        left_out=left_out(view, trial.places),
     )
 
 

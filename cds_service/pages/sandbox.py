@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
 from cds_service.cdshooks.request import AS_OF, ON_ORDERS, HookRequest, read_request
 from cds_service.cdshooks.response import CdsResponse, encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
+from cds_service.explain.left_out import why_no_cards
 from cds_service.model import Finding
 from cds_service.pages.form import response
 from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
+from cds_service.samples.records import places_in, require_one_patient
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction
 
@@ -41,17 +44,22 @@ class DraftChoice(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A call with its answer; `sent` is the request as JSON."""
+    """A call with its answer; `sent` is the request as JSON, `places` where its parts stand in a record that was pasted."""
 
     choice: Choice
     sent: dict[str, Any]
     request: HookRequest
     decision: Decision
+    places: Mapping[str, str] = MappingProxyType({})
 
     @property
     def answer(self) -> dict[str, Any]:
         loaded: dict[str, Any] = json.loads(encode(CdsResponse(self.decision.cards)))
         return loaded
+
+    @property
+    def no_cards_as(self) -> str:
+        return why_no_cards(self.decision, self.places)
 
     @property
     def findings(self) -> Mapping[str, Finding]:
@@ -124,7 +132,8 @@ class Sandbox:
         if hook is not None:
             _demand_hook(hook, self.hooks)
             choice = choice._replace(hook=str(hook), draft="")
-        return self.ask(self.call(loaded, None, choice), choice)
+        sent = self.call(loaded, None, choice)
+        return self.ask(sent, choice)._replace(places=places_in(loaded, sent))
 
     def call(self, loaded: dict[str, Any], person: Person | None, choice: Choice) -> dict[str, Any]:
         """A record as the EHR of this person would send it; what is a call already remains one."""
@@ -162,30 +171,8 @@ def read_pasted(text: str) -> dict[str, Any]:
         raise _refused([Problem("text", "is nested too deeply", "paste FHIR resources as they are")]) from None
     if not isinstance(loaded, dict):
         raise _refused([Problem("text", "is no JSON object", "paste a FHIR R4 Bundle, or a call of a CDS Hooks service")])
-    if ("hook" not in loaded or "context" not in loaded) and (problems := _problems_of_bundle(loaded)):
-        raise _refused(problems)
+    require_one_patient(loaded)
     return loaded
-
-
-def _problems_of_bundle(bundle: dict[str, Any]) -> list[Problem]:
-    remedy = "paste a Bundle that holds a Patient and what is on record, or a call with hook and context"
-    if bundle.get("resourceType") != "Bundle":
-        return [Problem("resourceType", "is not Bundle", remedy)]
-    entries = bundle.get("entry")
-    if not isinstance(entries, list):
-        return [Problem("entry", "is no list", remedy)]
-    resources = [entry.get("resource") if isinstance(entry, dict) else None for entry in entries]
-    problems = [
-        Problem(f"entry[{at}].resource", "is no resource", "give each entry a resource, or take it out")
-        for at, resource in enumerate(resources)
-        if not isinstance(resource, dict)
-    ]
-    patients = [item for item in resources if isinstance(item, dict) and item.get("resourceType") == "Patient"]
-    if len(patients) != 1:
-        problems.append(Problem("entry", f"holds {len(patients) or 'no'} Patient{'s' if patients else ''}", "give exactly one"))
-    elif not isinstance(patients[0].get("id"), str):
-        problems.append(Problem("Patient.id", "is missing", "give the Patient an id, to which the others refer"))
-    return problems
 
 
 def _refused(problems: Sequence[Problem]) -> RequestError:

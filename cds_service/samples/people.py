@@ -99,18 +99,14 @@ def to_hook_request(
 ) -> dict[str, Any]:
     """A hook call with a whole record as prefetch: each resource under the first query of its type.
 
-    On a hook on ordering the drafts of the record, and `drafts` beside it, are the orders being written.
+    On a hook on ordering the drafts of the record, and `drafts` beside it, are the orders being written. What no query asks for
+    is sent under a key of its own, so that it is told; a Bundle that is one page of several makes every answer one.
     """
     if "hook" in bundle and "context" in bundle:
         return bundle
     every = [entry for entry in bundle.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
     entries = [entry for entry in every if not _is_draft(entry["resource"])]
-    prefetch: dict[str, Any] = {}
-    for key, query in queries.items():
-        if query.from_context:
-            continue
-        own = [entry for entry in entries if _belongs(entry["resource"], query, prefetch, queries)]
-        prefetch[key] = {"resourceType": "Bundle", "type": "searchset", "entry": own}
+    prefetch = {key: _searchset(own, bundle, every) for key, own in _by_key(entries, queries).items()}
     herself = next((entry for entry in entries if entry["resource"].get("resourceType") == "Patient"), {})
     patient: dict[str, Any] = herself.get("resource", {})
     # References by urn can be resolved only beside the address that the Bundle gives her.
@@ -128,6 +124,26 @@ def to_hook_request(
         "context": context,
         "prefetch": _as_supplied(prefetch, person) if person else prefetch,
     }
+
+
+def _by_key(entries: list[dict[str, Any]], queries: dict[str, Query]) -> dict[str, list[dict[str, Any]]]:
+    """The entries of a record by the key under which they are sent."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for key, query in queries.items():
+        if not query.from_context:
+            found[key] = [entry for entry in entries if _belongs(entry["resource"], query, found, queries)]
+    asked = {query.resource_type for query in queries.values()} | _FOLLOWS.keys() | _ABOUT_A_SEARCH
+    rest = [entry for entry in entries if str(entry["resource"].get("resourceType")) not in asked]
+    return found | ({UNASKED: rest} if rest else {})
+
+
+def _searchset(own: list[dict[str, Any]], bundle: dict[str, Any], every: list[dict[str, Any]]) -> dict[str, Any]:
+    """Some entries of a Bundle as the answer to one query: where the whole did not come, neither did this."""
+    found: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "entry": own}
+    total, link = bundle.get("total"), bundle.get("link")
+    if isinstance(total, int) and total > len(every):
+        found["total"] = len(own) + total - len(every)
+    return found | ({"link": link} if link else {})
 
 
 def _as_supplied(prefetch: dict[str, Any], person: Person) -> dict[str, Any]:
@@ -155,6 +171,9 @@ def _ordering(
 
 _FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
 _FOLLOWS = {"Medication": "MedicationRequest"}
+_ABOUT_A_SEARCH = {"OperationOutcome"}
+UNASKED = "notAsked"
+"""The key of what a record holds and no query asks for."""
 
 
 def _belongs(resource: dict[str, Any], query: Query, filled: dict[str, Any], queries: dict[str, Query]) -> bool:

@@ -14,6 +14,7 @@ from cds_service.cards.text import listed, plain
 from cds_service.cdshooks.response import Card
 from cds_service.explain.counterfactuals import MOST_TRIES
 from cds_service.explain.explanation import Explained, ExplainedCard, Explanation, FactStated, Needed
+from cds_service.explain.left_out import LeftOut, Omissions
 from cds_service.fhir.dates import say_date
 from cds_service.model import Evidence
 from cds_service.samples.counts import Tally, rows, sum_up
@@ -26,14 +27,36 @@ _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
 _MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
 
 
-def show_cards(title: str, cards: Sequence[Card]) -> None:
-    """The cards as a clinician reads them: what, how urgent, why, what to do."""
+def show_cards(title: str, cards: Sequence[Card], no_cards_as: str = "") -> None:
+    """The cards as a clinician reads them: what, how urgent, why, what to do. `no_cards_as`: why there may be none."""
     typer.secho(title, bold=True)
     if not cards:
-        typer.echo("\n  No cards: nothing to say.")
+        typer.echo()
+        _say(f"No cards: {no_cards_as or 'nothing to say'}.", 2)
     for card in cards:
         _show_card(card)
     typer.echo()
+
+
+def show_left_out(found: Omissions) -> None:
+    """What of the record was not used, and why; nothing where all of it was."""
+    if found.entries:
+        _heading(f"Left out or not understood ({len(found.entries) + found.more})", "yellow")
+    for item in found.entries:
+        _say(_say_left_out(item))
+    if found.more:
+        _say(f"and {found.more} more")
+    if found.answers:
+        _heading("Not known, and never taken as normal", "yellow")
+    for item in found.answers:
+        _say(f"{item.name}: {item.reason} [{item.place}]")
+
+
+def _say_left_out(item: LeftOut) -> str:
+    """`MedicationRequest/m1 “Xyz 20”: could not be identified [prefetch.medicationRequests.entry[0].resource]`."""
+    name = f"“{plain(item.name)}”" if item.name else ""
+    what = " ".join(part for part in (item.reference, name) if part)
+    return f"{what}: {plain(item.reason)} [{item.place}]" if what else f"{plain(item.reason)} [{item.place}]"
 
 
 def _show_summary(indicator: str, summary: str) -> None:
@@ -96,6 +119,7 @@ def show_explanation(text: Explanation, as_of: date, *, everything: bool = False
     else:
         _sum_up_silent(text.silent)
     _show_out_of_scope(text)
+    show_left_out(text.left_out)
     typer.echo()
 
 
@@ -117,6 +141,8 @@ def _show_scope(text: Explanation, as_of: date) -> None:
         _say(_said(item, as_of))
     if text.spoken_to_if:
         _say(f"So this service stays silent. It would speak if {_ways(text.spoken_to_if)}.")
+    if text.no_cards_as:
+        _say(f"No cards: {text.no_cards_as}.")
 
 
 def _show_reasons(card: ExplainedCard, as_of: date) -> None:

@@ -212,7 +212,7 @@ def test_a_resource_of_this_patient_is_used(knowledge: Knowledge, subject: Any) 
 def test_a_resource_of_another_patient_is_left_out_and_counted(knowledge: Knowledge) -> None:
     other = LOW | {"subject": {"reference": "Patient/p2"}}
     chart = chart_of(knowledge, body({"electrolytes": bundle(other, other)}))
-    assert chart.other_patients == 2
+    assert dict(+chart.other_patients) == {"prefetch.electrolytes": 2}
     assert ChartFacts(ChartIndex(chart, knowledge, AS_OF, "us"))["potassium_measured"].value is False
 
 

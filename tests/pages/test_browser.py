@@ -20,6 +20,8 @@ PATHS = ["/", "/try/ada-stiffcalf", "/try/kali-overfull", "/try/nobody"]
 PATHS += [
     "/try/kali-overfull/why",
     "/try/bert-quietleg/why",
+    "/try/milo-nounit",
+    "/try/nell-noresults/why",
     "/try/ada-stiffcalf/what-if?measured=value&value=2.4&drug=quinine&condition=cancer",
     "/rules",
     "/rules/low-potassium",

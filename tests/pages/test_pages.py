@@ -403,8 +403,47 @@ def test_a_resource_that_cannot_be_read_is_named_beside_the_cards(client: TestCl
     broken = observation(3.1, id="o9") | {"effectiveDateTime": 7}
     answer = paste(client, json.dumps(bundle(patient(), condition(concept("449917004", "http://snomed.info/sct")), broken)))
     assert answer.status_code == 200
-    assert "Could not be read" in answer.text
-    assert "Observation/o9" in answer.text
+    assert "Left out or not understood" in answer.text
+    assert "Observation/o9 <code>entry[2].resource</code>" in answer.text
+
+
+ODD = (
+    patient(),
+    condition(concept(text="Vadkramp"), id=None),
+    medication(concept(text="Xyzzyforte <script>window.hit=1</script>"), modifierExtension=[{"url": "x"}]),
+    observation(3.1, subject={"reference": "Patient/p2"}),
+    {"resourceType": "Bundle", "entry": []},
+    {"resourceType": "AllergyIntolerance", "id": "a1"},
+)
+
+
+@pytest.mark.parametrize("ask", ["cards", "why"])
+def test_what_was_left_out_of_a_paste_is_told_by_its_entry_and_nowhere_else(
+    client: TestClient, capfd: pytest.CaptureFixture[str], ask: str
+) -> None:
+    page = paste(client, json.dumps(bundle(*ODD)), ask=ask).text
+    told = re.sub(r"\s+", " ", unescape(re.sub(r"</?(?:li|strong|span|code)[^>]*>", "", page.replace("</textarea>", ""))))
+    assert "No cards: it could not be decided whether recurrent leg cramps are on record, because of Condition at" in told
+    for text in (
+        "Vadkramp could not be identified Condition entry[1].resource",
+        "bears a modifier that is not known MedicationRequest/m1 entry[2].resource",
+        "1 resource of another patient entry",
+        "is a Bundle inside a Bundle, which is not opened Bundle entry[4].resource",
+        "is of a type that nothing here asks for AllergyIntolerance/a1 entry[5].resource",
+    ):
+        assert text in told
+    assert "<strong>Xyzzyforte &lt;script&gt;window.hit=1&lt;/script&gt;</strong>" in page
+    assert_harmless(page)
+    logged = capfd.readouterr()
+    assert not [word for word in ("Vadkramp", "Xyzzyforte", "entry[") if word in logged.err + logged.out]
+
+
+def test_a_record_of_which_more_is_to_come_proves_no_absence(client: TestClient) -> None:
+    cramps = condition(concept("449917004", "http://snomed.info/sct"), id="c1")
+    for more in ({"link": [{"relation": "next", "url": "https://ehr.example/?page=2"}]}, {"total": 7}):
+        page = paste(client, json.dumps(bundle(patient(), cramps, **more))).text
+        assert "Not assessed" in page
+        assert "further pages" in page or "says that there are" in page
 
 
 @pytest.mark.parametrize("ask", ["cards", "why"])

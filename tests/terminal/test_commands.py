@@ -16,7 +16,7 @@ import pytest
 from cds_service.knowledge.load import load_knowledge
 from cds_service.knowledge.localise import spelled
 from tests.conftest import COVERAGE, ROOT
-from tests.support.people import SERVICE, body, bundle, observation
+from tests.support.people import SERVICE, body, bundle, concept, condition, medication, observation, patient
 from tests.support.terminal import cds
 
 ADA = "fixtures/patients/ada-stiffcalf.json"
@@ -133,6 +133,65 @@ def test_check_tells_every_problem_and_ends_with_one(tree: Path) -> None:
 
 def test_check_reads_a_patient_file() -> None:
     assert "no problems found" in cds("check", ADA).stdout
+
+
+@pytest.mark.parametrize("command", ["run", "check", "explain"])
+def test_a_bundle_of_two_patients_is_refused(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps(bundle(patient(), patient(id="p2"), condition(concept(text="Leg cramps")))))
+    done = cds(command, str(path))
+    assert done.returncode == 1
+    assert "entry: holds 2 Patients -> give exactly one" in done.stderr
+    assert "card" not in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "check", "explain"])
+def test_what_was_left_out_of_a_file_is_told(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "odd.json"
+    odd = [
+        patient(),
+        condition(concept(text="Vadkramp")),
+        medication(concept(text="Xyzzyforte \x1b[31m"), id="m9"),
+        observation(3.1, subject={"reference": "Patient/p2"}),
+        {"resourceType": "Bundle", "type": "collection", "entry": []},
+        {"resourceType": "MedicationOrder", "id": "o"},
+    ]
+    path.write_text(json.dumps(bundle(*odd)))
+    told = cds(command, str(path)).stdout
+    assert "Left out or not understood (5)" in told
+    for line in (
+        "Condition/c1 “Vadkramp”: could not be identified [entry[1].resource]",
+        "MedicationRequest/m9 “Xyzzyforte (31m”: could not be identified [entry[2].resource]",
+        "Bundle: is a Bundle inside a Bundle, which is not opened [entry[4].resource]",
+        "1 resource of another patient [entry]",
+        "MedicationOrder/o: is of a type that nothing here asks for [entry[5].resource]",
+    ):
+        assert line in told
+    assert "\x1b" not in told
+    if command != "check":
+        assert "No cards: it could not be decided whether recurrent leg cramps are on record" in " ".join(told.split())
+
+
+def test_the_explanation_as_json_holds_what_was_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(bundle(patient(), condition(concept(text="Vadkramp")))))
+    told = json.loads(cds("explain", "--json", str(path)).stdout)
+    (item,) = told["left_out"]["entries"]
+    assert item == {
+        "place": "entry[1].resource",
+        "reference": "Condition/c1",
+        "name": "Vadkramp",
+        "reason": "could not be identified",
+    }
+    assert told["no_cards_as"].startswith("it could not be decided whether")
+
+
+def test_a_call_says_itself_whose_it_is_and_what_it_holds_of_another_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "call.json"
+    path.write_text(json.dumps(body({"patient": bundle(patient(), patient(id="p2"))})))
+    done = cds("run", str(path), "--as-of", "2026-11-20")
+    assert done.returncode == 0
+    assert "1 resource of another patient [prefetch.patient]" in done.stdout
 
 
 @pytest.mark.parametrize(

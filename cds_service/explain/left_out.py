@@ -1,0 +1,195 @@
+"""What came and was not used, each with its place, what the record calls it, and the reason; and what did not come whole.
+
+Explanations, the terminal and the pages tell the same list, so that nobody takes silence for a record without fault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from types import MappingProxyType
+
+import msgspec
+from msgspec.structs import replace
+
+from cds_service.cards.text import clip, listed, plain
+from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex
+from cds_service.chart.presence import UNNAMED, words_of
+from cds_service.explain.fact_text import statement_of
+from cds_service.facts.conditions import NOT_PLACED
+from cds_service.fhir.dates import read_span
+from cds_service.fhir.resources import CodeableConcept, Resource, effective, text_of
+from cds_service.fhir.sections import Unreadable
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.units import NO_VALUE, Unusable
+from cds_service.model import UNKNOWN, Fact, Outcome, State
+from cds_service.observations.measurements import RANGE_UNREAD, DatedMeasurement, Result, read
+from cds_service.observations.results import UNPLACED
+from cds_service.service import Decision
+
+MOST_TOLD = 20
+_MOST_BLAMED = 3
+_LONGEST_NAME = 80
+_DIGITS = re.compile(r"(\d+)")
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """One entry, or one answer as a whole, with why it was not used.
+
+    `place` is its path in the request, `reference` its `Type/id` as far as known, `name` what the record calls it; each may
+    be empty.
+    """
+
+    place: str
+    reference: str
+    name: str
+    reason: str
+
+    @property
+    def where(self) -> str:
+        """What it is found by: its reference where it has an id, else its type and place."""
+        return self.reference if "/" in self.reference else f"{self.reference} at {self.place}".removeprefix(" at ")
+
+
+class Omissions(msgspec.Struct, frozen=True):
+    """`entries`: at most MOST_TOLD, those first that may change the answer, and how many `more`. `answers`: queries that were
+    not answered in full.
+    """
+
+    entries: tuple[LeftOut, ...] = ()
+    more: int = 0
+    answers: tuple[LeftOut, ...] = ()
+
+
+def left_out(view: ChartIndex, places: Mapping[str, str] = MappingProxyType({})) -> Omissions:
+    """The one list of what was left out or not understood. `places`: what a path in the request is called instead."""
+    found = [_renamed(item, places) for item in _Finder(view).entries()]
+    answers = [
+        LeftOut(f"prefetch.{key}", "", view.knowledge.queries[key].title, why) for key, why in view.chart.shortfalls.items()
+    ]
+    return Omissions(tuple(found[:MOST_TOLD]), len(found[MOST_TOLD:]), tuple(answers))
+
+
+def _renamed(item: LeftOut, places: Mapping[str, str]) -> LeftOut:
+    return replace(item, place=places.get(item.place, item.place))
+
+
+class _Finder:
+    """Looks through a chart, with the place of each resource in the request by its `id()`."""
+
+    def __init__(self, view: ChartIndex) -> None:
+        self._view = view
+        self._places = {
+            id(entry.resource): f"{place}.entry[{number}].resource"
+            for place, entries in view.chart.entries.items()
+            for number, entry in enumerate(entries)
+            if entry and entry.resource
+        }
+
+    def entries(self) -> list[LeftOut]:
+        """What may be about something first; then what is nobody's question: of another patient, of another type."""
+        doubtful = sorted(chain(self._put_aside(), self._unidentified(), self._unread_results()), key=_in_order)
+        others = sorted(map(self._told, self._view.chart.others), key=_in_order)
+        found = [*doubtful, *self._of_other_patients(), *others]
+        # The same entry may answer two queries.
+        return list({(item.where, item.name, item.reason): item for item in found}.values())
+
+    def _put_aside(self) -> Iterator[LeftOut]:
+        chart = self._view.chart
+        return map(self._told, chain.from_iterable((*chart.damaged.values(), *self._view.not_understood.values())))
+
+    def _told(self, item: Unreadable) -> LeftOut:
+        name = words_of(item)
+        name = "" if name == UNNAMED else name
+        if item.resource:
+            return self._left_out(item.resource, name, item.problem, item.place)
+        return LeftOut(item.place, item.reference or item.resource_type, clip(name, _LONGEST_NAME), item.problem)
+
+    def _left_out(self, resource: Resource, name: str, reason: str, place: str = "") -> LeftOut:
+        kind = str(type(resource).__struct_config__.tag)
+        reference = f"{kind}/{resource.id}" if resource.id else kind
+        return LeftOut(self._places.get(id(resource), place), reference, clip(name, _LONGEST_NAME), reason)
+
+    def _unidentified(self) -> Iterator[LeftOut]:
+        drugs: list[tuple[Resource, CodeableConcept | None]] = [(drug.source, drug.concept) for drug in self._view.drugs[1]]
+        drugs += [(draft.source, draft.concept) for draft in self._view.drafts[1]]
+        for source, concept in drugs:
+            yield self._left_out(source, text_of(concept), NOT_IDENTIFIED)
+        for condition in chain.from_iterable(self._view.unplaced.values()):
+            yield self._left_out(condition, text_of(condition.code), NOT_PLACED)
+
+    def _unread_results(self) -> Iterator[LeftOut]:
+        """Results of which it is known what they measure, and whose value, range or day cannot be read."""
+        for analyte in self._view.knowledge.labs:
+            for part in self._view.measured.get(f"lab:{analyte}", ()):
+                when = effective(part[0])
+                span = read_span(when)
+                result = read(DatedMeasurement(analyte, part, when, span, span.last if span else self._view.as_of), self._view)
+                problem = _problem(result)
+                if problem:
+                    said = result.describe()
+                    name = said.name if said.value == NO_VALUE else f"{said.name} {said.value}"
+                    yield self._left_out(part[0], name, problem.reason)
+
+    def _of_other_patients(self) -> Iterator[LeftOut]:
+        for place, count in self._view.chart.other_patients.items():
+            if count:
+                yield LeftOut(place, "", "", f"{count} resource{'s' if count > 1 else ''} of another patient")
+
+
+def _in_order(item: LeftOut) -> list[tuple[int, str]]:
+    """As they stand in the request: entry 9 before entry 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(item.place)]
+
+
+def _problem(result: Result) -> Unusable | None:
+    if isinstance(result.amount, Unusable):
+        return result.amount
+    if result.interpretation is RANGE_UNREAD:
+        return RANGE_UNREAD
+    return UNPLACED if result.span is None else None
+
+
+def why_no_cards(decision: Decision, places: Mapping[str, str] = MappingProxyType({})) -> str:
+    """`it could not be decided whether …, because of …`; empty where there are cards, or where their absence is decided."""
+    found: dict[str, list[str]] = {}
+    for fact in () if decision.cards else _left_open(decision):
+        found.setdefault(_blame(fact, decision.view, places), []).append(_question(fact, decision.knowledge))
+    return "; ".join(f"it could not be decided {'; nor '.join(asked)}{blame}" for blame, asked in found.items())
+
+
+def _left_open(decision: Decision) -> list[Fact]:
+    """The facts for which nobody knows whether the call concerns the service, or whom a rule is for."""
+    concerned = decision.knowledge.concerned_when[decision.service_id](decision.values)
+    if decision.silent_because:
+        return _unknown(decision, decision.silent_because)
+    if concerned.value is not True:
+        return _unknown(decision, concerned.because)
+    waiting = {item.rule_id for item in decision.findings if item.outcome is Outcome.UNKNOWN}
+    scopes = [rule.applies_when(decision.values) for rule in decision.rules if rule.id in waiting]
+    facts = _unknown(decision, [name for scope in scopes if scope.value is UNKNOWN for name in scope.because])
+    # What was looked for and is not on record, such as the reason of an order that nobody gives, leaves nothing to mend.
+    return [fact for fact in facts if fact.state not in (State.KNOWN, State.ABSENT)]
+
+
+def _unknown(decision: Decision, names: Iterable[str]) -> list[Fact]:
+    return [fact for name in dict.fromkeys(names) if (fact := decision.facts[name]).value is UNKNOWN]
+
+
+def _question(fact: Fact, knowledge: Knowledge) -> str:
+    text = statement_of(fact.name, knowledge)
+    return f"whether {text.says['true']}" if "true" in text.says else f"what the {text.about} is"
+
+
+def _blame(fact: Fact, view: ChartIndex, places: Mapping[str, str]) -> str:
+    """The entries at fault, or failing that the reason of the fact itself."""
+    wanted = {(item.reference.removesuffix("/?"), clip(item.name, _LONGEST_NAME)) for item in fact.evidence}
+    at_fault = [
+        _renamed(item, places)
+        for item in _Finder(view).entries()
+        if not wanted.isdisjoint((name, item.name or UNNAMED) for name in (item.reference, item.place))
+    ]
+    named = [f"{item.where} “{plain(item.name)}”" if item.name else item.where for item in at_fault]
+    told = [f"{name} ({plain(item.reason)})" for name, item in zip(named, at_fault, strict=True)]
+    return f", because of {listed(told, _MOST_BLAMED)}" if told else f" ({plain(fact.reason or fact.state.value)})"
