@@ -149,7 +149,7 @@ class DecisionService:
         # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
         text = Advice(advice, unreadable(served, findings, facts, facts.affected))
         reason = facts[self.knowledge.services[service_id].reason_fact]
-        subject = OrderSubject(f"Patient/{request.patient_id}", _condition(reason))
+        subject = OrderSubject(f"Patient/{request.patient_id}", _condition(reason), request.user_id)
         composed = compose(text, facts, decision.view, subject, self._options)
         return replace(decision, suppressed=silent, advice=text, composed=composed)
 

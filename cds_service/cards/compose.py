@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cds_service.cards.footer import Footers
-from cds_service.cards.suggestions import removals
+from cds_service.cards.suggestions import form_request, removals
 from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
 from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
 from cds_service.chart.index import ChartIndex
 from cds_service.fhir.dates import say_date
 from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.knowledge.schema import Group, Order
+from cds_service.knowledge.schema import FormRequest, Group, Order
 from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, RuleAdvice, State
 
 _REMOVED = "remove"
+_FORM = "form"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,11 @@ class CardOptions:
 
 @dataclass(frozen=True, slots=True)
 class OrderSubject:
-    """Whom a suggestion is for and, where the record has one, the Condition that is its reason."""
+    """Whom a suggestion is for, who looks at the card and, where the record has one, the Condition that is its reason."""
 
     reference: str
     reason_reference: str | None
+    user: str = ""
 
 
 class Offer(NamedTuple):
@@ -147,14 +149,15 @@ class _CardWriter:
         ]
         suggestions = [self._suggest(orders[item.order], item.recommended) for item in offered]
         removing = removals(text.file.removes, self._facts, self._taken)
+        forms = [self._form(text.file.asks_for_form)] if text.file.asks_for_form else []
         return _Spoken(
             rule=self._knowledge.rule_by_id[advice.rule_id],
             headlines=titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)],
             lines=lines,
-            suggestions=[*suggestions, *removing],
+            suggestions=[*suggestions, *removing, *forms],
             pending=[self._pending(orders[item.order]) for item in advice.offers if item.on_order is True],
             unchecked_orders=any(item.on_order is UNKNOWN for item in offered),
-            orders=[*(item.order for item in offered), *(_REMOVED for _ in removing)],
+            orders=[*(item.order for item in offered), *(_REMOVED for _ in removing), *(_FORM for _ in forms)],
         )
 
     def _fill(self, text: str, orders: Sequence[str]) -> str:
@@ -170,6 +173,9 @@ class _CardWriter:
         return Suggestion(
             label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if recommended else None, actions=(action,)
         )
+
+    def _form(self, asked: FormRequest) -> Suggestion:
+        return form_request(asked, self._knowledge.questionnaire, self._subject.reference, self._subject.user, self._view.as_of)
 
     def unreadable(self, names: Sequence[str]) -> list[str]:
         """What was on record and could not be read: neither normal nor never measured, so it is told."""

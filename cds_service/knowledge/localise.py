@@ -58,6 +58,8 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
         yield card.file.headline
         yield from (say for _, say in card.lines)
         yield from (text for item in card.file.removes for text in (item.label, item.description))
+        if form := card.file.asks_for_form:
+            yield from (form.label, form.description)
     for group in knowledge.groups:
         yield from (group.summary, group.lead)
     for order in knowledge.orders.values():
@@ -72,7 +74,8 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
 def _card(card: CardText, spell: Speller) -> CardText:
     file = _members(card.file, ("headline",), spell)
     removes = tuple(_members(item, ("label", "description"), spell) for item in file.removes)
-    file = msgspec.structs.replace(file, removes=removes)
+    form = _members(file.asks_for_form, ("label", "description"), spell) if file.asks_for_form else None
+    file = msgspec.structs.replace(file, removes=removes, asks_for_form=form)
     return replace(card, file=file, lines=tuple((when, _outside_braces(say, spell)) for when, say in card.lines))
 
 

@@ -306,6 +306,13 @@ class Removal(_File):
     description: str
 
 
+class FormRequest(_File):
+    """A suggestion to have our Questionnaire filled in."""
+
+    label: str
+    description: str
+
+
 class CardFile(_File):
     """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group."""
 
@@ -314,6 +321,7 @@ class CardFile(_File):
     lines: tuple[Line, ...]
     shared_facts: dict[str, str] = {}
     removes: tuple[Removal, ...] = ()
+    asks_for_form: FormRequest | None = None
 
 
 class Phrase(_File):

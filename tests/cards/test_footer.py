@@ -23,24 +23,24 @@ def footer(knowledge: Knowledge, names: list[str], signed: dict[str, Approval], 
 @pytest.mark.parametrize(
     ("rules", "signed", "line"),
     [
-        (["low-potassium"], {}, "From two general health articles; draft, not clinically reviewed."),
-        (["dialysis"], {}, "From two general health articles; draft, not clinically reviewed."),
-        (["parkinson-wearing-off"], {}, "From two general health articles; draft, not clinically reviewed."),
-        (["cancer"], {}, "From a general health article; draft, not clinically reviewed."),
+        (["low-potassium"], {}, "Two general health articles; draft, not clinically reviewed."),
+        (["dialysis"], {}, "Two general health articles; draft, not clinically reviewed."),
+        (["parkinson-wearing-off"], {}, "Two general health articles; draft, not clinically reviewed."),
+        (["cancer"], {}, "A general health article; draft, not clinically reviewed."),
         (
             ["low-potassium"],
             {"low-potassium": ANNA},
-            "From two general health articles; reviewed here by Dr Anna Sample, 2026-11-01.",
+            "Two general health articles; reviewed here by Dr Anna Sample, 2026-11-01.",
         ),
         (
             ["low-potassium", "raised-tsh"],
             {"low-potassium": ANNA},
-            "From two general health articles; only in part reviewed here.",
+            "Two general health articles; only in part reviewed here.",
         ),
         (
             ["low-potassium", "raised-tsh"],
             {"low-potassium": ANNA, "raised-tsh": BORIS},
-            "From two general health articles; only in part reviewed here.",
+            "Two general health articles; only in part reviewed here.",
         ),
     ],
 )
