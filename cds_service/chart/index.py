@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
+from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.fhir.bundles import contained_medication
 from cds_service.fhir.resources import (
     CodeableConcept,
@@ -28,7 +29,7 @@ from cds_service.fhir.resources import (
 from cds_service.fhir.sections import Unreadable, measurement, set_aside
 from cds_service.fhir.understood import status_of
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.recognition import words_in
+from cds_service.knowledge.recognition import Lexicon, words_in
 from cds_service.knowledge.sites import SitedConcept, placed
 from cds_service.knowledge.units import Unusable, convert
 from cds_service.model import State
@@ -78,9 +79,14 @@ class ChartIndex:
     knowledge: Knowledge
     as_of: date
     jurisdiction: str
+    dialect: Dialect = STANDARD
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _whole: dict[tuple[str, ...], bool] = field(default_factory=dict)
     _short: dict[tuple[str, ...], tuple[State, str]] = field(default_factory=dict)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        return self.dialect.lexicon or self.knowledge.lexicon
 
     @cached_property
     def readers(self) -> Locale:
@@ -130,7 +136,7 @@ class ChartIndex:
         self, sited: SitedConcept, code: CodeableConcept | None, sites: Iterable[CodeableConcept | None]
     ) -> bool | None:
         """Whether a thing that no code places is at this place; None where its site cannot be read."""
-        terminology = self.knowledge.terminology
+        terminology = self.lexicon.terminology
         if terminology.means(code, sited.site.without_site):
             return placed(sited, code, sites, terminology, self.jurisdiction)
         if code is None or terminology.matches(code):
@@ -144,7 +150,7 @@ class ChartIndex:
             return True
         sited = next((item for item in self.knowledge.sited if item.value_set == value_set), None)
         is_here = self._is_here(sited, concept, sites) if sited else False
-        if is_here is not False or self._concepts_of(concept) or self.knowledge.recognition.is_another_condition(concept):
+        if is_here is not False or self._concepts_of(concept) or self.lexicon.recognition.is_another_condition(concept):
             return is_here
         return None
 
@@ -165,7 +171,7 @@ class ChartIndex:
 
     def _concepts_of(self, concept: CodeableConcept | None) -> set[str]:
         """The value sets that a concept belongs to: by its codes, or where none is in a set by its words."""
-        terminology = self.knowledge.terminology
+        terminology = self.lexicon.terminology
         matched = {match.concept for match in terminology.matches(concept)}
         return matched or set(terminology.phrased(words_in(concept)))
 
@@ -193,10 +199,10 @@ class ChartIndex:
 
     def _observed(self, code: CodeableConcept | None, part: Observation | Component) -> Iterable[str]:
         """What a result is of: by its code, or where no set has it by its words and a unit that leaves no doubt."""
-        matches = self.knowledge.terminology.matches(code)
+        matches = self.lexicon.terminology.matches(code)
         if matches:
             return [match.concept for match in matches]
-        recognition = self.knowledge.recognition
+        recognition = self.lexicon.recognition
         analyte = "" if recognition.is_another_result(code) else recognition.analyte(words_in(code))
         return (f"lab:{analyte}",) if analyte and self._has_unit_of(analyte, part) else ()
 
@@ -216,22 +222,22 @@ class ChartIndex:
         return self._identified(self.chart.drafts)
 
     def _identified(self, sources: Sequence[P]) -> tuple[dict[str, list[Identified[P]]], list[Identified[P]]]:
-        knowledge = self.knowledge
+        terminology, recognition = self.lexicon
         found: dict[str, list[Identified[P]]] = defaultdict(list)
         unidentified: list[Identified[P]] = []
         for source in sources:
             concept = self._drug_concept(source)
-            matches = knowledge.terminology.matches(concept) or knowledge.terminology.named(words_in(concept))
+            matches = terminology.matches(concept) or terminology.named(words_in(concept))
             for match in matches:
                 found[match.concept].append(Identified(source, concept, match.name))
-            if not matches and not knowledge.recognition.is_another_drug(concept):
+            if not matches and not recognition.is_another_drug(concept):
                 unidentified.append(Identified(source, concept, ""))
         return found, unidentified
 
     @cached_property
     def not_understood(self) -> Mapping[str, Sequence[Unreadable]]:
         """Entries that came and of which nobody can say what they are, by resource type. Drugs stand in `drugs`."""
-        recognition, statuses = self.knowledge.recognition, self.knowledge.statuses
+        recognition, statuses = self.lexicon.recognition, self.knowledge.statuses
         found: dict[str, list[Unreadable]] = defaultdict(list)
         placed = {id(item) for group in self._conditions for items in group.values() for item in items}
         for condition in self.chart.all(Condition):
@@ -263,7 +269,7 @@ class ChartIndex:
     @cached_property
     def unmatched(self) -> Sequence[Resource]:
         """Entries beside which nothing calm may be said: not understood, or about a leg, a muscle, a nerve, a vessel."""
-        recognition = self.knowledge.recognition
+        recognition = self.lexicon.recognition
         known = {id(item) for items in self.conditions.values() for item in items}
         told = [
             item
@@ -347,7 +353,7 @@ class ChartIndex:
         return not item.concepts or any(self._may_mean(concept, item.resource_type, wanted) for concept in item.concepts)
 
     def _may_mean(self, concept: CodeableConcept, kind: str, wanted: set[str]) -> bool:
-        recognition, terminology = self.knowledge.recognition, self.knowledge.terminology
+        terminology, recognition = self.lexicon
         words = words_in(concept)
         matched = {match.concept for match in (terminology.matches(concept) or terminology.named(words))}
         if not matched:

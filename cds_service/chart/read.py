@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cds_service.cdshooks.request import HookRequest
 from cds_service.chart.chart import Chart
+from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.chart.draft_orders import read_drafts
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.bundles import read_section
@@ -18,7 +19,7 @@ from cds_service.model import State
 _NOWHERE = (State.NOT_SUPPLIED, State.FAILED)
 
 
-def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
+def read_chart(request: HookRequest, queries: Mapping[str, Query], dialect: Dialect = STANDARD) -> Chart:
     """The chart of `context.patientId`, whatever of it was supplied; `require_mandatory` then asks for what must be there."""
     asked = [key for key, query in queries.items() if key in request.prefetch and not query.from_context]
     sections = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in asked}
@@ -29,7 +30,7 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
     sorter, drafts = _Sorter(own), _Sorter(own)
     for key, section in sections.items():
         sorter.take(key, section)
-    query_state = {key: _state(query, key, sections.get(key), request) for key, query in queries.items()}
+    query_state = {key: _state(query, sections.get(key), dialect, bool(request.encounter_id)) for key, query in queries.items()}
     query_state |= {key: State.FAILED for key in asked if _is_something_else(queries[key], sections[key])}
     query_state |= _answered_in_part(unasked.values(), queries, query_state)
     if request.draft_orders is not None:
@@ -69,17 +70,18 @@ def _answered_in_part(
     return {key: State.INCOMPLETE for key in missing if queries[key].resource_type in types}
 
 
-def _state(query: Query, key: str, section: Section | None, request: HookRequest) -> State:
+def _state(query: Query, section: Section | None, dialect: Dialect, has_encounter: bool) -> State:
     """Absent: could not look. Null or nothing found: looked and none. An outcome of severity error: failed."""
+    # Where an EHR does not have it, nothing is missing.
+    only_adds = bool(query.adds_to) and not dialect.statements_apart
     if section is None:
-        if "{{context.encounterId}}" in query.template and not request.encounter_id:
+        if "{{context.encounterId}}" in query.template and not has_encounter:
             return State.KNOWN
-        # Where an EHR does not have it, nothing is missing.
-        return State.KNOWN if query.adds_to else State.NOT_SUPPLIED
+        return State.KNOWN if only_adds else State.NOT_SUPPLIED
     if section.is_null:
-        return State.NONE_SUPPLIED
+        return State.KNOWN if dialect.null_is_empty and not query.mandatory else State.NONE_SUPPLIED
     if section.failed:
-        return State.KNOWN if query.adds_to and section.not_offered else State.FAILED
+        return State.KNOWN if only_adds and section.not_offered else State.FAILED
     return State.INCOMPLETE if section.incomplete else State.KNOWN
 
 

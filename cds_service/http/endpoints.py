@@ -47,9 +47,11 @@ class CdsHooksEndpoints:
         self.settings, self.decision_service, self.store = settings, decision_service, store
         self.clients, self.trust = clients, access_of(settings, clients, store)
         wanted = {client.jurisdiction for client in clients}
-        self._elsewhere = {key: decision_service.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
+        places = {key: decision_service.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
+        self._of_client = {
+            client.iss: places.get(client.jurisdiction, decision_service).for_client(client) for client in clients
+        }
         self.fetching = PrefetchFetcher(settings.deadline, settings.body_limit, settings.environment == "development")
-        self._templates = {key: decision_service.templates(key) for key in decision_service.knowledge.services}
         self.recorder = Recorder(settings, decision_service, store)
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in decision_service.knowledge.services)))
 
@@ -62,7 +64,7 @@ class CdsHooksEndpoints:
             description=service.description,
             version=VERSION,
             usage_requirements=service.usage_requirements,
-            prefetch=self._templates[key],
+            prefetch=self.decision_service.templates(key),
         )
 
     @asynccontextmanager
@@ -101,7 +103,7 @@ class CdsHooksEndpoints:
         patient = self.recorder.patient(parsed, name)
         overridden = self.recorder.overridden(patient)
         if decision_service.concerns(service_id, parsed, as_of):
-            parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
+            parsed = await self.fetching.complete(parsed, decision_service.templates(service_id), client, started)
         if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
             decision = await asyncio.to_thread(decision_service.answer, service_id, parsed, as_of, overridden)
@@ -179,7 +181,7 @@ class CdsHooksEndpoints:
         )
 
     def _conductor(self, client: Client | None) -> DecisionService:
-        return self._elsewhere.get(client.jurisdiction, self.decision_service) if client else self.decision_service
+        return self._of_client[client.iss] if client else self.decision_service
 
     def _service(self, request: Request) -> str:
         service_id = str(request.path_params["service_id"])
