@@ -266,6 +266,18 @@ class ChartIndex:
         ]
         return Counter(name if name in asked else "other" for name in types)
 
+    @property
+    def unidentified(self) -> list[tuple[str, CodeableConcept]]:
+        """What could not be identified, each with its resource type."""
+        put_aside = [
+            (item.resource_type, concept)
+            for items in self.not_understood.values()
+            for item in items
+            for concept in item.concepts
+        ]
+        drugs = [(str(type(drug.source).__struct_config__.tag), drug.concept) for drug in self.drugs[1] if drug.concept]
+        return [*put_aside, *drugs]
+
     @cached_property
     def unmatched(self) -> Sequence[Resource]:
         """Entries beside which nothing calm may be said: not understood, or about a leg, a muscle, a nerve, a vessel."""
