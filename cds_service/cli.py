@@ -20,6 +20,7 @@ from cds_service.cdshooks.response import encode
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explain.explanation import explain as explained
 from cds_service.fhir.dates import say_date
+from cds_service.fhir.zones import today, zone_named
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import tally
@@ -319,7 +320,7 @@ def _ask(path: Path, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
     decision_service = DecisionService(
         knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
     )
-    day = _day(asking.as_of) if asking.as_of else (person.day if person else date.today())
+    day = _day(asking.as_of) if asking.as_of else (person.day if person else _today())
     loaded = read_bundle(path)
     draft = asking.draft
     hook = _hook(asking.hook or loaded.get("hook") or (person.hook if person else None), draft, knowledge)
@@ -362,9 +363,14 @@ def _cast_member(path: Path, settings: Settings) -> Person | None:
     return next((person for person in read_cast(folder) if person.id == path.stem), None)
 
 
+def _today() -> date:
+    zone = read_settings().time_zone
+    return today(zone_named(zone) if zone else None)
+
+
 def _day(text: str, option: str = "--as-of") -> date:
     if text == "today":
-        return date.today()
+        return _today()
     try:
         return date.fromisoformat(text)
     except ValueError:

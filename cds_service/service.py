@@ -21,6 +21,7 @@ from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart, require_mandatory
 from cds_service.facts.baseline import BaselineFindings
 from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.fhir.zones import zone_named
 from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.localise import spelled
@@ -95,7 +96,7 @@ class DecisionService:
             key: BaselineFindings(rules, partial(precompute, rules, jurisdiction=settings.jurisdiction))
             for key, rules in self.rules.items()
         }
-        self.dialect = STANDARD
+        self.dialect = Dialect(zone=zone_named(settings.time_zone)) if settings.time_zone else STANDARD
         self._templates: dict[str, dict[str, str]] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
@@ -115,7 +116,8 @@ class DecisionService:
         own = copy(self)
         own._templates = {}
         lexicon = own.knowledge.lexicon.with_map(client.code_map)
-        own.dialect = Dialect(lexicon, client.null_is_empty, client.medication_statements_apart)
+        zone = zone_named(client.time_zone) if client.time_zone else self.dialect.zone
+        own.dialect = Dialect(lexicon, client.null_is_empty, client.medication_statements_apart, zone)
         own._options = replace(own._options, order_codes=client.code_map.orders if client.code_map else {})
         return own
 

@@ -98,7 +98,9 @@ class ChartIndex:
 
     @cached_property
     def until(self) -> date:
-        """The last day that counts: where the day asked about ends last on earth, it is already the next as written."""
+        """The last day that counts: in a zone that is known the day asked about; else the next, which has begun somewhere."""
+        if self.dialect.zone:
+            return self.as_of
         return self.as_of + timedelta(days=1) if self.as_of < date.max else self.as_of
 
     def memo(self, key: Hashable, work: Callable[[], T]) -> T:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, tzinfo
 from typing import get_args
 
 from fastapi import FastAPI
@@ -19,10 +20,11 @@ from cds_service.audit.queries import record_feedback
 from cds_service.audit.recorder import Recorder
 from cds_service.cards import leaflets
 from cds_service.cdshooks.feedback import read_feedback
-from cds_service.cdshooks.request import AS_OF, read_request, with_prefetch_aliases
+from cds_service.cdshooks.request import AS_OF, HookRequest, read_request, with_prefetch_aliases
 from cds_service.cdshooks.response import VERSION, CdsResponse, CdsService, Discovery, encode
 from cds_service.errors import Problem, RequestError
 from cds_service.fetch.prefetch_queries import PrefetchFetcher, fetched_bytes
+from cds_service.fhir.zones import today
 from cds_service.http import openapi
 from cds_service.http.middleware import JSON, operation_outcome
 from cds_service.log import log
@@ -98,7 +100,7 @@ class CdsHooksEndpoints:
         decision_service = self._conductor(client)
         parsed = read_request(body, decision_service.knowledge.services[service_id].hook)
         parsed = with_prefetch_aliases(parsed, client.prefetch_keys) if client else parsed
-        as_of = self._as_of(request, parsed.extension)
+        parsed, as_of = self._dated(request, parsed, decision_service.dialect.zone)
         name = client.iss if client else ""
         patient = self.recorder.patient(parsed, name)
         overridden = self.recorder.overridden(patient)
@@ -190,12 +192,13 @@ class CdsHooksEndpoints:
             raise RequestError(404, "unknown-service", "not-found", [problem])
         return service_id
 
-    def _as_of(self, request: Request, extension: Mapping[str, object]) -> date:
-        given = extension.get(AS_OF)
+    def _dated(self, request: Request, parsed: HookRequest, zone: tzinfo | None) -> tuple[HookRequest, date]:
+        """The day asked about: one that is named, as a whole, or else that of now, up to this moment."""
+        given = parsed.extension.get(AS_OF)
         if given is None or not self._may_set_as_of(request):
-            return date.today()
+            return replace(parsed, asked_at=datetime.now(UTC)), today(zone)
         try:
-            return date.fromisoformat(given)  # type: ignore[arg-type]  # what is no string is refused below
+            return parsed, date.fromisoformat(given)
         except (TypeError, ValueError):
             problem = Problem(f"extension.{AS_OF}", "is no date", "send YYYY-MM-DD")
             raise RequestError(400, "invalid-request", "value", [problem]) from None

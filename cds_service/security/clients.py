@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.fhir.zones import zone_named
 from cds_service.model import CodeMap
 from cds_service.net.addresses import is_local_host
 from cds_service.security.code_map import MapSchema, read_code_map
@@ -28,7 +29,7 @@ class Client:
     `fhir_bases` are the FHIR servers that it may name; `open_server` lets such a server be read without a token.
     `prefetch_keys` maps its names of prefetch keys to ours. `token_lifetime`: most seconds from `iat` to `exp`.
     `code_map`: what its own codes mean. `null_is_empty`: its null is an empty list. `medication_statements_apart`: drugs stand
-    in its MedicationStatements that no MedicationRequest tells.
+    in its MedicationStatements that no MedicationRequest tells. `time_zone`: by its IANA name, where its days begin and end.
     """
 
     iss: str
@@ -46,6 +47,7 @@ class Client:
     code_map: CodeMap | None = None
     null_is_empty: bool = False
     medication_statements_apart: bool = False
+    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class _ClientEntry:
             code_map=self._code_map(),
             null_is_empty=self._switch("null_is_empty"),
             medication_statements_apart=self._switch("medication_statements_apart"),
+            time_zone=self._one("time_zone", _is_zone, None, "write an IANA name such as Europe/London; or install tzdata"),
         )
 
     def _switch(self, name: str) -> bool:
@@ -217,6 +220,13 @@ def _parts(value: object) -> SplitResult | None:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable() and " " not in value
+
+
+def _is_zone(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(zone_named(value))
+    except ValueError:
+        return False
 
 
 def _is_file_name(value: object) -> bool:
