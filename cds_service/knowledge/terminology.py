@@ -72,7 +72,9 @@ class Terminology:
         own = copy.copy(self)
         own._seen = {}
         own._local = {_local(*code): self._all_of(meant) for code, meant in code_map.codes.items()}
-        own._meant = {_local(*code): meant for code, meant in code_map.codes.items()}
+        own._meant = {
+            _local(*code): tuple(self._token(coding_of(token)) for token in meant) for code, meant in code_map.codes.items()
+        }
         own._declared_other = frozenset(_local(*code) for code in code_map.others)
         return own
 
@@ -134,8 +136,10 @@ class Terminology:
     def tokens(self, concept: CodeableConcept | None) -> Iterator[str]:
         """Its codes as `system|code` by our short names, in place of a client's own those that it is mapped to."""
         for coding in codings(concept):
-            code = (coding.code or "").strip()
-            yield from self._meant.get(_local(coding.system or "", code), (f"{self.short_system(coding.system)}|{code}",))
+            yield from self._meant.get(_local(coding.system or "", coding.code or ""), (self._token(coding),))
+
+    def _token(self, coding: Coding) -> str:
+        return f"{self.short_system(coding.system)}|{(coding.code or '').strip()}"
 
     def is_declared_other(self, concept: CodeableConcept | None) -> bool:
         """Whether a client has declared one of its codes to be nothing of ours."""

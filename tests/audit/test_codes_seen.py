@@ -64,6 +64,11 @@ def test_what_is_taken_of_an_entry_is_a_code_and_its_display(decision_service: D
     assert codes_in(decision_service, medication(drug)) == [("MedicationRequest", *item) for item in expected]
 
 
+def test_of_an_entry_with_many_codes_some_are_taken(decision_service: DecisionService) -> None:
+    drug = {"coding": [{"system": DRUGS, "code": f"D-{number}"} for number in range(9)]}
+    assert len(codes_in(decision_service, medication(drug))) == 3
+
+
 def test_results_and_conditions_are_looked_at_too(decision_service: DecisionService) -> None:
     unread = observation(3.0, "xx") | {"code": concept("KALI", DRUGS, display="Qwxyz")}
     assert codes_in(decision_service, unread, query="electrolytes") == [("Observation", DRUGS, "KALI", "Qwxyz")]

@@ -148,6 +148,11 @@ def test_an_older_result_reassures_nobody_beside_one_that_is_still_to_come(knowl
     assert fact.value is UNKNOWN
 
 
+def test_a_result_that_cannot_be_used_is_of_the_day_that_it_is_there(knowledge: Knowledge) -> None:
+    decision = decide(service_in(knowledge, "Europe/London"), low(LATE, status="unheard"), date(2026, 11, 30))
+    assert [item.when[:10] for item in decision.chart.damaged["electrolytes"]] == ["2026-11-29"]
+
+
 def test_an_answer_that_was_cut_goes_back_a_day_less(knowledge: Knowledge) -> None:
     """Its last day as written may be the next in the zone."""
     next_page = [{"relation": "next", "url": "https://ehr.example/next"}]

@@ -55,6 +55,15 @@ def test_an_order_code_of_two_tests_counts_as_both_unless_an_entry_says_what_it_
     assert found.codes[SYSTEM, "K"] == ("loinc|2823-3",)
 
 
+def test_an_order_code_that_is_declared_to_be_nothing_of_ours_does_not_count_when_it_comes_back(
+    tmp_path: Path, known: ClientSchema
+) -> None:
+    found = read_code_map(
+        written(tmp_path, code=[{"system": SYSTEM, "code": "LAB-K", "other": True}], order=[ORDER]), known.codes
+    )
+    assert (dict(found.codes), set(found.others), list(found.orders)) == ({}, {(SYSTEM, "LAB-K")}, ["potassium"])
+
+
 def test_every_mistake_is_told_at_once(tmp_path: Path, known: ClientSchema) -> None:
     codes = [
         GOOD,

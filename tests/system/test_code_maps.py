@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.servicerequest import ServiceRequest
 from starlette.testclient import TestClient
 
 from cds_service.app import client_schema
@@ -20,6 +21,7 @@ from cds_service.service import Decision, DecisionService
 from tests.support.calls import CALL, make, request_of
 from tests.support.people import (
     AS_OF,
+    ICD10,
     LOINC,
     RXNORM,
     SERVICE,
@@ -52,8 +54,21 @@ code = "CR-7"
 means = "snomed|449917004"
 
 [[code]]
+code = "CR-9"
+means = "{ICD10}|R25.2"
+
+[[code]]
+code = "SMOKES"
+means = "snomed|77176002"
+
+[[code]]
 system = "{DRUGS}"
 code = "D-9000"
+other = true
+
+[[code]]
+system = "{LABORATORY}"
+code = "NOTHING"
 other = true
 
 [[order]]
@@ -121,6 +136,8 @@ def test_a_test_is_suggested_under_the_sites_own_code_first(decision_service: De
     signer = Signer()
     with hospital(decision_service, tmp_path, signer) as service:
         cards = post(service, signer, body({"medicationRequests": bundle(medication(FUROSEMIDE))}))
+    orders = [action["resource"] for card in cards for item in card.get("suggestions", ()) for action in item["actions"]]
+    assert [ServiceRequest.model_validate(order) for order in orders]
     codings = {
         action["resource"]["code"]["text"]: action["resource"]["code"]["coding"]
         for card in cards
@@ -176,6 +193,30 @@ ENTRIES: Mapping[str, tuple[str, Json, str, Any]] = {
         "taking_diuretic",
         True,
     ),
+    "a condition declared to be nothing of ours": (
+        "otherResults",
+        condition(concept("NOTHING", LABORATORY), id="c9"),
+        "hypothyroidism",
+        False,
+    ),
+    "a result declared to be nothing of ours": (
+        "electrolytes",
+        observation(3.0) | {"code": concept("NOTHING", LABORATORY)},
+        "potassium_measured",
+        False,
+    ),
+    "words that name an analyte beside it, in a unit that cannot be read": (
+        "electrolytes",
+        observation(3.0, "xyz") | {"code": concept("NOTHING", LABORATORY, "Potassium")},
+        "potassium_measured",
+        None,
+    ),
+    "an answer by a code of its own": (
+        "otherResults",
+        observation(None, code="72166-2") | {"valueQuantity": None, "valueCodeableConcept": concept("SMOKES")},
+        "smoking",
+        True,
+    ),
     "a component": (
         "electrolytes",
         observation(
@@ -195,6 +236,16 @@ def test_what_a_code_of_the_ehr_means(mapping: DecisionService, name: str) -> No
     query, entry, fact, expected = ENTRIES[name]
     value = decide(mapping, **{query: bundle(entry)}).facts[fact].value
     assert (value if isinstance(value, bool | str) else None) == expected
+
+
+@pytest.mark.parametrize(("jurisdiction", "expected"), [("uk", True), ("us", False)])
+def test_a_code_that_means_the_leg_in_one_country_does_so_under_the_sites_code_too(
+    decision_service: DecisionService, tmp_path: Path, jurisdiction: Any, expected: bool
+) -> None:
+    client = client_of(decision_service.knowledge, tmp_path)
+    service = decision_service.elsewhere(jurisdiction).for_client(client)
+    decision = decide(service, conditions=bundle(condition(concept("CR-9"))))
+    assert (decision.facts["cramps_on_record"].value is True) is expected
 
 
 def test_the_facts_of_an_empty_chart_hold_for_a_client_with_a_map_too(mapping: DecisionService) -> None:
