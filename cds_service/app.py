@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import get_args
 
 from fastapi import FastAPI
@@ -14,10 +15,13 @@ from cds_service.cards.approvals import read_approvals
 from cds_service.errors import Mendable
 from cds_service.http.endpoints import CdsHooksEndpoints, add_routes, http_error
 from cds_service.http.middleware import ErrorsAndLimits
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.lint.code_provenance import doubt_about_code
 from cds_service.lint.run import load_checked
 from cds_service.log import configure
 from cds_service.security.access import pages_shown
 from cds_service.security.clients import Client, ClientSchema, read_clients
+from cds_service.security.code_map import MapSchema
 from cds_service.service import DecisionService
 from cds_service.settings import Jurisdiction, Settings, read_settings
 from cds_service.store.database import Store
@@ -75,7 +79,11 @@ def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
 
 
 def _clients(settings: Settings, decision_service: DecisionService) -> tuple[Client, ...]:
-    development = settings.environment == "development"
-    return read_clients(
-        settings.clients, ClientSchema(tuple(decision_service.knowledge.queries), get_args(Jurisdiction), development)
-    )
+    return read_clients(settings.clients, client_schema(decision_service.knowledge, settings.environment == "development"))
+
+
+def client_schema(knowledge: Knowledge, development: bool = False) -> ClientSchema:
+    """What a file of clients may refer to."""
+    tests = {name: [f"{system}|{code}" for system, code in order.codes] for name, order in knowledge.orders.items()}
+    codes = MapSchema(tests, partial(doubt_about_code, knowledge))
+    return ClientSchema(tuple(knowledge.queries), get_args(Jurisdiction), development, codes)

@@ -23,7 +23,7 @@ from cds_service.samples.counts import tally
 from cds_service.samples.people import exported, fixtures_of, read_cast
 from cds_service.settings import read_settings
 from cds_service.store.database import Store
-from cds_service.terminal.output import show_cards, show_counts, show_explanation, show_left_out, show_received
+from cds_service.terminal.output import show_cards, show_codes, show_counts, show_explanation, show_left_out, show_received
 from cds_service.terminal.patient_files import Asking, ask, day_of, is_record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -143,6 +143,20 @@ def feedback(
         show_received(found)
 
 
+@app.command(name="codes-seen")
+def codes_seen(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+) -> None:
+    """Print the codes of entries that nobody knew, for the map of a client. Example: cds-service codes-seen --json"""
+    from cds_service.audit.codes_seen import read_codes
+
+    found = asyncio.run(_with_store(read_codes))
+    if as_json:
+        typer.echo(msgspec.json.format(encode([one._asdict() for one in found]), indent=2).decode())
+    else:
+        show_codes(found)
+
+
 @app.command()
 def purge() -> None:
     """Delete what is older than CDS_RETENTION_DAYS; the service does so daily by itself. Example: cds-service purge"""
@@ -150,7 +164,8 @@ def purge() -> None:
 
     settings = read_settings()
     gone = asyncio.run(_with_store(lambda store: purge_old(store, settings)))
-    typer.echo(f"Deleted: {gone.answers} answers, {gone.cards} cards, {gone.feedback} feedback. Hashes erased: {gone.hashes}.")
+    typer.echo(f"Deleted: {gone.answers} answers, {gone.cards} cards, {gone.feedback} feedback.")
+    typer.echo(f"Deleted: {gone.codes} codes that nobody knew. Hashes erased: {gone.hashes}.")
 
 
 T = TypeVar("T")

@@ -30,6 +30,19 @@ UNKNOWN: Final = Unknown.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
+class CodeMap:
+    """What a site says of the codes of one EHR. A code of its own is (system, code), one of ours `system|code`.
+
+    `codes`: its own that count as ours. `others`: its own that are nothing of ours. `orders`: by our name of a test the FHIR
+    Coding under which it is ordered there.
+    """
+
+    codes: Mapping[tuple[str, str], tuple[str, ...]]
+    others: frozenset[tuple[str, str]]
+    orders: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Interval:
     """A number known only to lie between two bounds, such as a result of `<3.0` or an age from a birth year.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -14,10 +16,12 @@ from cds_service.cards.footer import Footers
 from cds_service.cdshooks.request import HookRequest
 from cds_service.cdshooks.response import Card
 from cds_service.chart.chart import Chart
+from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart, require_mandatory
 from cds_service.facts.baseline import BaselineFindings
 from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.fhir.zones import zone_named
 from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.localise import spelled
@@ -26,7 +30,11 @@ from cds_service.model import Advice, Fact, Finding, Outcome
 from cds_service.rules.advise import advise, ranked, unreadable
 from cds_service.rules.evaluate import find, precompute
 from cds_service.rules.suppress import suppressed
+from cds_service.security.clients import Client
 from cds_service.settings import Jurisdiction, Settings
+
+# Others would have another meaning in a search, or in an address.
+_SEARCHABLE = re.compile(r"[\w.:-]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,8 @@ class DecisionService:
             key: BaselineFindings(rules, partial(precompute, rules, jurisdiction=settings.jurisdiction))
             for key, rules in self.rules.items()
         }
+        self.dialect = Dialect(zone=zone_named(settings.time_zone)) if settings.time_zone else STANDARD
+        self._templates: dict[str, dict[str, str]] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
             for key in knowledge.services
@@ -98,6 +108,16 @@ class DecisionService:
         return DecisionService(
             self._as_written, self.settings.model_copy(update={"jurisdiction": jurisdiction}), self.approvals
         )
+
+    def for_client(self, client: Client) -> DecisionService:
+        """The same as one client of this jurisdiction is read and answered: with its codes and its ways."""
+        own = copy(self)
+        own._templates = {}
+        lexicon = own.knowledge.lexicon.with_map(client.code_map)
+        zone = zone_named(client.time_zone) if client.time_zone else self.dialect.zone
+        own.dialect = Dialect(lexicon, client.null_is_empty, client.medication_statements_apart, zone)
+        own._options = replace(own._options, order_codes=client.code_map.orders if client.code_map else {})
+        return own
 
     def _served(self, service_id: str) -> tuple[Rule, ...]:
         """The rules of a service; with `serve=approved` only those that this site has signed off."""
@@ -116,10 +136,20 @@ class DecisionService:
         return used | {name for name, query in knowledge.queries.items() if query.mandatory}
 
     def templates(self, service_id: str) -> dict[str, str]:
-        """The prefetch templates of a service, by key, as discovery publishes them."""
+        """The prefetch templates of a service, by key, as discovery publishes them; those of a client ask for its codes too."""
+        found = self._templates.get(service_id)
+        if found is None:
+            found = self._templates[service_id] = self._filled(service_id)
+        return found
+
+    def _filled(self, service_id: str) -> dict[str, str]:
         knowledge = self.knowledge
+        searchable = knowledge.searchable
+        if self.dialect.lexicon:
+            own = self.dialect.lexicon.terminology.local_codes
+            searchable = {key: (*codes, *filter(_SEARCHABLE, own.get(key, ()))) for key, codes in searchable.items()}
         return {
-            key: with_codes(query, key, knowledge.facts, knowledge.searchable)
+            key: with_codes(query, key, knowledge.facts, searchable)
             for key, query in self.queries[service_id].items()
             if not query.from_context
         }
@@ -129,7 +159,7 @@ class DecisionService:
         if not self.knowledge.concerned_when[service_id].facts:
             return True
         brought = {key: query for key, query in self.queries[service_id].items() if query.from_context}
-        return self._is_concerned(service_id, self._look_at(read_chart(request, brought), as_of))
+        return self._is_concerned(service_id, self._look_at(read_chart(request, brought, self.dialect), as_of))
 
     def answer(
         self, service_id: str, request: HookRequest, as_of: date, overridden: Mapping[str, date] = MappingProxyType({})
@@ -160,7 +190,7 @@ class DecisionService:
     def _decide(self, service_id: str, request: HookRequest, as_of: date) -> Decision:
         """A decision as far as its rules are decided and nothing is put into words yet."""
         queries = self.queries[service_id]
-        view = self._look_at(read_chart(request, queries), as_of)
+        view = self._look_at(read_chart(request, queries, self.dialect), as_of)
         require_mandatory(queries, view.chart, partial(self._is_concerned, service_id, view))
         facts = ChartFacts(view)
         values, rules = FactValues(facts), self.rules[service_id]
@@ -172,7 +202,7 @@ class DecisionService:
         return Decision(service_id, rules, view, facts, values, tuple(find(rules, values, self.settings.jurisdiction, settled)))
 
     def _look_at(self, chart: Chart, as_of: date) -> ChartIndex:
-        return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction)
+        return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction, self.dialect)
 
     def _is_concerned(self, service_id: str, view: ChartIndex) -> bool:
         return self.knowledge.concerned_when[service_id](FactValues(ChartFacts(view))).value is not False

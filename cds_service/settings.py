@@ -10,6 +10,7 @@ from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, Validatio
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.fhir.zones import zone_named
 
 Jurisdiction = Literal["us", "uk"]
 _SECRETS = {"patient_key"}
@@ -35,6 +36,7 @@ class Settings(BaseSettings):
     deadline: float = Field(default=2.0, ge=0.2, le=30)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     jurisdiction: Jurisdiction = "us"
+    time_zone: str | None = None
     public_url: str | None = None
     allow_as_of: bool | None = None
     clients: Path | None = None
@@ -67,7 +69,12 @@ class Settings(BaseSettings):
             raise ValueError("CDS_PAGES=signed-in needs the address of the proxy that signs people in")
         return value
 
-    @field_validator("patient_key", "pages", mode="before")
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        return zone_named(value).key if value else None
+
+    @field_validator("patient_key", "pages", "time_zone", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return value or None

@@ -40,7 +40,7 @@ class CardRecord(NamedTuple):
 class AnswerRecord(NamedTuple):
     """What is kept of one answer: no clinical value, and the patient as a keyed hash or not at all.
 
-    `not_understood`: the number of such entries, by resource type.
+    `not_understood`: the number of such entries, by resource type; `unknown_codes`: of codes that nobody knew, by code system.
     """
 
     at: datetime
@@ -54,6 +54,7 @@ class AnswerRecord(NamedTuple):
     patient: str | None
     cards: tuple[CardRecord, ...]
     not_understood: Mapping[str, int] = MappingProxyType({})
+    unknown_codes: Mapping[str, int] = MappingProxyType({})
 
 
 def outcomes(decision: Decision) -> Mapping[str, Sequence[str]]:

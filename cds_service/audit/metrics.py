@@ -113,6 +113,8 @@ class Metrics:
             numbers.states.labels(query, state.value).inc()
         for kind, count in noted.not_understood.items():
             numbers.not_understood.labels(kind).inc(count)
+        for system, count in noted.unknown_codes.items():
+            numbers.unknown_codes.labels(system).inc(count)
 
     def _reason(self, code: str) -> str:
         if not code:
@@ -150,18 +152,29 @@ class _Numbers:
             ("query", "state"),
             registry=registry,
         )
-        self.not_understood = Family(
-            "cds_entries_not_understood",
-            "Entries of answered requests that could not be read or understood, by resource type",
-            ("type",),
-            registry=registry,
-        )
+        self._count_doubts(registry)
         self.waiting = Gauge(
             "cds_journal_waiting", "Answers not written down yet", registry=registry, multiprocess_mode="livesum"
         )
         self.lost = Family("cds_journal_lost_rows", "Rows that were never written down", registry=registry)
         self.failures = Family(
             "cds_database_failures", "Failed attempts to write the journal or to read overrides", ("what",), registry=registry
+        )
+
+    def _count_doubts(self, registry: CollectorRegistry) -> None:
+        from prometheus_client import Counter as Family
+
+        self.not_understood = Family(
+            "cds_entries_not_understood",
+            "Entries of answered requests that could not be read or understood, by resource type",
+            ("type",),
+            registry=registry,
+        )
+        self.unknown_codes = Family(
+            "cds_codes_not_identified",
+            "Codes of answered requests that are in no set and no map, by code system",
+            ("system",),
+            registry=registry,
         )
 
     def since(self, name: str, count: int) -> int:

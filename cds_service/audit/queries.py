@@ -54,6 +54,7 @@ class Purged(NamedTuple):
     cards: int
     feedback: int
     hashes: int
+    codes: int
 
 
 async def record_feedback(
@@ -115,7 +116,7 @@ async def read_overrides(store: Store, since: datetime) -> list[Override]:
     async with engine.connect() as connection:
         found = (await connection.execute(statement)).all()
     # A client's clock may be ahead; nothing is silenced for longer because of that.
-    return [Override(row.patient, min(_utc(row.outcome_at), _utc(row.received_at)), row.rules) for row in found]
+    return [Override(row.patient, min(utc(row.outcome_at), utc(row.received_at)), row.rules) for row in found]
 
 
 async def read_reactions(
@@ -197,7 +198,7 @@ async def purge(store: Store, before: datetime, hashes_before: datetime) -> Purg
     """Delete what is older than `before`, and erase the patients' hashes of cards shown before `hashes_before`."""
     from sqlalchemy import delete, update
 
-    from cds_service.store.tables import answers, feedback, shown_cards
+    from cds_service.store.tables import answers, codes_seen, feedback, shown_cards
 
     old_hash = shown_cards.c.patient.is_not(None) & (shown_cards.c.shown_at < hashes_before)
     return Purged(
@@ -205,6 +206,7 @@ async def purge(store: Store, before: datetime, hashes_before: datetime) -> Purg
         cards=await _in_turns(store, delete(shown_cards), shown_cards, shown_cards.c.shown_at < before),
         feedback=await _in_turns(store, delete(feedback), feedback, feedback.c.received_at < before),
         hashes=await _in_turns(store, update(shown_cards).values(patient=None), shown_cards, old_hash),
+        codes=await _in_turns(store, delete(codes_seen), codes_seen, codes_seen.c.last_seen < before),
     )
 
 
@@ -227,6 +229,6 @@ def major(version: str) -> str:
     return version.partition(".")[0]
 
 
-def _utc(moment: datetime) -> datetime:
-    """SQLite gives back what was written in UTC without saying so."""
+def utc(moment: datetime) -> datetime:
+    """A moment as the database gives it. SQLite gives back what was written in UTC without saying so."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

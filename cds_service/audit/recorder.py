@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
+from cds_service.audit.codes_seen import CodesSeen, by_system, unknown_codes
 from cds_service.audit.journal import AnswerRecord, Journal, kept, outcomes
 from cds_service.audit.metrics import Metrics
 from cds_service.audit.overrides import Overrides
@@ -35,6 +36,7 @@ class Recorder:
         self._settings, self._store, self._fingerprint = settings, store, knowledge.fingerprint
         versions = {rule.id: rule.file.version for rules in decision_service.rules.values() for rule in rules}
         self.journal = Journal(store)
+        self.codes = CodesSeen(store)
         self.overrides = Overrides(store, key.get_secret_value() if key else None, settings.override_days, versions)
         self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
         self._feedback: list[str] = []
@@ -60,8 +62,9 @@ class Recorder:
 
     def note(self, request: HookRequest, decision: Decision, started: float, client: str, patient: str | None) -> None:
         """Keep what is kept of an answer. `started` by `time.perf_counter`."""
+        now, unknown = datetime.now(UTC), unknown_codes(decision.view)
         noted = AnswerRecord(
-            datetime.now(UTC),
+            now,
             client,
             decision.service_id,
             request.hook_instance,
@@ -72,7 +75,9 @@ class Recorder:
             patient,
             kept(decision.shown),
             decision.view.not_understood_by_type,
+            by_system(unknown, decision.view),
         )
+        self.codes.note(client, (request.fhir_server, request.patient_id), unknown, now)
         self.journal.note(noted)
         self.metrics.note(noted)
 
@@ -84,6 +89,8 @@ class Recorder:
         """Write what waits, then read what was learned. False where the database was not to be had."""
         now = datetime.now(UTC)
         written = await self.journal.flush()
+        if written:
+            await self.codes.flush()
         if written and (self._feedback or (self.overrides.wanted and now - self._refreshed_at >= _REFRESH)):
             await self._count_feedback()
             await self.overrides.refresh(now)

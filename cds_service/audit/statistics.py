@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cds_service.audit.codes_seen import SeenCode, read_codes
 from cds_service.audit.journal import ALL
 from cds_service.audit.queries import Reaction, day_of, fetched, read_reactions
 from cds_service.model import Outcome
@@ -47,7 +48,7 @@ class Short(NamedTuple):
 
 class Figures(NamedTuple):
     """`times`: milliseconds, to a tenth, with how many answers took so long, the quickest first. `sample`: of the last answers
-    about people the service speaks to, the rules by outcome.
+    about people the service speaks to, the rules by outcome. `codes`: that nobody knew, seen since then.
     """
 
     answers: Sequence[Answers] = ()
@@ -56,6 +57,7 @@ class Figures(NamedTuple):
     times: Sequence[tuple[float, int]] = ()
     short: Sequence[Short] = ()
     sample: Sequence[Mapping[str, Sequence[str]]] = ()
+    codes: Sequence[SeenCode] = ()
 
 
 async def read_figures(store: Store, since: datetime) -> Figures:
@@ -92,6 +94,7 @@ async def read_figures(store: Store, since: datetime) -> Figures:
             times=await fetched(connection, times, lambda row: (float(row.took), row.n)),
             short=await fetched(connection, short.group_by("service_id", "short_of"), _short),
             sample=await fetched(connection, sample, lambda row: msgspec.json.decode(row.outcomes_text)),
+            codes=await read_codes(store, since),
         )
 
 

@@ -15,7 +15,7 @@ from cds_service.chart.index import ChartIndex
 from cds_service.fhir.dates import say_date
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.schema import FormRequest, Group, Order
-from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, RuleAdvice, State
+from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, Offered, RuleAdvice, State
 
 _REMOVED = "remove"
 _FORM = "form"
@@ -23,11 +23,15 @@ _FORM = "form"
 
 @dataclass(frozen=True, slots=True)
 class CardOptions:
-    """How a site wants its cards: what is asked of this stage besides what is to be said."""
+    """How a site wants its cards: what is asked of this stage besides what is to be said.
+
+    `order_codes`: by the name of a test the Coding under which this EHR orders it.
+    """
 
     max_cards: int
     workup_without_reason: bool
     footers: Footers
+    order_codes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def compose(
     Queries that could not be answered are told on the last card, never passed over.
     """
     knowledge = view.knowledge
-    writer = _CardWriter(facts, view, subject, options.footers)
+    writer = _CardWriter(facts, view, subject, options)
     spoken = [writer.speak(item) for item in advice.rules if item.speaks and LineState.STANDS in item.lines]
     drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, options)]
     if not drafts:
@@ -133,8 +137,9 @@ def _grouped(group: Group, spoken: Sequence[_Spoken], options: CardOptions) -> l
 class _CardWriter:
     """Puts what rules have to say into the words of `cards/`."""
 
-    def __init__(self, facts: Mapping[str, Fact], view: ChartIndex, subject: OrderSubject, footers: Footers) -> None:
-        self._facts, self._view, self._subject, self._footers = facts, view, subject, footers
+    def __init__(self, facts: Mapping[str, Fact], view: ChartIndex, subject: OrderSubject, options: CardOptions) -> None:
+        self._facts, self._view, self._subject = facts, view, subject
+        self._footers, self._order_codes = options.footers, options.order_codes
         self._knowledge, self._say = view.knowledge, view.knowledge.wording
         self._taken: set[str] = set()
 
@@ -147,7 +152,7 @@ class _CardWriter:
             for (_, say), state in zip(text.lines, advice.lines, strict=True)
             if state is LineState.STANDS
         ]
-        suggestions = [self._suggest(orders[item.order], item.recommended) for item in offered]
+        suggestions = [self._suggest(item) for item in offered]
         removing = removals(text.file.removes, self._facts, self._taken)
         forms = [self._form(text.file.asks_for_form)] if text.file.asks_for_form else []
         return _Spoken(
@@ -166,12 +171,12 @@ class _CardWriter:
     def _pending(self, order: Order) -> str:
         return f"{order.title} ({say_date(self._facts[order.pending_fact].evidence[0].date, self._view.as_of)})"
 
-    def _suggest(self, order: Order, recommended: bool) -> Suggestion:
-        subject, reason = self._subject.reference, self._subject.reason_reference
-        resource = service_request(order, self._knowledge, subject, reason)
+    def _suggest(self, offer: Offered) -> Suggestion:
+        order = self._knowledge.orders[offer.order]
+        resource = service_request(order, self._knowledge, self._subject, self._order_codes.get(offer.order))
         action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
-            label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if recommended else None, actions=(action,)
+            label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if offer.recommended else None, actions=(action,)
         )
 
     def _form(self, asked: FormRequest) -> Suggestion:
@@ -251,18 +256,24 @@ def _once(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
     return tuple(once.values())
 
 
-def service_request(order: Order, knowledge: Knowledge, patient: str, reason: str | None) -> dict[str, Any]:
-    """A draft ServiceRequest (R4) that proposes a test. `tests` validate each with fhir.resources."""
-    codings = [knowledge.coding(system, code) for system, code in order.codes]
+def service_request(
+    order: Order, knowledge: Knowledge, subject: OrderSubject, own: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A draft ServiceRequest (R4) that proposes a test, under the EHR's own code first where it has one.
+
+    `tests` validate each with fhir.resources.
+    """
+    codings = [dict(own)] if own else []
+    codings += [knowledge.coding(system, code) for system, code in order.codes]
     request: dict[str, Any] = {
         "resourceType": "ServiceRequest",
         "status": "draft",
         "intent": "proposal",
         "code": {"coding": codings, "text": order.title},
-        "subject": {"reference": patient},
+        "subject": {"reference": subject.reference},
     }
-    if reason:
-        request["reasonReference"] = [{"reference": reason}]
+    if subject.reason_reference:
+        request["reasonReference"] = [{"reference": subject.reason_reference}]
     return request
 
 

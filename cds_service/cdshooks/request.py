@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,6 +37,7 @@ class HookRequest:
 
     `sent` is the whole prefetch as it came, `sent_as` the client's own names of keys by ours; `user_id` is `Type/id`.
     `draft_orders` is the Bundle of a hook on ordering; of its orders only `selections` are in question, or all where None.
+    `asked_at`: the moment of the call; None where it asks about a day as a whole.
     """
 
     hook: str
@@ -51,6 +53,7 @@ class HookRequest:
     extension: dict[str, Any] = field(default_factory=dict)
     draft_orders: Raw | None = None
     selections: tuple[str, ...] | None = None
+    asked_at: datetime | None = None
 
 
 ON_ORDERS = ("order-select", "order-sign")

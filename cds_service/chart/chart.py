@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
 
+from cds_service.fhir.bundles import contained_medication
 from cds_service.fhir.resources import (
     AnyResource,
+    CodeableConcept,
     Component,
     DraftOrder,
     Medication,
+    MedicationRequest,
+    MedicationStatement,
     Observation,
     Patient,
     Resource,
@@ -63,6 +67,20 @@ class Chart:
         """Of a draft: what came beside it, before what the record holds under that id."""
         beside = self.draft_medications
         return beside.get(reference) or beside.get(local_reference(reference)) or self.medication(reference)
+
+    def drug_concept(self, source: MedicationRequest | MedicationStatement | DraftOrder) -> CodeableConcept | None:
+        """The drug as a concept, by reference, contained, or as a further entry of the Bundle."""
+        if source.medication_codeable_concept:
+            return source.medication_codeable_concept
+        given = source.medication_reference
+        if given is None:
+            return None
+        reference = (given.reference or "").strip()
+        find = self.draft_medication if isinstance(source, DraftOrder) else self.medication
+        medication = contained_medication(source.contained, reference) if reference.startswith("#") else find(reference)
+        if medication and medication.code:
+            return medication.code
+        return CodeableConcept(text=given.display) if given.display else None
 
     def runs_newest_first(self, queries: Sequence[str]) -> bool:
         """Whether each of these that is incomplete brought its first page alone, newest first: then the latest is on it."""

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
-from cds_service.fhir.bundles import contained_medication
+from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.fhir.resources import (
     CodeableConcept,
     Component,
@@ -28,7 +28,7 @@ from cds_service.fhir.resources import (
 from cds_service.fhir.sections import Unreadable, measurement, set_aside
 from cds_service.fhir.understood import status_of
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.recognition import words_in
+from cds_service.knowledge.recognition import Lexicon, words_in
 from cds_service.knowledge.sites import SitedConcept, placed
 from cds_service.knowledge.terminology import Match
 from cds_service.knowledge.units import Unusable, convert
@@ -87,9 +87,14 @@ class ChartIndex:
     knowledge: Knowledge
     as_of: date
     jurisdiction: str
+    dialect: Dialect = STANDARD
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _whole: dict[tuple[str, ...], bool] = field(default_factory=dict)
     _short: dict[tuple[str, ...], tuple[State, str]] = field(default_factory=dict)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        return self.dialect.lexicon or self.knowledge.lexicon
 
     @cached_property
     def readers(self) -> Locale:
@@ -101,7 +106,9 @@ class ChartIndex:
 
     @cached_property
     def until(self) -> date:
-        """The last day that counts: where the day asked about ends last on earth, it is already the next as written."""
+        """The last day that counts: in a zone that is known the day asked about; else the next, which has begun somewhere."""
+        if self.dialect.zone:
+            return self.as_of
         return self.as_of + timedelta(days=1) if self.as_of < date.max else self.as_of
 
     def memo(self, key: Hashable, work: Callable[[], T]) -> T:
@@ -126,7 +133,7 @@ class ChartIndex:
         found: dict[str, list[Condition]] = defaultdict(list)
         unplaced: dict[str, list[Condition]] = defaultdict(list)
         others: list[Condition] = []
-        matches_of, words_of_ours = self.knowledge.terminology.matches, self.knowledge.condition_words
+        matches_of, words_of_ours = self.lexicon.terminology.matches, self.knowledge.condition_words
         for condition in self.chart.all(Condition):
             if not (condition.body_site or matches_of(condition.code) or words_of_ours.stands_in(words_in(condition.code))):
                 others.append(condition)
@@ -149,7 +156,7 @@ class ChartIndex:
         self, sited: SitedConcept, code: CodeableConcept | None, sites: Iterable[CodeableConcept | None]
     ) -> bool | None:
         """Whether a thing that no code places is at this place; None where its site cannot be read."""
-        terminology = self.knowledge.terminology
+        terminology = self.lexicon.terminology
         matches = terminology.matches(code)
         if any(match.concept == sited.site.without_site for match in matches):
             return placed(sited, code, sites, terminology, self.jurisdiction)
@@ -164,7 +171,7 @@ class ChartIndex:
             return True
         sited = next((item for item in self.knowledge.sited if item.value_set == value_set), None)
         is_here = self._is_here(sited, concept, sites) if sited else False
-        if is_here is not False or self._concepts_of(concept) or self.knowledge.recognition.is_another_condition(concept):
+        if is_here is not False or self._concepts_of(concept) or self.lexicon.recognition.is_another_condition(concept):
             return is_here
         return None
 
@@ -185,7 +192,7 @@ class ChartIndex:
 
     def _concepts_of(self, concept: CodeableConcept | None) -> Collection[str]:
         """The value sets that a concept belongs to: by its codes, or where none is in a set by its words."""
-        terminology = self.knowledge.terminology
+        terminology = self.lexicon.terminology
         matches = terminology.matches(concept)
         return {match.concept for match in matches} if matches else terminology.phrased(words_in(concept))
 
@@ -199,7 +206,7 @@ class ChartIndex:
         """What was measured, and the Observations of which no part is of a concept of ours."""
         found: dict[str, list[ObservedPart]] = defaultdict(list)
         unmatched: list[Observation] = []
-        matches_of = self.knowledge.terminology.matches
+        matches_of = self.lexicon.terminology.matches
         for observation in self.chart.all(Observation):
             matches = matches_of(observation.code) or self._measured_in_words(observation.code, observation)
             for match in matches:
@@ -214,7 +221,7 @@ class ChartIndex:
 
     def _measured_in_words(self, code: CodeableConcept | None, part: Observation | Component) -> Sequence[Match]:
         """What a result is of where no set has its code: by its words and a unit that leaves no doubt."""
-        recognition = self.knowledge.recognition
+        recognition = self.lexicon.recognition
         analyte = "" if recognition.is_another_result(code) else recognition.analyte(words_in(code))
         return (Match(f"lab:{analyte}", analyte),) if analyte and self._has_unit_of(analyte, part) else ()
 
@@ -234,22 +241,22 @@ class ChartIndex:
         return self._identified(self.chart.drafts)
 
     def _identified(self, sources: Sequence[P]) -> tuple[dict[str, list[Identified[P]]], list[Identified[P]]]:
-        knowledge = self.knowledge
+        terminology, recognition = self.lexicon
         found: dict[str, list[Identified[P]]] = defaultdict(list)
         unidentified: list[Identified[P]] = []
         for source in sources:
-            concept = self._drug_concept(source)
-            matches = knowledge.terminology.matches(concept) or knowledge.terminology.named(words_in(concept))
+            concept = self.chart.drug_concept(source)
+            matches = terminology.matches(concept) or terminology.named(words_in(concept))
             for match in matches:
                 found[match.concept].append(Identified(source, concept, match.name))
-            if not matches and not knowledge.recognition.is_another_drug(concept):
+            if not matches and not recognition.is_another_drug(concept):
                 unidentified.append(Identified(source, concept, ""))
         return found, unidentified
 
     @cached_property
     def not_understood(self) -> Mapping[str, Sequence[Unreadable]]:
         """Entries that came and of which nobody can say what they are, by resource type. Drugs stand in `drugs`."""
-        recognition, statuses = self.knowledge.recognition, self.knowledge.statuses
+        recognition, statuses = self.lexicon.recognition, self.knowledge.statuses
         found: dict[str, list[Unreadable]] = defaultdict(list)
         for condition in self._conditions.others:
             if not recognition.is_another_condition(condition.code):
@@ -277,10 +284,22 @@ class ChartIndex:
         ]
         return Counter(name if name in asked else "other" for name in types)
 
+    @property
+    def unidentified(self) -> list[tuple[str, CodeableConcept]]:
+        """What could not be identified, each with its resource type."""
+        put_aside = [
+            (item.resource_type, concept)
+            for items in self.not_understood.values()
+            for item in items
+            for concept in item.concepts
+        ]
+        drugs = [(str(type(drug.source).__struct_config__.tag), drug.concept) for drug in self.drugs[1] if drug.concept]
+        return [*put_aside, *drugs]
+
     @cached_property
     def unmatched(self) -> Sequence[Resource]:
         """Entries beside which nothing calm may be said: not understood, or about a leg, a muscle, a nerve, a vessel."""
-        recognition = self.knowledge.recognition
+        recognition = self.lexicon.recognition
         known = {id(item) for items in self.conditions.values() for item in items}
         told = [
             item
@@ -288,20 +307,6 @@ class ChartIndex:
             if id(item) not in known and recognition.concerns_muscle_or_leg(words_in(item.code))
         ]
         return [*told, *(drug.source for drug in self.drugs[1])]
-
-    def _drug_concept(self, source: MedicationRequest | MedicationStatement | DraftOrder) -> CodeableConcept | None:
-        """The drug as a concept, by reference, contained, or as a further entry of the Bundle."""
-        if source.medication_codeable_concept:
-            return source.medication_codeable_concept
-        given = source.medication_reference
-        if given is None:
-            return None
-        reference = (given.reference or "").strip()
-        find = self.chart.draft_medication if isinstance(source, DraftOrder) else self.chart.medication
-        medication = contained_medication(source.contained, reference) if reference.startswith("#") else find(reference)
-        if medication and medication.code:
-            return medication.code
-        return CodeableConcept(text=given.display) if given.display else None
 
     def all_read(self, queries: tuple[str, ...]) -> bool:
         """Whether these queries were answered in full and all of it was understood: only then is an absence an absence."""
@@ -364,7 +369,7 @@ class ChartIndex:
         return not item.concepts or any(self._may_mean(concept, item.resource_type, wanted) for concept in item.concepts)
 
     def _may_mean(self, concept: CodeableConcept, kind: str, wanted: set[str]) -> bool:
-        recognition, terminology = self.knowledge.recognition, self.knowledge.terminology
+        terminology, recognition = self.lexicon
         words = words_in(concept)
         matched = {match.concept for match in (terminology.matches(concept) or terminology.named(words))}
         if not matched:

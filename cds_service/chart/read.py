@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from cds_service.cdshooks.request import HookRequest
 from cds_service.chart.chart import Chart
+from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.chart.draft_orders import PLACE, read_drafts
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.bundles import read_section
-from cds_service.fhir.resources import Component, DraftOrder, Medication, Patient, Resource
+from cds_service.fhir.resources import Component, DraftOrder, Medication, Observation, Patient, Resource
 from cds_service.fhir.sections import Clinical, Section, Unreadable, set_aside
+from cds_service.fhir.zones import in_zone, is_to_come, write_in
 from cds_service.knowledge.schema import Query
 from cds_service.model import State
 
@@ -26,7 +29,7 @@ _SHORT = {
 }
 
 
-def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
+def read_chart(request: HookRequest, queries: Mapping[str, Query], dialect: Dialect = STANDARD) -> Chart:
     """The chart of `context.patientId`, whatever of it was supplied; `require_mandatory` then asks for what must be there."""
     asked = [key for key, query in queries.items() if key in request.prefetch and not query.from_context]
     sections = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in asked}
@@ -35,10 +38,10 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
     sections |= unasked
     patients = [pair for section in sections.values() for pair in section.patients if pair[1].id == request.patient_id]
     own = _own_references(request.patient_id, patients)
-    sorter, drafts = _Sorter(own), _Sorter(own)
+    sorter, drafts = _Sorter(own, dialect.zone, request.asked_at), _Sorter(own)
     for key, section in sections.items():
         sorter.take(key, section, f"prefetch.{key}")
-    query_state = {key: _state(query, key, sections.get(key), request) for key, query in queries.items()}
+    query_state = {key: _state(query, sections.get(key), dialect, bool(request.encounter_id)) for key, query in queries.items()}
     query_state |= {key: State.FAILED for key in asked if _is_something_else(queries[key], sections[key])}
     query_state |= _answered_in_part(unasked.values(), queries, query_state)
     if request.draft_orders is not None:
@@ -56,7 +59,7 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
         damaged=sorter.damaged | drafts.damaged,
         other_patients=sorter.other_patients + drafts.other_patients,
         components=sorter.components,
-        oldest={key: day for key, section in sections.items() if (day := section.oldest)},
+        oldest={key: day for key, section in sections.items() if (day := _reached(section, dialect))},
         drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
         draft_medications=drafts.medications,
         shortfalls={key: _why(state, sections.get(key)) for key, state in query_state.items() if state is not State.KNOWN},
@@ -68,6 +71,12 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query]) -> Chart:
 def _why(state: State, section: Section | None) -> str:
     """Why a query was not answered in full."""
     return (section.shortfall if section else "") or _SHORT[state]
+
+
+def _reached(section: Section, dialect: Dialect) -> date | None:
+    """The day that an answer goes back to; as written it may be the day before that of the zone."""
+    day = section.oldest
+    return day + timedelta(days=1) if day and dialect.zone and day < date.max else day
 
 
 def _own_references(patient_id: str, patients: Iterable[tuple[str | None, Patient]]) -> set[str]:
@@ -86,17 +95,18 @@ def _answered_in_part(
     return {key: State.INCOMPLETE for key in missing if queries[key].resource_type in types}
 
 
-def _state(query: Query, key: str, section: Section | None, request: HookRequest) -> State:
+def _state(query: Query, section: Section | None, dialect: Dialect, has_encounter: bool) -> State:
     """Absent: could not look. Null or nothing found: looked and none. An outcome of severity error: failed."""
+    # Where an EHR does not have it, nothing is missing.
+    only_adds = bool(query.adds_to) and not dialect.statements_apart
     if section is None:
-        if "{{context.encounterId}}" in query.template and not request.encounter_id:
+        if "{{context.encounterId}}" in query.template and not has_encounter:
             return State.KNOWN
-        # Where an EHR does not have it, nothing is missing.
-        return State.KNOWN if query.adds_to else State.NOT_SUPPLIED
+        return State.KNOWN if only_adds else State.NOT_SUPPLIED
     if section.is_null:
-        return State.NONE_SUPPLIED
+        return State.KNOWN if dialect.null_is_empty and not query.mandatory else State.NONE_SUPPLIED
     if section.failed:
-        return State.KNOWN if query.adds_to and section.not_offered else State.FAILED
+        return State.KNOWN if only_adds and section.not_offered else State.FAILED
     return State.INCOMPLETE if section.incomplete else State.KNOWN
 
 
@@ -151,7 +161,7 @@ def _is_nowhere(query: Query, key: str, chart: Chart) -> bool:
 class _Sorter:
     """Puts resources where the stages look for them, and leaves out those of another patient."""
 
-    def __init__(self, own: set[str]) -> None:
+    def __init__(self, own: set[str], zone: tzinfo | None = None, asked_at: datetime | None = None) -> None:
         self.resources: dict[type[Resource], list[Clinical]] = defaultdict(list)
         self.medications: dict[str, Medication] = {}
         self.components: dict[int, Sequence[Component]] = {}
@@ -159,20 +169,23 @@ class _Sorter:
         self.other_patients: Counter[str] = Counter()
         self.others: list[Unreadable] = []
         self.entries: dict[str, Sequence[Any]] = {}
-        self._own = own
+        self._own, self._zone, self._asked_at = own, zone, asked_at
 
     def take(self, key: str, section: Section, place: str) -> None:
         unresolved: list[Unreadable] = []
         self.medications |= section.medications
         for kind, found in section.resources.items():
             own = [resource for subject, resource in found if subject in self._own]
-            self.resources[kind] += own
             if len(own) != len(found):
                 others = [(subject, resource) for subject, resource in found if subject not in self._own]
                 # It may be this patient or not: neither used nor taken for an absence.
                 open_still = [resource for subject, resource in others if subject.startswith(("urn:", "#"))]
                 unresolved += [set_aside(resource, place, "subject cannot be resolved") for resource in open_still]
                 self.other_patients[place] += len(others) - len(open_still)
+            if self._zone:
+                own, to_come = self._placed(own, self._zone)
+                unresolved += [set_aside(resource, place, "is dated later than now") for resource in to_come]
+            self.resources[kind] += own
             if section.components:
                 # By identity: only of what is kept, so that no other resource can take its place.
                 kept = {id(resource) for resource in own} & section.components.keys()
@@ -183,7 +196,20 @@ class _Sorter:
         self.other_patients[place] += len(theirs) + len(patients)
         self.others += section.others
         self.entries[place] = section.entries
-        self.damaged[key] = [*(item for item in section.damaged if self._may_be_own(item.subject)), *unresolved]
+        damaged = [item for item in section.damaged if self._may_be_own(item.subject)]
+        if self._zone:
+            damaged = [item._replace(when=in_zone(item.when, self._zone)) for item in damaged]
+        self.damaged[key] = [*damaged, *unresolved]
+
+    def _placed(self, found: Iterable[Clinical], zone: tzinfo) -> tuple[list[Clinical], list[Clinical]]:
+        """The same with their dates in the zone, and the results of moments that had not come yet."""
+        own: list[Clinical] = []
+        to_come: list[Clinical] = []
+        for resource in found:
+            write_in(zone, resource)
+            late = isinstance(resource, Observation) and self._asked_at and is_to_come(resource, self._asked_at)
+            (to_come if late else own).append(resource)
+        return own, to_come
 
     def _may_be_own(self, subject: str) -> bool:
         return subject in self._own or subject.startswith(("urn:", "#"))

@@ -16,6 +16,7 @@ from cds_service.fhir.dates import Span, read_span
 from cds_service.fhir.resources import MedicationRequest, MedicationStatement, Period, normal_code, text_of
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import ConditionAfterDrug, DaysTaken, DoneSinceDrug, StartedAgainstOnset, Taking
+from cds_service.knowledge.recognition import words_in
 from cds_service.model import Evidence, Fact, Interval, State
 
 _NO_START = "no start of the drug on record"
@@ -176,4 +177,10 @@ def _tell_starts(taken: Iterable[CurrentMedication]) -> list[Evidence]:
 
 def _evidence(drug: Drug, start: str) -> Evidence:
     note = "on hold" if normal_code(drug.source.status) == "on-hold" else ""
-    return Evidence(reference_to(drug.source), text_of(drug.concept), short=drug.ingredient, date=start, note=note)
+    return Evidence(reference_to(drug.source), _name(drug), short=drug.ingredient, date=start, note=note)
+
+
+def _name(drug: Drug) -> str:
+    """As the record has it. A bare code says nothing to a clinician, so its ingredient stands before it."""
+    given = text_of(drug.concept)
+    return given if words_in(drug.concept) else f"{drug.ingredient} ({given})"

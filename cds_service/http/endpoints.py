@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, tzinfo
 from typing import get_args
 
 from fastapi import FastAPI
@@ -20,10 +21,11 @@ from cds_service.audit.recorder import Recorder
 from cds_service.cards import leaflets, reasons_page
 from cds_service.cards.footer import WHY
 from cds_service.cdshooks.feedback import read_feedback
-from cds_service.cdshooks.request import AS_OF, read_request, with_prefetch_aliases
+from cds_service.cdshooks.request import AS_OF, HookRequest, read_request, with_prefetch_aliases
 from cds_service.cdshooks.response import VERSION, CdsResponse, CdsService, Discovery, encode
 from cds_service.errors import Problem, RequestError
 from cds_service.fetch.prefetch_queries import PrefetchFetcher, fetched_bytes
+from cds_service.fhir.zones import today
 from cds_service.http import openapi
 from cds_service.http.middleware import JSON, operation_outcome
 from cds_service.log import log
@@ -48,9 +50,11 @@ class CdsHooksEndpoints:
         self.settings, self.decision_service, self.store = settings, decision_service, store
         self.clients, self.trust = clients, access_of(settings, clients, store)
         wanted = {client.jurisdiction for client in clients}
-        self._elsewhere = {key: decision_service.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
+        places = {key: decision_service.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
+        self._of_client = {
+            client.iss: places.get(client.jurisdiction, decision_service).for_client(client) for client in clients
+        }
         self.fetching = PrefetchFetcher(settings.deadline, settings.body_limit, settings.environment == "development")
-        self._templates = {key: decision_service.templates(key) for key in decision_service.knowledge.services}
         self.recorder = Recorder(settings, decision_service, store)
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in decision_service.knowledge.services)))
 
@@ -63,7 +67,7 @@ class CdsHooksEndpoints:
             description=service.description,
             version=VERSION,
             usage_requirements=service.usage_requirements,
-            prefetch=self._templates[key],
+            prefetch=self.decision_service.templates(key),
         )
 
     @asynccontextmanager
@@ -97,12 +101,12 @@ class CdsHooksEndpoints:
         decision_service = self._conductor(client)
         parsed = read_request(body, decision_service.knowledge.services[service_id].hook)
         parsed = with_prefetch_aliases(parsed, client.prefetch_keys) if client else parsed
-        as_of = self._as_of(request, parsed.extension)
+        parsed, as_of = self._dated(request, parsed, decision_service.dialect.zone)
         name = client.iss if client else ""
         patient = self.recorder.patient(parsed, name)
         overridden = self.recorder.overridden(patient)
         if decision_service.concerns(service_id, parsed, as_of):
-            parsed = await self.fetching.complete(parsed, self._templates[service_id], client, started)
+            parsed = await self.fetching.complete(parsed, decision_service.templates(service_id), client, started)
         if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
             decision = await asyncio.to_thread(decision_service.answer, service_id, parsed, as_of, overridden)
@@ -176,7 +180,7 @@ class CdsHooksEndpoints:
         )
 
     def _conductor(self, client: Client | None) -> DecisionService:
-        return self._elsewhere.get(client.jurisdiction, self.decision_service) if client else self.decision_service
+        return self._of_client[client.iss] if client else self.decision_service
 
     def _service(self, request: Request) -> str:
         service_id = str(request.path_params["service_id"])
@@ -185,12 +189,13 @@ class CdsHooksEndpoints:
             raise RequestError(404, "unknown-service", "not-found", [problem])
         return service_id
 
-    def _as_of(self, request: Request, extension: Mapping[str, object]) -> date:
-        given = extension.get(AS_OF)
+    def _dated(self, request: Request, parsed: HookRequest, zone: tzinfo | None) -> tuple[HookRequest, date]:
+        """The day asked about: one that is named, as a whole, or else that of now, up to this moment."""
+        given = parsed.extension.get(AS_OF)
         if given is None or not self._may_set_as_of(request):
-            return date.today()
+            return replace(parsed, asked_at=datetime.now(UTC)), today(zone)
         try:
-            return date.fromisoformat(given)  # type: ignore[arg-type]  # what is no string is refused below
+            return parsed, date.fromisoformat(given)
         except (TypeError, ValueError):
             problem = Problem(f"extension.{AS_OF}", "is no date", "send YYYY-MM-DD")
             raise RequestError(400, "invalid-request", "value", [problem]) from None

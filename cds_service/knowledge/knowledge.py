@@ -10,7 +10,7 @@ from typing import Any
 
 from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.recognition import Recognition
+from cds_service.knowledge.recognition import Lexicon, Recognition
 from cds_service.knowledge.schema import (
     Analyte,
     CardFile,
@@ -147,6 +147,10 @@ class Knowledge:
         names = {key: analyte.names for key, analyte in self.labs.items()}
         own = [word for words in (*names.values(), self._titles) for text in words for word in text.lower().split()]
         return Recognition(self.terminology, self.other_words, self.drug_names, (*self.vocabulary, *own), names)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        return Lexicon(self.terminology, self.recognition)
 
     @property
     def _titles(self) -> tuple[str, ...]:

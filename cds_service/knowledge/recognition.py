@@ -6,12 +6,15 @@ member; else words decide. Words that cannot be read, placeholders, and drugs wh
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from cds_service.fhir.resources import CodeableConcept, codings
 from cds_service.knowledge.schema import OtherWords
 from cds_service.knowledge.terminology import Terminology, word_pattern
+from cds_service.model import CodeMap
 
 _LETTERS = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 _LONGEST_NAME = 5
@@ -43,13 +46,23 @@ class Recognition:
         self._analyte = word_pattern(self._analytes)
         self._others: set[tuple[str | None, str | None] | None] = set()
 
+    def over(self, terminology: Terminology) -> Recognition:
+        """The same over the codes of one client."""
+        own = copy.copy(self)
+        own._terminology, own._others = terminology, set()
+        return own
+
     def is_another_condition(self, concept: CodeableConcept | None) -> bool:
         """Whether a condition that no set holds is understood as something else."""
-        return self._terminology.is_listed(concept) or self.is_readable(words_in(concept))
+        if self._terminology.is_listed(concept) or self._terminology.is_declared_other(concept):
+            return True
+        return self.is_readable(words_in(concept))
 
     def is_another_drug(self, concept: CodeableConcept | None) -> bool:
         """Whether a drug that no set holds is understood as something else."""
         words = words_in(concept)
+        if self._terminology.is_declared_other(concept):
+            return True
         return self._names_a_drug(words) or bool(self._supplies.search(words))
 
     def is_another_result(self, concept: CodeableConcept | None) -> bool:
@@ -59,6 +72,8 @@ class Recognition:
         A code without words is never looked up there: the answer must not depend on what was asked before.
         """
         words = words_in(concept)
+        if self._terminology.is_declared_other(concept):
+            return not self.analyte(words)
         if not words:
             return False
         coding = next((item for item in codings(concept) if item.code and item.system), None)
@@ -106,6 +121,19 @@ class Recognition:
             for length in range(1, _LONGEST_NAME + 1)
             for at in range(len(tokens) - length + 1)
         )
+
+
+class Lexicon(NamedTuple):
+    """What codes and words mean: of ours alone, or with a client's own codes laid over them."""
+
+    terminology: Terminology
+    recognition: Recognition
+
+    def with_map(self, code_map: CodeMap | None) -> Lexicon:
+        if code_map is None:
+            return self
+        terminology = self.terminology.with_map(code_map)
+        return Lexicon(terminology, self.recognition.over(terminology))
 
 
 def words_in(concept: CodeableConcept | None) -> str:

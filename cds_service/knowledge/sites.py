@@ -101,7 +101,7 @@ def placed(
     if given or here is False:
         return False
     assumed = concept.site.assumed_in.get(jurisdiction, ())
-    return any(f"{terminology.short_system(item.system)}|{(item.code or '').strip()}" in assumed for item in codings(code))
+    return any(token in assumed for token in terminology.tokens(code))
 
 
 def _distance(place: tuple[int, int], things: Sequence[tuple[int, int]]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cds_service.fhir.resources import CodeableConcept, Coding, codings
+from cds_service.model import CodeMap
 
 _SHORTEST_PREFIX = 3
 _PADDED = 4
@@ -61,6 +64,34 @@ class Terminology:
         self._negation = word_pattern(negations)
         self._systems_seen: dict[str, str | None] = {}
         self._seen: dict[tuple[str | None, str | None], tuple[Match, ...]] = {}
+        self._local: dict[tuple[str, str], tuple[Match, ...]] = {}
+        self._meant: Mapping[tuple[str, str], tuple[str, ...]] = {}
+        self._declared_other: frozenset[tuple[str, str]] = frozenset()
+
+    def with_map(self, code_map: CodeMap) -> Terminology:
+        """The same for one client: its own codes count as those that they are mapped to."""
+        own = copy.copy(self)
+        own._seen = {}
+        own._local = {_local(*code): self._all_of(meant) for code, meant in code_map.codes.items()}
+        own._meant = {
+            _local(*code): tuple(self._token(coding_of(token)) for token in meant) for code, meant in code_map.codes.items()
+        }
+        own._declared_other = frozenset(_local(*code) for code in code_map.others)
+        return own
+
+    def _all_of(self, tokens: Iterable[str]) -> tuple[Match, ...]:
+        """Each concept of these codes once."""
+        found = [match for token in tokens for match in self.match(coding_of(token))]
+        return tuple({match.concept: match for match in reversed(found)}.values())
+
+    @property
+    def local_codes(self) -> Mapping[str, Sequence[str]]:
+        """The bare codes of a client's own by the concept that they are mapped to."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for (_, code), matches in self._local.items():
+            for match in matches:
+                found[match.concept].append(code)
+        return found
 
     def short_system(self, url: str | None) -> str | None:
         """Our short name of a code system, `loinc`, by its URL or an alias; None if nothing here knows it."""
@@ -82,6 +113,8 @@ class Terminology:
         return found
 
     def _match(self, coding: Coding) -> tuple[Match, ...]:
+        if self._local and coding.code and (own := self._local.get(_local(coding.system or "", coding.code))):
+            return own
         system = self.short_system(coding.system)
         if system is None or not coding.code:
             return ()
@@ -104,7 +137,22 @@ class Terminology:
 
     def is_coded(self, concept: CodeableConcept | None) -> bool:
         """Whether any coding is of a system known here. Only where none is may the text decide."""
-        return any(coding.code and self.short_system(coding.system) for coding in codings(concept))
+        return any(coding.code and (self.short_system(coding.system) or self.match(coding)) for coding in codings(concept))
+
+    def tokens(self, concept: CodeableConcept | None) -> Iterator[str]:
+        """Its codes as `system|code` by our short names, in place of a client's own those that it is mapped to."""
+        for coding in codings(concept):
+            yield from self._meant.get(_local(coding.system or "", coding.code or ""), (self._token(coding),))
+
+    def _token(self, coding: Coding) -> str:
+        return f"{self.short_system(coding.system)}|{(coding.code or '').strip()}"
+
+    def is_declared_other(self, concept: CodeableConcept | None) -> bool:
+        """Whether a client has declared one of its codes to be nothing of ours."""
+        declared = self._declared_other
+        return bool(declared) and any(
+            coding.code and _local(coding.system or "", coding.code) in declared for coding in codings(concept)
+        )
 
     def is_listed(self, concept: CodeableConcept | None) -> bool:
         """Whether a code says all: one of a system that our sets hold at every level."""
@@ -144,6 +192,17 @@ _MOST_SYSTEMS = 1_000
 # SNOMED CT names its edition, and its version, behind its address.
 _WORD = re.compile(r"\w+")
 _EDITION = re.compile(r"(?<=^http://snomed\.info/sct)/.*$")
+
+
+def coding_of(token: str) -> Coding:
+    """`system|code` as a Coding; the system by its address, an alias or our short name."""
+    system, _, code = token.rpartition("|")
+    return Coding(system=system.strip(), code=code.strip())
+
+
+def _local(system: str, code: str) -> tuple[str, str]:
+    """A code of an EHR's own, whose case may matter."""
+    return fold_url(system), code.strip()
 
 
 def fold_url(url: str) -> str:

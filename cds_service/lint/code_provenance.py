@@ -16,6 +16,7 @@ from cds_service.errors import KnowledgeError, Problem
 from cds_service.fhir.resources import Coding
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import Disjoint, ValueSet
+from cds_service.knowledge.terminology import coding_of
 
 Problems = Iterator[Problem]
 Code = tuple[str, str]
@@ -93,6 +94,22 @@ def codes_have_their_systems_shape(knowledge: Knowledge) -> Problems:
             yield Problem(place, f"{code!r} has not the shape of {system}", "copy it again from its source")
         elif shape.check and not CHECKS[shape.check](code):
             yield Problem(place, f"{code!r} fails the check digit of {system}", "copy it again from its source")
+
+
+def doubt_about_code(knowledge: Knowledge, token: str) -> str:
+    """Why `system|code` is no code of ours; empty where one of our sets or analytes holds it."""
+    coding = coding_of(token)
+    system, code = knowledge.terminology.short_system(coding.system), coding.code or ""
+    if system is None:
+        return f"names no code system that is read here: {', '.join(knowledge.systems)}"
+    if knowledge.terminology.match(coding):
+        return ""
+    shape = knowledge.systems[system]
+    if not re.fullmatch(shape.shape, code):
+        return f"has not the shape of {system}"
+    if shape.check and not CHECKS[shape.check](code):
+        return f"fails the check digit of {system}"
+    return "is in none of our value sets and analytes"
 
 
 def _all_codes(knowledge: Knowledge) -> Iterator[tuple[str, str, str, str]]:

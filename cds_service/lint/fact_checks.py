@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from cds_service.cards.compose import service_request
+from cds_service.cards.compose import OrderSubject, service_request
 from cds_service.cards.suggestions import NAME
 from cds_service.errors import Problem
 from cds_service.knowledge import units
@@ -172,7 +172,7 @@ def orders_make_valid_requests(knowledge: Knowledge) -> Problems:
         if pending is None or pending.type != "boolean":
             yield Problem(place, f"pending_fact {order.pending_fact!r} is no yes-or-no fact", "name one")
         try:
-            ServiceRequest.model_validate(service_request(order, knowledge, "Patient/x", "Condition/x"))
+            ServiceRequest.model_validate(service_request(order, knowledge, OrderSubject("Patient/x", "Condition/x")))
         except KeyError as error:
             yield Problem(place, f"code {error} has no display", "use a code of a value set or of labs.json")
         except ValidationError as error:

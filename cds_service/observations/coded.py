@@ -27,7 +27,7 @@ def coded_answer(fact: FactDefinition, kind: CodedAnswer, index: ChartIndex) -> 
     newest = max(dated, key=lambda item: (read_instant(effective(item)) or EARLIEST, item.id or ""))
     text = coded_value(newest)
     evidence = [Evidence(reference_to(newest), text_of(text), date=effective(newest))]
-    if not index.knowledge.terminology.is_coded(text):
+    if not index.lexicon.terminology.is_coded(text):
         return unknown(fact.name, State.UNUSABLE, "answered without a code", evidence)
-    matched = {match.concept for match in index.knowledge.terminology.matches(text)}
+    matched = {match.concept for match in index.lexicon.terminology.matches(text)}
     return known(fact.name, kind.answer in matched, evidence)

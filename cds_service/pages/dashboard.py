@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Acceptance, add_up
+from cds_service.audit.codes_seen import SeenCode
 from cds_service.audit.queries import Reaction
 from cds_service.audit.statistics import Figures
 from cds_service.errors import Problem, RequestError
@@ -23,6 +24,7 @@ WIDTH, HEIGHT = 240.0, 64.0
 _MOST_DAYS = 92
 _WEEK = timedelta(days=7)
 _MOST_CARDS = 8
+_MOST_CODES = 50
 _STEPS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 1000.0)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -100,6 +102,7 @@ class Summary(NamedTuple):
     undecided: tuple[Undecided, ...]
     silenced: int
     sample: int
+    codes: tuple[SeenCode, ...]
 
 
 def read_days(text: str) -> int:
@@ -139,6 +142,7 @@ def summary(figures: Figures, knowledge: Knowledge, asked: Asked, days: int, now
         undecided=tuple(_undecided(figures, knowledge)),
         silenced=sum(len(item.get("silenced", ())) for item in figures.sample),
         sample=len(figures.sample),
+        codes=tuple(figures.codes[:_MOST_CODES]),
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qs, urlencode
@@ -19,6 +19,7 @@ from cds_service.audit.acceptance import Acceptance, received
 from cds_service.audit.statistics import Figures, read_figures
 from cds_service.cdshooks.response import encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
+from cds_service.fhir.zones import today
 from cds_service.log import log
 from cds_service.pages import library
 from cds_service.pages.dashboard import PERIODS, as_csv, read_days, say_reason, since, summary
@@ -142,7 +143,7 @@ class Pages:
             status,
             cast=self._bench.cast,
             jurisdiction=given.get("jurisdiction", self._bench.decision_service.settings.jurisdiction),
-            today=given.get("date", date.today().isoformat()),
+            today=given.get("date", today(self._bench.decision_service.dialect.zone).isoformat()),
             hook=given.get("hook", hooks[0]),
             problems=problems,
             text=text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, tzinfo
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from cds_service.cdshooks.request import AS_OF, ON_ORDERS, HookRequest, read_req
 from cds_service.cdshooks.response import CdsResponse, encode
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.explain.left_out import why_no_cards
+from cds_service.fhir.zones import today
 from cds_service.model import Finding
 from cds_service.pages.form import response
 from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
@@ -110,7 +111,7 @@ class Sandbox:
         _demand(place, get_args(Jurisdiction), "jurisdiction", problems)
         _demand(hook, self.hooks, "hook", problems)
         _demand(draft, ["", *self.drafts], "draft", problems)
-        day = _day(given.get("date", ""), person, problems)
+        day = _day(given.get("date", ""), person, self.decision_service.dialect.zone, problems)
         if problems:
             raise RequestError(400, "invalid-request", "value", problems)
         return Choice(place, hook, draft if hook in ON_ORDERS else "", day)  # type: ignore[arg-type]  # demanded above
@@ -189,9 +190,9 @@ def _demand_hook(hook: object, known: Mapping[str, str]) -> None:
         raise _refused([Problem("hook", "is none that this service knows", f"use one of {', '.join(known)}")])
 
 
-def _day(text: str, person: Person | None, problems: list[Problem]) -> date:
+def _day(text: str, person: Person | None, zone: tzinfo | None, problems: list[Problem]) -> date:
     try:
-        day = date.fromisoformat(text) if text else person.day if person else date.today()
+        day = date.fromisoformat(text) if text else person.day if person else today(zone)
     except ValueError:
         problems.append(Problem("date", f"{text[:60]!r} is no date", "give YYYY-MM-DD"))
         return _FIRST

@@ -10,7 +10,10 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.fhir.zones import zone_named
+from cds_service.model import CodeMap
 from cds_service.net.addresses import is_local_host
+from cds_service.security.code_map import MapSchema, read_code_map
 
 ALGORITHMS = ("ES384", "RS384", "RS256", "ES256")
 _RECOMMENDED = ("ES384", "RS384")
@@ -25,6 +28,8 @@ class Client:
 
     `fhir_bases` are the FHIR servers that it may name; `open_server` lets such a server be read without a token.
     `prefetch_keys` maps its names of prefetch keys to ours. `token_lifetime`: most seconds from `iat` to `exp`.
+    `code_map`: what its own codes mean. `null_is_empty`: its null is an empty list. `medication_statements_apart`: drugs stand
+    in its MedicationStatements that no MedicationRequest tells. `time_zone`: by its IANA name, where its days begin and end.
     """
 
     iss: str
@@ -39,15 +44,20 @@ class Client:
     jurisdiction: str | None = None
     open_server: bool = False
     token_lifetime: int = _LIFETIME
+    code_map: CodeMap | None = None
+    null_is_empty: bool = False
+    medication_statements_apart: bool = False
+    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSchema:
-    """What a clients file may refer to: our prefetch keys and jurisdictions; `loopback` allows http on this machine."""
+    """What a clients file may refer to: our prefetch keys, jurisdictions and codes; `loopback` allows http on this machine."""
 
     prefetch_keys: Collection[str]
     jurisdictions: Collection[str]
     loopback: bool = False
+    codes: MapSchema = field(default_factory=MapSchema)
 
 
 def read_clients(path: Path | None, known: ClientSchema) -> tuple[Client, ...]:
@@ -61,7 +71,7 @@ def read_clients(path: Path | None, known: ClientSchema) -> tuple[Client, ...]:
     if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
         problems.append(Problem(f"{path}: client", "is no list of tables", "write one [[client]] table an EHR"))
         tables = []
-    entries = [_ClientEntry(table, f"{path}: client[{at}]", known, problems) for at, table in enumerate(tables)]
+    entries = [_ClientEntry(table, path, at, known, problems) for at, table in enumerate(tables)]
     clients = tuple(entry.read() for entry in entries)
     _refuse_twins(clients, entries, problems)
     if problems:
@@ -92,8 +102,9 @@ def _refuse_twins(clients: tuple[Client, ...], entries: list[_ClientEntry], prob
 class _ClientEntry:
     """One table: each member is read by its own method, and every problem is noted with its place."""
 
-    def __init__(self, table: dict[str, Any], place: str, known: ClientSchema, problems: list[Problem]) -> None:
-        self.table, self.place, self.known, self.problems = table, place, known, problems
+    def __init__(self, table: dict[str, Any], path: Path, at: int, known: ClientSchema, problems: list[Problem]) -> None:
+        self.table, self.known, self.problems = table, known, problems
+        self.place, self.folder = f"{path}: client[{at}]", path.parent
 
     def read(self) -> Client:
         self._names()
@@ -116,9 +127,27 @@ class _ClientEntry:
             jurisdiction=self._one(
                 "jurisdiction", self.known.jurisdictions.__contains__, None, f"use one of {', '.join(self.known.jurisdictions)}"
             ),
-            open_server=self._one("open_server", lambda value: isinstance(value, bool), False, "write true or false"),
+            open_server=self._switch("open_server"),
             token_lifetime=self._one("token_lifetime", _is_lifetime, _LIFETIME, "write seconds, 30 to 3600"),
+            code_map=self._code_map(),
+            null_is_empty=self._switch("null_is_empty"),
+            medication_statements_apart=self._switch("medication_statements_apart"),
+            time_zone=self._one("time_zone", _is_zone, None, "write an IANA name such as Europe/London; or install tzdata"),
         )
+
+    def _switch(self, name: str) -> bool:
+        return bool(self._one(name, lambda value: isinstance(value, bool), False, "write true or false"))
+
+    def _code_map(self) -> CodeMap | None:
+        """The file that it names, beside the file of clients."""
+        name = self._one("code_map", _is_file_name, None, "write the name of a file beside this one")
+        if name is None:
+            return None
+        try:
+            return read_code_map(self.folder / name, self.known.codes)
+        except SettingsError as error:
+            self.problems += error.problems
+            return None
 
     def _note(self, name: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(f"{self.place}.{name}", message, remedy))
@@ -191,6 +220,17 @@ def _parts(value: object) -> SplitResult | None:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable() and " " not in value
+
+
+def _is_zone(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(zone_named(value))
+    except ValueError:
+        return False
+
+
+def _is_file_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
 
 
 def _is_origin(value: object) -> bool:

@@ -65,6 +65,22 @@ answers = Table(
     Index("ix_answers_answered_at", "answered_at"),
 )
 
+codes_seen = Table(
+    "codes_seen",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    # Of client, resource type, system and code.
+    Column("fingerprint", String(64), nullable=False, unique=True),
+    Column("client", String(500), nullable=False),
+    Column("resource_type", String(64), nullable=False),
+    Column("system", String(200), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("words", String(100), nullable=False),
+    Column("answers", Integer, nullable=False),
+    Column("last_seen", DateTime(timezone=True), nullable=False),
+    Index("ix_codes_seen_last_seen", "last_seen"),
+)
+
 used_tokens = Table(
     "used_tokens",
     metadata,

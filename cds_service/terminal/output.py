@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from itertools import chain, product, repeat
+from itertools import chain, groupby, product, repeat
 from textwrap import wrap
 
 import typer
 
 from cds_service.audit.acceptance import Acceptance
+from cds_service.audit.codes_seen import SeenCode
 from cds_service.cards.text import listed, plain
 from cds_service.cdshooks.response import Card
 from cds_service.explain.counterfactuals import MOST_TRIES
@@ -105,6 +106,16 @@ def show_received(found: Sequence[Acceptance]) -> None:
         typer.echo(f"{name:<{width}}{one.shown:>9}{one.accepted:>10}{one.overridden:>12}")
         for reason, number in one.reasons.most_common(_FEW):
             typer.echo(f"{'':<{width}}{number:>31}  {plain(reason)}")
+
+
+def show_codes(found: Sequence[SeenCode]) -> None:
+    """One line a code, the most frequent first, below the client that sent it."""
+    if not found:
+        typer.echo("No code that nobody knows was seen in several patients yet.")
+    for client, seen in groupby(sorted(found, key=lambda one: one.client), key=lambda one: one.client):
+        typer.secho(f"{client or 'unsigned'}: answers, type, system|code, display", bold=True)
+        for one in seen:
+            typer.echo(f"{one.answers:>9}  {one.resource_type}  {one.system}|{one.code}  {one.words}".rstrip())
 
 
 def show_explanation(text: Explanation, as_of: date, *, everything: bool = False) -> None:

@@ -13,6 +13,7 @@ from cds_service.cards.approvals import read_approvals
 from cds_service.cdshooks.request import ON_ORDERS, read_request
 from cds_service.errors import Problem, SettingsError
 from cds_service.explain.left_out import Omissions, left_out
+from cds_service.fhir.zones import today, zone_named
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.people import Person, fixtures_of, read_bundle, read_cast, resources_of, to_hook_request
@@ -61,7 +62,7 @@ def ask(path: Path, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
     decision_service = DecisionService(
         knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
     )
-    day = day_of(asking.as_of) if asking.as_of else (person.day if person else date.today())
+    day = day_of(asking.as_of) if asking.as_of else (person.day if person else _today())
     loaded = read_bundle(path)
     require_one_patient(loaded)
     draft = asking.draft
@@ -105,9 +106,14 @@ def _cast_member(path: Path, settings: Settings) -> Person | None:
     return next((person for person in read_cast(folder) if person.id == path.stem), None)
 
 
+def _today() -> date:
+    zone = read_settings().time_zone
+    return today(zone_named(zone) if zone else None)
+
+
 def day_of(text: str, option: str = "--as-of") -> date:
     if text == "today":
-        return date.today()
+        return _today()
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +15,9 @@ from starlette.testclient import TestClient
 from cds_service.app import build_app
 from cds_service.audit import journal as journals
 from cds_service.audit.journal import AnswerRecord, Journal
-from cds_service.audit.queries import purge, record_feedback, write
+from cds_service.audit.queries import Purged, purge, record_feedback, write
 from cds_service.audit.recorder import Recorder, purge_old
+from cds_service.cards.footer import REASONS
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from cds_service.store.database import Store
@@ -51,7 +51,7 @@ def test_every_answer_and_every_card_leaves_a_row(decision_service: DecisionServ
     assert [one.card for one in kept] == [card["uuid"] for card in cards]
     assert [one.indicator for one in kept] == [card["indicator"] for card in cards]
     for one, card in zip(kept, cards, strict=True):
-        told = re.findall(r"([a-z0-9-]+) (\d+\.\d+\.\d+)", card["detail"].rpartition("\n\n")[2])
+        told = [(rule["id"], rule["version"]) for rule in card["extension"][REASONS]["rules"]]
         assert [tuple(rule) for rule in one.rules] == told
         assert [offer[0] for offer in one.offers] == [item["uuid"] for item in card.get("suggestions", ())]
         assert {offer[1] for offer in one.offers} <= {rule for rule, _ in one.rules}
@@ -204,8 +204,8 @@ async def test_what_is_too_old_is_purged_and_hashes_go_earlier(database_url: str
         (item,) = read(ACCEPTED | {"card": f"card-{number}"})
         await record_feedback(store, SERVICE, [item], at)
     gone = await purge(store, NOW - timedelta(days=50), NOW - timedelta(days=5))
-    assert gone == (1, 1, 1, 1)
-    assert await purge(store, NOW - timedelta(days=50), NOW - timedelta(days=5)) == (0, 0, 0, 0)
+    assert gone == Purged(1, 1, 1, 1, 0)
+    assert await purge(store, NOW - timedelta(days=50), NOW - timedelta(days=5)) == Purged(0, 0, 0, 0, 0)
     await store.close()
     assert [(row.card, row.patient) for row in await rows(database_url, shown_cards)] == [("card-2", None), ("card-3", "h")]
     assert [row.hook_instance for row in await rows(database_url, answers)] == ["call-2", "call-3"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fhir.resources.R4B.servicerequest import ServiceRequest
+from fhir.resources.R4B.task import Task
 from starlette.testclient import TestClient
 
 from cds_service.app import build_app
@@ -242,10 +243,17 @@ def test_a_draft_is_deleted_by_its_relative_reference(cards: list[dict[str, Any]
 
 def test_what_is_created_is_a_valid_draft(cards: list[dict[str, Any]]) -> None:
     """cds-hooks_2.0 130, 131"""
-    for action in actions_of(cards, "create"):
-        resource = ServiceRequest.model_validate(action["resource"])
-        assert (resource.status, resource.intent) == ("draft", "proposal")
-        assert "id" not in action["resource"]
+    states: dict[str, tuple[Any, str, str]] = {
+        "ServiceRequest": (ServiceRequest, "draft", "proposal"),
+        "Task": (Task, "ready", "order"),
+    }
+    created = [action["resource"] for action in actions_of(cards, "create")]
+    assert {resource["resourceType"] for resource in created} == states.keys()
+    for resource in created:
+        model, *state = states[resource["resourceType"]]
+        read = model.model_validate(resource)
+        assert [read.status, read.intent] == state
+        assert "id" not in resource
 
 
 def test_no_links_are_sent_where_no_address_is_known(cards: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cds_service.app import client_schema
 from cds_service.errors import SettingsError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.security.client_tokens import ClientTokenVerifier
@@ -220,7 +221,7 @@ def test_every_inline_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 def test_the_example_is_read_and_names_every_member(knowledge: Knowledge) -> None:
-    clients = read_clients(EXAMPLE, ClientSchema(tuple(knowledge.queries), ("us", "uk")))
+    clients = read_clients(EXAMPLE, client_schema(knowledge))
     assert ClientTokenVerifier(clients, "https://cds.hospital.example", Replay(Store("sqlite+aiosqlite://")))
     text = EXAMPLE.read_text()
     for name in Client.__dataclass_fields__:

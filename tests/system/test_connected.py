@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
@@ -20,10 +21,11 @@ from cds_service.store.tables import answers, shown_cards
 from tests.support.calls import CALL, make
 from tests.support.cast import CAST, conductor_of
 from tests.support.fetching import authorized
-from tests.support.fhir_servers import sekmet
+from tests.support.fhir_servers import TOKEN, sekmet
 from tests.support.people import Json, body
 from tests.support.signing import AUDIENCE, DISCOVERY, ISS, Signer, bearer, clients_file
 
+AT_THE_EHR = {"Content-Type": "application/fhir+json", "Authorization": f"Bearer {TOKEN}"}
 KEY = "a key for tests, long enough to be one"
 
 
@@ -105,3 +107,34 @@ async def kept(url: str) -> list[Any]:
         rows = [*await connection.execute(select(answers)), *await connection.execute(select(shown_cards))]
     await store.close()
     return rows
+
+
+def test_the_form_is_asked_for_filled_in_and_comes_back(tmp_path: Path, fhir_server: str) -> None:
+    """The whole way: the Task of a card is kept by the EHR, the form is answered there, and the next call knows the answers."""
+    signer, call = Signer(), call_of("ada-stiffcalf", fhir_server, "2026-11-20")
+    with hospital(tmp_path, fhir_server, signer) as service:
+        first = post(service, signer, call)
+        asked = [item for card in first for item in card.get("suggestions", ()) if "cramp history" in item["label"]]
+        (action,) = asked[0]["actions"]
+        kept_task = httpx.post(f"{fhir_server}/Task", json=action["resource"], headers=AT_THE_EHR)
+        assert kept_task.status_code == 201
+        (form,) = [part["valueCanonical"] for part in kept_task.json()["input"]]
+        form_served = service.get(f"/Questionnaire/{form.partition('|')[0].rpartition('/')[2]}").json()
+        assert form == f"{form_served['url']}|{form_served['version']}"
+        answered = {
+            "resourceType": "QuestionnaireResponse",
+            "questionnaire": form,
+            "status": "completed",
+            "subject": kept_task.json()["for"],
+            "authored": "2026-11-20T09:00:00Z",
+            "item": [
+                {"linkId": "leg-cramps", "answer": [{"valueBoolean": True}]},
+                {"linkId": "over-ten-minutes", "answer": [{"valueBoolean": True}]},
+                {"linkId": "eases-with-stretching", "answer": [{"valueBoolean": False}]},
+            ],
+        }
+        assert httpx.post(f"{fhir_server}/QuestionnaireResponse", json=answered, headers=AT_THE_EHR).status_code == 201
+        again = post(service, signer, call)
+    assert not [item for card in again for item in card.get("suggestions", ()) if "cramp history" in item["label"]]
+    assert again[0]["indicator"] == "critical"
+    assert "10 minutes" in again[0]["summary"]
