@@ -75,7 +75,7 @@ class State(enum.StrEnum):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """One resource that a fact rests on, already in words.
+    """One resource that a fact rests on, already in words. `recorded`: how the record has a value that was converted.
 
     Example: `Evidence("Observation/k1", "Potassium", value="3.1 mmol/L", date="2025-11-12", range="3.5 to 5.0")`.
     """
@@ -87,6 +87,7 @@ class Evidence(msgspec.Struct, frozen=True):
     date: str = ""
     range: str = ""
     note: str = ""
+    recorded: str = ""
 
 
 EvidenceSource = Union[tuple[Evidence, ...], Callable[[], Iterable[Evidence]]]

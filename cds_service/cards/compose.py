@@ -13,7 +13,7 @@ from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
 from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
 from cds_service.chart.index import ChartIndex
 from cds_service.fhir.dates import say_date
-from cds_service.knowledge.knowledge import Knowledge, Rule
+from cds_service.knowledge.knowledge import CardText, Knowledge, Rule
 from cds_service.knowledge.schema import Group, Order
 from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, RuleAdvice, State
 
@@ -102,7 +102,8 @@ def compose(
     knowledge = view.knowledge
     writer = _CardWriter(facts, view, subject, options.footers)
     spoken = [writer.speak(item) for item in advice.rules if item.speaks and LineState.STANDS in item.lines]
-    drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, options)]
+    at_home = _at_home(spoken, knowledge)
+    drafts = [draft for group in knowledge.groups for draft in _grouped(group, at_home.get(group.id, []), options)]
     if not drafts:
         return Composed()
     pending = [title for item in spoken for title in item.pending]
@@ -115,9 +116,19 @@ def compose(
     )
 
 
-def _grouped(group: Group, spoken: Sequence[_Spoken], options: CardOptions) -> list[_PendingCard]:
-    """The cards of one group. What has nothing left to say, such as tests all on order already, makes no card."""
-    own = [item for item in spoken if item.rule.file.group == group.id and item.headlines]
+def _at_home(spoken: Iterable[_Spoken], knowledge: Knowledge) -> Mapping[str, list[_Spoken]]:
+    """What is said by the group on whose card it stands. What has nothing left to say stands on none."""
+    said = [item for item in spoken if item.headlines]
+    with_card = {item.rule.file.group for item in said}
+    homes: dict[str, list[_Spoken]] = {}
+    for item in said:
+        joined = knowledge.cards[item.rule.id].file.joins
+        homes.setdefault(joined if joined in with_card else item.rule.file.group, []).append(item)
+    return homes
+
+
+def _grouped(group: Group, own: list[_Spoken], options: CardOptions) -> list[_PendingCard]:
+    """The cards of one group. Tests that are all on order already make no card."""
     if group.offers and not options.workup_without_reason:
         own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
     if not own:
@@ -149,13 +160,19 @@ class _CardWriter:
         removing = removals(text.file.removes, self._facts, self._taken)
         return _Spoken(
             rule=self._knowledge.rule_by_id[advice.rule_id],
-            headlines=titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)],
+            headlines=self._headlines(text, advice, titles),
             lines=lines,
             suggestions=[*suggestions, *removing],
             pending=[self._pending(orders[item.order]) for item in advice.offers if item.on_order is True],
             unchecked_orders=any(item.on_order is UNKNOWN for item in offered),
             orders=[*(item.order for item in offered), *(_REMOVED for _ in removing)],
         )
+
+    def _headlines(self, text: CardText, advice: RuleAdvice, titles: list[str]) -> list[str]:
+        """Those of the lines that stand, or failing these that of the card: the tests that it offers, or one text."""
+        stand = (line for line, state in zip(text.file.lines, advice.lines, strict=True) if state is LineState.STANDS)
+        own = [self._fill(line.headline, titles) for line in stand if line.headline]
+        return own or (titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)])
 
     def _fill(self, text: str, orders: Sequence[str]) -> str:
         return fill(text, self._facts, self._view.as_of, orders)

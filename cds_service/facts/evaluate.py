@@ -35,6 +35,8 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.DoneSinceDrug: medications.done_since_drug,
     kinds.AgainstRange: results.against_range,
     kinds.LatestValue: results.latest_value,
+    kinds.TimesUpperLimit: estimates.times_upper_limit,
+    kinds.FellBy: estimates.fell_by,
     kinds.Measured: results.measured_within,
     kinds.ReportedOrEstimated: estimates.reported_or_estimated,
     kinds.IsEstimated: estimates.is_estimated,

@@ -142,7 +142,9 @@ class FactMaker:
         return FactDefinition(
             name=name,
             topic=topic,
-            question=kind.question.replace("{days}", str(getattr(kind, "days", ""))),
+            question=kind.question.replace("{days}", str(getattr(kind, "days", ""))).replace(
+                "{by}", str(getattr(kind, "by", ""))
+            ),
             kind=kind,
             queries=tuple(dict.fromkeys((*kind.reads, *self._observed(kind, analytes)))),
             analytes=analytes,

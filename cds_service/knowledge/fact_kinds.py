@@ -182,6 +182,21 @@ class LatestValue(OfAnalytes, tag="latest-value"):
     choose: Literal["lowest", "highest"] | None = None
 
 
+class TimesUpperLimit(OfAnalytes, tag="times-upper-limit"):
+    """How many times the upper limit of its laboratory the latest result is."""
+
+    type: ClassVar[ValueType] = "number"
+
+
+class FellBy(OfAnalytes, tag="fell-by", kw_only=True):
+    """Is a result on record of the last `days` that was higher than the latest by `by` or more, in the unit of the analyte?
+
+    What is not on record was not higher: it is for what an earlier result would change.
+    """
+
+    by: int
+
+
 class Measured(OfAnalytes, tag="measured"):
     """Was any of them measured, readable or not?"""
 
@@ -349,6 +364,8 @@ FactKind = Union[
     DoneSinceDrug,
     AgainstRange,
     LatestValue,
+    TimesUpperLimit,
+    FellBy,
     Measured,
     ReportedOrEstimated,
     IsEstimated,

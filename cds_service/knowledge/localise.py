@@ -55,7 +55,7 @@ def speller(words: Mapping[str, str]) -> Speller:
 def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
     """Every text that `spelled` looks at."""
     for card in knowledge.cards.values():
-        yield card.file.headline
+        yield from (card.file.headline, *(line.headline for line in card.file.lines))
         yield from (say for _, say in card.lines)
         yield from (text for item in card.file.removes for text in (item.label, item.description))
     for group in knowledge.groups:
@@ -72,7 +72,8 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
 def _card(card: CardText, spell: Speller) -> CardText:
     file = _members(card.file, ("headline",), spell)
     removes = tuple(_members(item, ("label", "description"), spell) for item in file.removes)
-    file = msgspec.structs.replace(file, removes=removes)
+    lines = tuple(_members(line, ("headline",), spell) for line in file.lines)
+    file = msgspec.structs.replace(file, removes=removes, lines=lines)
     return replace(card, file=file, lines=tuple((when, _outside_braces(say, spell)) for when, say in card.lines))
 
 

@@ -5,6 +5,7 @@ CONTRIBUTING.md shows them filled in.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -72,9 +73,15 @@ class Disjoint(_File):
 
 
 class AdultRange(_File):
+    """Two limits, of which one is empty where the source gives none."""
+
     low: str
     high: str
     source: str
+
+    @property
+    def limits(self) -> tuple[Decimal | None, Decimal | None]:
+        return (Decimal(self.low) if self.low else None, Decimal(self.high) if self.high else None)
 
 
 class Adjustment(_File):
@@ -265,10 +272,12 @@ class RuleFile(_File):
 class Line(_File):
     """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
     `unless_warned`: also beside a warning, where reassurance would be wrong. `jurisdiction`: said only there.
+    `headline`: where the line stands, the summary says this in place of the headline of the card.
     """
 
     say: str
     when: Any = True
+    headline: str = ""
     unless_urgent: bool = False
     unless_warned: bool = False
     jurisdiction: str = ""
@@ -306,11 +315,15 @@ class Removal(_File):
 
 
 class CardFile(_File):
-    """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group."""
+    """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group.
+
+    `joins`: another group, on whose card it stands where there is one; else it stands on that of its own.
+    """
 
     rule: str
     headline: str
     lines: tuple[Line, ...]
+    joins: str = ""
     shared_facts: dict[str, str] = {}
     removes: tuple[Removal, ...] = ()
 

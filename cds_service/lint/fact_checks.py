@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
 
 from cds_service.cards.compose import service_request
@@ -16,6 +16,7 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import BeingOrdered, CodedAnswers, HistoryCompleted, OfEquation, OfQuestion
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.prefetch_templates import with_codes
+from cds_service.knowledge.schema import Analyte
 
 Problems = Iterator[Problem]
 
@@ -156,9 +157,16 @@ def units_convert_exactly(knowledge: Knowledge) -> Problems:
         for jurisdiction, unit in analyte.shown.items():
             if units.fold(unit) not in folded:
                 yield Problem(place, f"is shown in {unit!r} in {jurisdiction}, which has no factor", "add it to units")
-        for jurisdiction, limits in analyte.ranges.items():
-            if Decimal(limits.low) >= Decimal(limits.high):
-                yield Problem(place, f"range of {jurisdiction} runs from {limits.low} to {limits.high}", "low lies below high")
+        yield from _ranges(analyte, place)
+
+
+def _ranges(analyte: Analyte, place: str) -> Problems:
+    for jurisdiction, given in analyte.ranges.items():
+        low, high = given.limits
+        if low is None and high is None:
+            yield Problem(place, f"range of {jurisdiction} has no limit", "give one, or no range")
+        elif low is not None and high is not None and low >= high:
+            yield Problem(place, f"range of {jurisdiction} runs from {low} to {high}", "low lies below high")
 
 
 def orders_make_valid_requests(knowledge: Knowledge) -> Problems:

@@ -55,6 +55,9 @@ def _windows(kind: FactKind) -> Iterator[tuple[str, FactKind]]:
     if days:
         yield "days halved", msgspec.structs.replace(kind, days=days // 2)
         yield "days doubled", msgspec.structs.replace(kind, days=days * 2)
+    if isinstance(kind, kinds.FellBy):
+        yield "by moved up", msgspec.structs.replace(kind, by=kind.by + 1)
+        yield "by moved down", msgspec.structs.replace(kind, by=kind.by - 1)
     if isinstance(kind, kinds.IntegerAtLeast):
         yield "least moved up", msgspec.structs.replace(kind, least=kind.least + 1)
         yield "least moved down", msgspec.structs.replace(kind, least=kind.least - 1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache, partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from cds_service.observations.measurements import (
     IN_RANGE,
     LOW,
     NO_RANGE,
+    Amount,
     DatedMeasurement,
     Result,
     adjust,
@@ -128,7 +130,7 @@ def _is_newer(when: str, day: date) -> bool:
 def _older_abnormal(latest: Result, kind: OfAnalytes, index: ChartIndex) -> Result | None:
     """The last readable result before the day of the latest, if it lies out of its range."""
     before = latest.span.first if latest.span else date.max
-    for item in _in_window(kind, index):
+    for item in in_window(kind, index):
         if item.span and item.span.last < before:
             result = read(item, index)
             if not isinstance(result.interpretation, Unusable):
@@ -156,21 +158,23 @@ def _none_in(days: int | None) -> str:
     return "none on record" if days is None else f"none in {days} days"
 
 
-def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> Fact:
+def latest_value(
+    fact: FactDefinition, kind: LatestValue, index: ChartIndex, number: Callable[[Result], Amount] = attrgetter("amount")
+) -> Fact:
     """The latest result of the window as a number in the unit of its analyte; `lowest` and `highest` choose of one time.
 
-    Two values of the same time that differ cannot be read: nothing says which of them holds.
+    Two values of the same time that differ cannot be read: nothing says which of them holds. `number`: what is asked of it.
     """
     newest = _newest(kind, index)
     if not newest:
         return _none_found(fact, kind, index)
     results = _read_day(newest, kind, index)
-    readable = [item for item in results if not isinstance(item.amount, Unusable)]
+    readable = [item for item in results if not isinstance(number(item), Unusable)]
     if not readable:
         older = _older_abnormal(results[0], kind, index)
-        if older is not None and not isinstance(older.amount, Unusable):
-            return known(fact.name, older.amount, partial(_tell, [older], _newer_unread(results[0], index)))
-        reason = results[0].amount.reason if isinstance(results[0].amount, Unusable) else ""
+        if older is not None and not isinstance(value := number(older), Unusable):
+            return known(fact.name, value, partial(_tell, [older], _newer_unread(results[0], index)))
+        reason = value.reason if isinstance(value := number(results[0]), Unusable) else ""
         return unknown(fact.name, State.UNUSABLE, reason, partial(_tell, results[:1]))
     chosen = _same_time(readable, kind, index)
     if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and kind.choose is None:
@@ -179,8 +183,9 @@ def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> 
     doubt = _doubt_about(least, results, kind, fact, index)
     if doubt is not None and (least.interpretation not in (LOW, HIGH) or _unadjusted(least, results, kind, fact, index)):
         return doubt.unknown(fact.name)
-    assert not isinstance(least.amount, Unusable)
-    return known(fact.name, least.amount, partial(_tell, [least], _note_of(doubt)))
+    value = number(least)
+    assert not isinstance(value, Unusable)
+    return known(fact.name, value, partial(_tell, [least], _note_of(doubt)))
 
 
 def _least(result: Result) -> Decimal:
@@ -196,7 +201,7 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     if newest and newest[0].span is None:
         return unknown(fact.name, State.UNUSABLE, _UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
     final = next((item for item in newest if not _is_preliminary(item, index)), None)
-    final = final or next((item for item in _in_window(kind, index) if not _is_preliminary(item, index)), None)
+    final = final or next((item for item in in_window(kind, index) if not _is_preliminary(item, index)), None)
     if final:
         return known(fact.name, True, lambda: _tell([read(final, index)]))
     if newest:
@@ -206,7 +211,7 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     return presence(fact.name, [], index, fact.queries, _concepts(kind.analytes))
 
 
-def _in_window(kind: OfAnalytes, index: ChartIndex) -> Iterator[DatedMeasurement]:
+def in_window(kind: OfAnalytes, index: ChartIndex) -> Iterator[DatedMeasurement]:
     """What was measured in the window, of each analyte the newest first."""
     since = index.since(kind.days)
     for analyte in kind.analytes:
