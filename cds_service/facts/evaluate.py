@@ -26,6 +26,7 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.EncounterDiagnosis: conditions.encounter_diagnosis,
     kinds.EncounterReason: conditions.encounter_reason,
     kinds.BeganWithin: conditions.began_within,
+    kinds.RecordedWithin: conditions.recorded_within,
     kinds.BeganAgainstOnset: conditions.began_against_onset,
     kinds.Ongoing: episodes.ongoing,
     kinds.ConditionAfterDrug: medications.condition_after_drug,

@@ -172,6 +172,7 @@ class Statuses(_File):
     untrue_condition: tuple[str, ...]
     current_request: tuple[str, ...]
     current_statement: tuple[str, ...]
+    ended_request: tuple[str, ...]
     intent_without_order: tuple[str, ...]
     reported_result: tuple[str, ...]
     preliminary_result: tuple[str, ...]

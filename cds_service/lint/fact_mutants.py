@@ -19,6 +19,7 @@ _OTHERS = {
     "untrue_condition": ("unconfirmed", "provisional", "differential", "confirmed"),
     "current_request": ("cancelled", "completed", "entered-in-error", "stopped", "draft"),
     "current_statement": ("completed", "entered-in-error", "stopped", "on-hold", "not-taken"),
+    "ended_request": ("cancelled", "entered-in-error", "draft"),
     "intent_without_order": ("order", "original-order", "reflex-order", "filler-order", "instance-order"),
     "reported_result": ("registered", "cancelled", "entered-in-error"),
     "preliminary_result": ("registered", "cancelled", "entered-in-error"),

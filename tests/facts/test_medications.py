@@ -245,7 +245,7 @@ def test_an_entry_on_hold_says_so(knowledge: Knowledge) -> None:
     ("started", "began", "expected"),
     [
         ("2025-12-31", "2026-01-01", "before"),
-        ("2026-01-02", "2026-01-01", "after"),
+        ("2026-01-02", "2026-01-01", "issued-after"),
         ("2026-01-01", "2026-01-01", UNKNOWN),
         ("2025", "2026-01-01", "before"),
         ("2026", "2026-06-01", UNKNOWN),
