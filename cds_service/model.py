@@ -150,11 +150,15 @@ class LineState(enum.StrEnum):
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """One test that a rule asks for. `on_order`: True where it is pending already, UNKNOWN where nobody could look."""
+    """One test that a rule asks for. `on_order`: True where it is pending already, UNKNOWN where nobody could look.
+
+    `panel`: the order by which it is asked for together with others, if any.
+    """
 
     order: str
     on_order: Value
     recommended: bool = False
+    panel: str = ""
 
 
 class RuleAdvice(msgspec.Struct, frozen=True):

@@ -103,13 +103,17 @@ def compose(
     writer = _CardWriter(facts, view, subject, options.footers)
     spoken = [writer.speak(item) for item in advice.rules if item.speaks and LineState.STANDS in item.lines]
     at_home = _at_home(spoken, knowledge)
-    drafts = [draft for group in knowledge.groups for draft in _grouped(group, at_home.get(group.id, []), options)]
+    is_urgent = any(group.indicator == "critical" and group.id in at_home for group in knowledge.groups)
+    reasoned = is_urgent or not options.workup_without_reason
+    drafts = [draft for group in knowledge.groups for draft in _grouped(group, at_home.get(group.id, []), reasoned)]
     if not drafts:
         return Composed()
     pending = [title for item in spoken for title in item.pending]
     shown, left_out = drafts[: options.max_cards], drafts[options.max_cards :]
     shown[0].notes += writer.unreadable(advice.unreadable)
-    shown[-1].notes += [*writer.pending(pending), *writer.unanswered(), *writer.left_out(left_out)]
+    with_tests = next((draft for draft in shown if draft.group.offers), shown[-1])
+    with_tests.notes += writer.pending(pending)
+    shown[-1].notes += [*writer.unanswered(), *writer.left_out(left_out)]
     return Composed(
         tuple(Shown(writer.card(draft), draft.group.id, _rules(draft), _offers(draft)) for draft in shown),
         tuple(item.rule.id for draft in left_out for item in draft.spoken),
@@ -127,9 +131,9 @@ def _at_home(spoken: Iterable[_Spoken], knowledge: Knowledge) -> Mapping[str, li
     return homes
 
 
-def _grouped(group: Group, own: list[_Spoken], options: CardOptions) -> list[_PendingCard]:
-    """The cards of one group. Tests that are all on order already make no card."""
-    if group.offers and not options.workup_without_reason:
+def _grouped(group: Group, own: list[_Spoken], reasoned: bool) -> list[_PendingCard]:
+    """The cards of one group. `reasoned`: of tests only those for which the record has a reason."""
+    if group.offers and reasoned:
         own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
     if not own:
         return []
@@ -156,7 +160,7 @@ class _CardWriter:
             for (_, say), state in zip(text.lines, advice.lines, strict=True)
             if state is LineState.STANDS
         ]
-        suggestions = [self._suggest(orders[item.order], item.recommended) for item in offered]
+        suggestions = [self._suggest(orders[item.panel or item.order], item.recommended) for item in offered]
         removing = removals(text.file.removes, self._facts, self._taken)
         return _Spoken(
             rule=self._knowledge.rule_by_id[advice.rule_id],
@@ -165,7 +169,7 @@ class _CardWriter:
             suggestions=[*suggestions, *removing],
             pending=[self._pending(orders[item.order]) for item in advice.offers if item.on_order is True],
             unchecked_orders=any(item.on_order is UNKNOWN for item in offered),
-            orders=[*(item.order for item in offered), *(_REMOVED for _ in removing)],
+            orders=[*(item.panel or item.order for item in offered), *(_REMOVED for _ in removing)],
         )
 
     def _headlines(self, text: CardText, advice: RuleAdvice, titles: list[str]) -> list[str]:
@@ -182,7 +186,7 @@ class _CardWriter:
 
     def _suggest(self, order: Order, recommended: bool) -> Suggestion:
         subject, reason = self._subject.reference, self._subject.reason_reference
-        resource = service_request(order, self._knowledge, subject, reason)
+        resource = service_request(order, self._knowledge, subject, reason, self._view.jurisdiction)
         action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
             label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if recommended else None, actions=(action,)
@@ -261,9 +265,11 @@ def _once(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
     return tuple(once.values())
 
 
-def service_request(order: Order, knowledge: Knowledge, patient: str, reason: str | None) -> dict[str, Any]:
+def service_request(
+    order: Order, knowledge: Knowledge, patient: str, reason: str | None, jurisdiction: str = ""
+) -> dict[str, Any]:
     """A draft ServiceRequest (R4) that proposes a test. `tests` validate each with fhir.resources."""
-    codings = [knowledge.coding(system, code) for system, code in order.codes]
+    codings = [knowledge.coding(system, code) for system, code in order.codes_in.get(jurisdiction, order.codes)]
     request: dict[str, Any] = {
         "resourceType": "ServiceRequest",
         "status": "draft",

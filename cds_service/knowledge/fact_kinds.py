@@ -357,6 +357,10 @@ class AllShown(_Composed, tag="all-shown"):
     """True if all are true, else false: what is not known is not shown either."""
 
 
+class NewerThan(_Composed, tag="newer-than"):
+    """Does what the first fact rests on have a later day than what the second rests on? True too where the second is false."""
+
+
 class _OfOneFact(_Kind):
     """Says something of one other fact, for the texts of cards. Never unknown itself."""
 
@@ -377,6 +381,6 @@ FactKind = Union[
     RecordedWithin, BeganAgainstOnset, Ongoing, ConditionAfterDrug, Taking, DaysTaken, StartedAgainstOnset, DoneSinceDrug,
     AgainstRange, LatestValue, TimesUpperLimit, FellBy, Measured, ReportedOrEstimated, IsEstimated, CodedAnswer,
     HistoryCompleted, BooleanAnswer, CodedAnswers, IntegerAnswer, IntegerAtLeast, BeingOrdered, OrderReason, OnOrder, Done,
-    AnyOf, AllOf, AllShown, NotShown, NotKnown,
+    AnyOf, AllOf, AllShown, NewerThan, NotShown, NotKnown,
 ]
 # fmt: on

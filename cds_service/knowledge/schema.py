@@ -197,13 +197,20 @@ class Query(_File):
 
 
 class Order(_File):
-    """An orderable test. The displays of its (system, code) stand in the value sets; `pending_fact`: is it on order?"""
+    """An orderable test. The displays of its (system, code) stand in the value sets; `pending_fact`: is it on order?
+
+    `codes_in`: by jurisdiction, where its laboratories are asked by other codes. `stands_for`: of a panel, the orders that it
+    takes the place of where most of them are offered; `jurisdiction`: where it is ordered, everywhere if empty.
+    """
 
     title: str
     label: str
     description: str
     codes: tuple[tuple[str, str], ...]
     pending_fact: str
+    codes_in: dict[str, tuple[tuple[str, str], ...]] = {}
+    stands_for: tuple[str, ...] = ()
+    jurisdiction: tuple[str, ...] = ()
 
 
 class Service(_File):

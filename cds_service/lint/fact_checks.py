@@ -107,6 +107,8 @@ def nothing_is_orphaned(knowledge: Knowledge) -> Problems:
             if kind in used:
                 used[kind] |= set(given)
     orders = {use.order for rule in knowledge.rules for use in rule.orders}
+    panels = {name: order.stands_for for name, order in knowledge.orders.items() if order.stands_for}
+    orders |= {name for name, held in panels.items() if orders.issuperset(held)} | set().union(*panels.values())
     for kind, defined, wanted in [
         ("fact", knowledge.facts, facts),
         ("order", knowledge.orders, orders),
@@ -180,7 +182,9 @@ def orders_make_valid_requests(knowledge: Knowledge) -> Problems:
         if pending is None or pending.type != "boolean":
             yield Problem(place, f"pending_fact {order.pending_fact!r} is no yes-or-no fact", "name one")
         try:
-            ServiceRequest.model_validate(service_request(order, knowledge, "Patient/x", "Condition/x"))
+            for jurisdiction in ("", *order.codes_in):
+                made = service_request(order, knowledge, "Patient/x", "Condition/x", jurisdiction)
+                ServiceRequest.model_validate(made)
         except KeyError as error:
             yield Problem(place, f"code {error} has no display", "use a code of a value set or of labs.json")
         except ValidationError as error:

@@ -168,7 +168,7 @@ def test_beside_something_urgent_nobody_is_told_to_massage_the_leg(knowledge: Kn
     cards = DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards
     assert cards[0].indicator == "critical"
     assert "massage" not in cards[-1].detail
-    assert "Seek help" in cards[-1].detail
+    assert "Same day, 911" in cards[-1].detail
 
 
 def test_without_anything_urgent_the_everyday_advice_stands(knowledge: Knowledge) -> None:
