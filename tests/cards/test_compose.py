@@ -93,7 +93,10 @@ def test_an_ankle_index_recommended_beyond_65_says_why(knowledge: Knowledge, smo
     smoker = [condition(concept("F17.210", ICD10CM), id="smoking")] if smoking else []
     sent = {"patient": patient(birthDate="1950-01-01"), "conditions": bundle(LEG_CRAMPS, *diabetes, *smoker)}
     detail = by_topic(cards(knowledge, sent), "Workup").detail
-    assert f"age 76 {'and smoking, now or past' if smoking else 'with diabetes'}, no ankle-brachial index on record: recommended" in detail
+    assert (
+        f"age 76 {'and smoking, now or past' if smoking else 'with diabetes'}, no ankle-brachial index on record: recommended"
+        in detail
+    )
     assert "Offered, not recommended" not in detail.partition("ankle")[0]
 
 
