@@ -88,7 +88,7 @@ class State(enum.StrEnum):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """One resource that a fact rests on, already in words.
+    """One resource that a fact rests on, already in words. `recorded`: how the record has a value that was converted.
 
     Example: `Evidence("Observation/k1", "Potassium", value="3.1 mmol/L", date="2025-11-12", range="3.5 to 5.0")`.
     """
@@ -100,6 +100,7 @@ class Evidence(msgspec.Struct, frozen=True):
     date: str = ""
     range: str = ""
     note: str = ""
+    recorded: str = ""
 
 
 EvidenceSource = Union[tuple[Evidence, ...], Callable[[], Iterable[Evidence]]]
@@ -162,11 +163,15 @@ class LineState(enum.StrEnum):
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """One test that a rule asks for. `on_order`: True where it is pending already, UNKNOWN where nobody could look."""
+    """One test that a rule asks for. `on_order`: True where it is pending already, UNKNOWN where nobody could look.
+
+    `panel`: the order by which it is asked for together with others, if any.
+    """
 
     order: str
     on_order: Value
     recommended: bool = False
+    panel: str = ""
 
 
 class RuleAdvice(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
 from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
 from cds_service.chart.index import ChartIndex
 from cds_service.fhir.dates import say_date
-from cds_service.knowledge.knowledge import Knowledge, Rule
+from cds_service.knowledge.knowledge import CardText, Knowledge, Rule
 from cds_service.knowledge.schema import FormRequest, Group, Order
 from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, Offered, RuleAdvice, State
 
@@ -108,23 +108,38 @@ def compose(
     knowledge = view.knowledge
     writer = _CardWriter(facts, view, subject, options)
     spoken = [writer.speak(item) for item in advice.rules if item.speaks and LineState.STANDS in item.lines]
-    drafts = [draft for group in knowledge.groups for draft in _grouped(group, spoken, options)]
+    at_home = _at_home(spoken, knowledge)
+    is_urgent = any(group.indicator == "critical" and group.id in at_home for group in knowledge.groups)
+    reasoned = is_urgent or not options.workup_without_reason
+    drafts = [draft for group in knowledge.groups for draft in _grouped(group, at_home.get(group.id, []), reasoned)]
     if not drafts:
         return Composed()
     pending = [title for item in spoken for title in item.pending]
     shown, left_out = drafts[: options.max_cards], drafts[options.max_cards :]
     shown[0].notes += writer.unreadable(advice.unreadable)
-    shown[-1].notes += [*writer.pending(pending), *writer.unanswered(), *writer.left_out(left_out)]
+    with_tests = next((draft for draft in shown if draft.group.offers), shown[-1])
+    with_tests.notes += writer.pending(pending)
+    shown[-1].notes += [*writer.unanswered(), *writer.left_out(left_out)]
     return Composed(
         tuple(Shown(writer.card(draft), draft.group.id, _rules(draft), _offers(draft)) for draft in shown),
         tuple(item.rule.id for draft in left_out for item in draft.spoken),
     )
 
 
-def _grouped(group: Group, spoken: Sequence[_Spoken], options: CardOptions) -> list[_PendingCard]:
-    """The cards of one group. What has nothing left to say, such as tests all on order already, makes no card."""
-    own = [item for item in spoken if item.rule.file.group == group.id and item.headlines]
-    if group.offers and not options.workup_without_reason:
+def _at_home(spoken: Iterable[_Spoken], knowledge: Knowledge) -> Mapping[str, list[_Spoken]]:
+    """What is said by the group on whose card it stands. What has nothing left to say stands on none."""
+    said = [item for item in spoken if item.headlines]
+    with_card = {item.rule.file.group for item in said}
+    homes: dict[str, list[_Spoken]] = {}
+    for item in said:
+        joined = knowledge.cards[item.rule.id].file.joins
+        homes.setdefault(joined if joined in with_card else item.rule.file.group, []).append(item)
+    return homes
+
+
+def _grouped(group: Group, own: list[_Spoken], reasoned: bool) -> list[_PendingCard]:
+    """The cards of one group. `reasoned`: of tests only those for which the record has a reason."""
+    if group.offers and reasoned:
         own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
     if not own:
         return []
@@ -157,13 +172,23 @@ class _CardWriter:
         forms = [self._form(text.file.asks_for_form)] if text.file.asks_for_form else []
         return _Spoken(
             rule=self._knowledge.rule_by_id[advice.rule_id],
-            headlines=titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)],
+            headlines=self._headlines(text, advice, titles),
             lines=lines,
             suggestions=[*suggestions, *removing, *forms],
             pending=[self._pending(orders[item.order]) for item in advice.offers if item.on_order is True],
             unchecked_orders=any(item.on_order is UNKNOWN for item in offered),
-            orders=[*(item.order for item in offered), *(_REMOVED for _ in removing), *(_FORM for _ in forms)],
+            orders=[
+                *(item.panel or item.order for item in offered),
+                *(_REMOVED for _ in removing),
+                *(_FORM for _ in forms),
+            ],
         )
+
+    def _headlines(self, text: CardText, advice: RuleAdvice, titles: list[str]) -> list[str]:
+        """Those of the lines that stand, or failing these that of the card: the tests that it offers, or one text."""
+        stand = (line for line, state in zip(text.file.lines, advice.lines, strict=True) if state is LineState.STANDS)
+        own = [self._fill(line.headline, titles) for line in stand if line.headline]
+        return own or (titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)])
 
     def _fill(self, text: str, orders: Sequence[str]) -> str:
         return fill(text, self._facts, self._view.as_of, orders)
@@ -172,8 +197,9 @@ class _CardWriter:
         return f"{order.title} ({say_date(self._facts[order.pending_fact].evidence[0].date, self._view.as_of)})"
 
     def _suggest(self, offer: Offered) -> Suggestion:
-        order = self._knowledge.orders[offer.order]
-        resource = service_request(order, self._knowledge, self._subject, self._order_codes.get(offer.order))
+        name = offer.panel or offer.order
+        order = self._knowledge.orders[name]
+        resource = service_request(order, self._knowledge, self._subject, self._view.jurisdiction, self._order_codes.get(name))
         action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
             label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if offer.recommended else None, actions=(action,)
@@ -257,14 +283,18 @@ def _once(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
 
 
 def service_request(
-    order: Order, knowledge: Knowledge, subject: OrderSubject, own: Mapping[str, str] | None = None
+    order: Order,
+    knowledge: Knowledge,
+    subject: OrderSubject,
+    jurisdiction: str = "",
+    own: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A draft ServiceRequest (R4) that proposes a test, under the EHR's own code first where it has one.
 
     `tests` validate each with fhir.resources.
     """
     codings = [dict(own)] if own else []
-    codings += [knowledge.coding(system, code) for system, code in order.codes]
+    codings += [knowledge.coding(system, code) for system, code in order.codes_in.get(jurisdiction, order.codes)]
     request: dict[str, Any] = {
         "resourceType": "ServiceRequest",
         "status": "draft",

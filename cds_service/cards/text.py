@@ -22,6 +22,7 @@ WIDTHS: Mapping[str, int] = {
     "name": 40,
     "value": 20,
     "date": 11,
+    "taken": 60,
     "range": 180,
     "note": 120,
     "names": 160,
@@ -111,6 +112,12 @@ def _date(evidence: Sequence[Evidence], as_of: date) -> str:
     return say_date(evidence[0].date, as_of) if evidence else "undated"
 
 
+def _taken(evidence: Sequence[Evidence], as_of: date) -> str:
+    """When, and how it was recorded where its value was converted: `3 Nov, recorded as 7.5 g/dL`."""
+    recorded = plain(evidence[0].recorded) if evidence else ""
+    return ", ".join(filter(None, (_date(evidence, as_of), recorded)))
+
+
 def _range(evidence: Sequence[Evidence], as_of: date) -> str:
     """Whose range, and which: `laboratory's range 3.5 to 5.1 mmol/L`."""
     return plain(f"{evidence[0].note} {evidence[0].range}") if evidence else ""
@@ -147,6 +154,7 @@ PARTS: Mapping[str, Callable[[Sequence[Evidence], date], str]] = {
     "name": _name,
     "value": _value,
     "date": _date,
+    "taken": _taken,
     "range": _range,
     "note": _note,
     "names": _names,

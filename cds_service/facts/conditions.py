@@ -19,6 +19,7 @@ from cds_service.knowledge.fact_kinds import (
     EncounterDiagnosis,
     EncounterReason,
     ProblemListItem,
+    RecordedWithin,
 )
 from cds_service.model import Evidence, Fact, State
 
@@ -40,6 +41,13 @@ def began_within(fact: FactDefinition, kind: BeganWithin, index: ChartIndex) -> 
     found, undated = begun(_of_any(kind.conditions, index), kind.days, index)
     if undated and not found:
         return unknown(fact.name, State.UNUSABLE, _NOT_DATED, evidence_of(undated))
+    return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
+
+
+def recorded_within(fact: FactDefinition, kind: RecordedWithin, index: ChartIndex) -> Fact:
+    since = index.as_of - timedelta(days=kind.days)
+    true = [item for item in _of_any(kind.conditions, index) if not is_untrue(item, index)]
+    found = [item for item in true if (span := began(item)) and span.within(since, index.until)]
     return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
 
 

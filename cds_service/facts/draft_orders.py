@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Draft
 from cds_service.chart.presence import known, presence, unknown
+from cds_service.facts.medications import short_name
 from cds_service.fhir.resources import (
     CodeableConcept,
     Condition,
@@ -99,4 +100,4 @@ def _reference(order: DraftOrder) -> str:
 
 
 def _evidence(draft: Draft) -> Evidence:
-    return Evidence(_reference(draft.source), text_of(draft.concept), short=draft.ingredient)
+    return Evidence(_reference(draft.source), text_of(draft.concept), short=short_name(draft))

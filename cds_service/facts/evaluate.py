@@ -9,6 +9,7 @@ from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, unknown
 from cds_service.facts import conditions, draft_orders, episodes, medications, orders_and_procedures, patient, questionnaire
 from cds_service.facts.baseline import affected_by, baseline_of
+from cds_service.fhir.dates import read_span
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
@@ -26,6 +27,7 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.EncounterDiagnosis: conditions.encounter_diagnosis,
     kinds.EncounterReason: conditions.encounter_reason,
     kinds.BeganWithin: conditions.began_within,
+    kinds.RecordedWithin: conditions.recorded_within,
     kinds.BeganAgainstOnset: conditions.began_against_onset,
     kinds.Ongoing: episodes.ongoing,
     kinds.ConditionAfterDrug: medications.condition_after_drug,
@@ -35,6 +37,8 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.DoneSinceDrug: medications.done_since_drug,
     kinds.AgainstRange: results.against_range,
     kinds.LatestValue: results.latest_value,
+    kinds.TimesUpperLimit: estimates.times_upper_limit,
+    kinds.FellBy: estimates.fell_by,
     kinds.Measured: results.measured_within,
     kinds.ReportedOrEstimated: estimates.reported_or_estimated,
     kinds.IsEstimated: estimates.is_estimated,
@@ -138,6 +142,19 @@ def all_shown(name: str, parts: list[Fact]) -> Fact:
     return known(name, False, (), State.ABSENT)
 
 
+def newer_than(name: str, parts: list[Fact]) -> Fact:
+    """What the first is where it is not true; unknown where the days do not tell which of the two is newer."""
+    first, second = parts
+    if first.value is not True or second.value is False:
+        return Fact(name, first.value, first.state, first.evidence_source, first.reason)
+    if second.value is UNKNOWN:
+        return unknown(name, second.state, second.reason, second.evidence_source)
+    spans = [read_span(part.evidence[0].date) if part.evidence else None for part in parts]
+    if spans[0] is None or spans[1] is None:
+        return unknown(name, State.UNUSABLE, "which of the two is newer is not on record")
+    return known(name, spans[0].first > spans[1].last, first.evidence_source)
+
+
 def not_shown(name: str, parts: list[Fact]) -> Fact:
     """True where the one part is false or not known, so that a text can say what holds as far as anybody knows."""
     (part,) = parts
@@ -154,6 +171,7 @@ COMPOSED: Mapping[type[Any], Callable[[str, list[Fact]], Fact]] = {
     kinds.AnyOf: any_of,
     kinds.AllOf: all_of,
     kinds.AllShown: all_shown,
+    kinds.NewerThan: newer_than,
     kinds.NotShown: not_shown,
     kinds.NotKnown: not_known,
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Drug
+from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Drug, Identified
 from cds_service.chart.presence import UNNAMED, known, presence, reference_to, unknown
 from cds_service.facts.conditions import began, evidence_of, first_onset, is_active
 from cds_service.facts.orders_and_procedures import done
@@ -17,8 +18,10 @@ from cds_service.fhir.resources import MedicationRequest, MedicationStatement, P
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import ConditionAfterDrug, DaysTaken, DoneSinceDrug, StartedAgainstOnset, Taking
 from cds_service.knowledge.recognition import words_in
+from cds_service.knowledge.terminology import word_pattern
 from cds_service.model import Evidence, Fact, Interval, State
 
+_STRENGTH = re.compile(r"\d")
 _NO_START = "no start of the drug on record"
 
 
@@ -36,20 +39,20 @@ def taking(fact: FactDefinition, kind: Taking, index: ChartIndex) -> Fact:
 
 def days_taken(fact: FactDefinition, kind: DaysTaken, index: ChartIndex) -> Fact:
     """A partial date gives an Interval. Unknown where it is not taken or no start is on record."""
-    taken, first = _taken(kind.drug, index), _first_start(kind.drug, index)
+    first = _first_start(kind, index)
     if first is None:
         return unknown(fact.name, State.ABSENT, _NO_START)
     most, least = (index.as_of - first.first).days, (index.as_of - first.last).days
     most, least = max(most, 0), max(least, 0)
     days = most if most == least else Interval(Decimal(least), Decimal(most))
-    return known(fact.name, days, partial(_tell, taken))
+    return known(fact.name, days, partial(_tell, [item for item in _course(kind, index) if read_span(item.start) == first]))
 
 
 def started_against_onset(fact: FactDefinition, kind: StartedAgainstOnset, index: ChartIndex) -> Fact:
     """Unknown without both dates, or where they are about the same."""
-    taken = _taken(kind.drug, index)
-    start = min((item.start for item in taken if item.start), default=None)
-    first = [item for item in taken if item.start == start]
+    course = _course(kind, index)
+    start = min((item.start for item in course if item.start), default=None)
+    first = [item for item in course if item.start == start]
     start_span, began = read_span(start), read_span(first_onset(kind.onset_of, index))
     if start_span is None or began is None:
         missing = "start of the drug" if start_span is None else "onset"
@@ -58,7 +61,7 @@ def started_against_onset(fact: FactDefinition, kind: StartedAgainstOnset, index
     if start_span.last < began.first:
         return known(fact.name, "before", evidence)
     if start_span.first > began.last:
-        return known(fact.name, "after", evidence)
+        return known(fact.name, "after" if _is_first(first, fact, index) else "issued-after", evidence)
     return unknown(fact.name, State.KNOWN, "both began about the same time", evidence)
 
 
@@ -67,7 +70,7 @@ def condition_after_drug(fact: FactDefinition, kind: ConditionAfterDrug, index: 
     found = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
     if not found:
         return presence(fact.name, [], index, fact.queries, (kind.condition,))
-    start = _first_start(kind.drug, index)
+    start = _first_start(kind, index)
     if start is None:
         return unknown(fact.name, State.ABSENT, _NO_START)
     dated = [(item, began(item)) for item in found]
@@ -81,7 +84,7 @@ def condition_after_drug(fact: FactDefinition, kind: ConditionAfterDrug, index: 
 
 def done_since_drug(fact: FactDefinition, kind: DoneSinceDrug, index: ChartIndex) -> Fact:
     """Unknown where the drug has no start on record or no order can be found."""
-    start, day = _first_start(kind.drug, index), timedelta(days=kind.days)
+    start, day = _first_start(kind, index), timedelta(days=kind.days)
     if start is None:
         return unknown(fact.name, State.ABSENT, _NO_START)
     dated = [(item, read_span(item.date)) for item in done(kind.done, index)]
@@ -93,9 +96,52 @@ def done_since_drug(fact: FactDefinition, kind: DoneSinceDrug, index: ChartIndex
     return presence(fact.name, since, index, fact.queries, (kind.done,))
 
 
-def _first_start(drug: str, index: ChartIndex) -> Span | None:
-    """The first start among what is taken of a drug, as far as recorded."""
-    return min((span for item in _taken(drug, index) if (span := read_span(item.start))), default=None)
+_OfCourse = DaysTaken | ConditionAfterDrug | DoneSinceDrug | StartedAgainstOnset
+
+
+def _first_start(kind: _OfCourse, index: ChartIndex) -> Span | None:
+    """The first start of the course of a drug that is taken, as far as recorded."""
+    return min((span for item in _course(kind, index) if (span := read_span(item.start))), default=None)
+
+
+def _course(kind: _OfCourse, index: ChartIndex) -> Sequence[CurrentMedication]:
+    """What is taken of a drug, with the issues before it that have ended and belong to the same course: its repeats."""
+    return index.memo(("course", kind.drug, kind.repeats), lambda: _joined(kind, index))
+
+
+def _joined(kind: _OfCourse, index: ChartIndex) -> Sequence[CurrentMedication]:
+    course = list(_taken(kind.drug, index))
+    first = min((span.first for item in course if (span := read_span(item.start))), default=None)
+    ended = [
+        CurrentMedication(drug, _start_of(drug)) for drug in index.drugs[0].get(kind.drug, ()) if _is_ended(drug.source, index)
+    ]
+    for item in sorted(ended, key=lambda item: item.start, reverse=True):
+        span = read_span(item.start)
+        if first is not None and span is not None and span.first <= first <= span.last + timedelta(days=kind.repeats or 0):
+            course.append(item)
+            first = span.first
+    return course
+
+
+def _start_of(drug: Drug) -> str:
+    return _earliest(drug.source, _periods(drug.source))
+
+
+def _is_ended(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:
+    """An issue that was taken to its end. A course that was stopped is no repeat of the one that is taken now."""
+    statuses = index.knowledge.statuses
+    if isinstance(source, MedicationStatement) or source.do_not_perform:
+        return False
+    intended = normal_code(source.intent) not in statuses.intent_without_order
+    return normal_code(source.status) in statuses.ended_request and intended
+
+
+def _is_first(first: Sequence[CurrentMedication], fact: FactDefinition, index: ChartIndex) -> bool:
+    """Whether a start is that of the first use: it is stated so, or the whole list is there, the ended issues included."""
+    if any(isinstance(item.drug.source, MedicationStatement) for item in first):
+        return True
+    whole = index.chart.looking(fact.queries) is State.KNOWN
+    return whole and any(_is_ended(item, index) for item in index.chart.all(MedicationRequest))
 
 
 class CurrentMedication(NamedTuple):
@@ -161,6 +207,16 @@ def _later(start: str, as_of: date) -> bool:
     return span is not None and span.first > as_of
 
 
+def short_name(drug: Identified[Any]) -> str:
+    """The drug in few words, as the record names it: ingredient or brand in its own letters, else what it begins with.
+
+    A contraceptive is told by its own name, not as the estrogen that it holds.
+    """
+    text = text_of(drug.concept)
+    written = word_pattern([drug.ingredient]).search(text) if drug.ingredient else None
+    return written.group() if written else _STRENGTH.split(text)[0].strip(" ,") or drug.ingredient
+
+
 def period_of(source: MedicationRequest | MedicationStatement) -> tuple[str, str]:
     """From when to when an entry of a list says that a drug is taken, as written; empty where it does not say."""
     periods = _periods(source)
@@ -172,12 +228,12 @@ def _tell(taken: Iterable[CurrentMedication]) -> list[Evidence]:
 
 
 def _tell_starts(taken: Iterable[CurrentMedication]) -> list[Evidence]:
-    return [Evidence(reference_to(drug.source), drug.ingredient, date=start) for drug, start in taken]
+    return [Evidence(reference_to(drug.source), short_name(drug), date=start) for drug, start in taken]
 
 
 def _evidence(drug: Drug, start: str) -> Evidence:
     note = "on hold" if normal_code(drug.source.status) == "on-hold" else ""
-    return Evidence(reference_to(drug.source), _name(drug), short=drug.ingredient, date=start, note=note)
+    return Evidence(reference_to(drug.source), _name(drug), short=short_name(drug), date=start, note=note)
 
 
 def _name(drug: Drug) -> str:

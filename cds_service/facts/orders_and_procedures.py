@@ -21,7 +21,8 @@ def on_order(fact: FactDefinition, kind: OnOrder, index: ChartIndex) -> Fact:
 
 def done_within(fact: FactDefinition, kind: Done, index: ChartIndex) -> Fact:
     """Was one of these procedures done in the last `days`?"""
-    return _in_days(fact, kind.days, index, _procedures(kind.procedure, index))
+    found = done(kind.procedure, index) if kind.observed_under else _procedures(kind.procedure, index)
+    return _in_days(fact, kind.days, index, found)
 
 
 def done(value_set: str, index: ChartIndex) -> list[Evidence]:

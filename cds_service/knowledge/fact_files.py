@@ -67,9 +67,13 @@ class DeclaredOrder(_Declared):
 
 
 class Windows(msgspec.Struct, forbid_unknown_fields=True):
-    """How many days an order counts as open, and a cramp history as what holds now."""
+    """How many days an order counts as open, and a cramp history as what holds now.
+
+    `repeats`: how many days may lie between two issues of one course of a drug.
+    """
 
     on_order: int
+    repeats: int
     cramp_history: int
 
 
@@ -137,7 +141,9 @@ class FactMaker:
         return FactDefinition(
             name=name,
             topic=topic,
-            question=kind.question.replace("{days}", str(getattr(kind, "days", ""))),
+            question=kind.question.replace("{days}", str(getattr(kind, "days", ""))).replace(
+                "{by}", str(getattr(kind, "by", ""))
+            ),
             kind=kind,
             queries=tuple(dict.fromkeys((*kind.reads, *self._observed(kind, analytes)))),
             analytes=analytes,
@@ -190,6 +196,8 @@ class FactMaker:
             return msgspec.structs.replace(kind, days=self._windows.on_order)
         if isinstance(kind, kinds.OfHistory) and kind.days is None:
             return msgspec.structs.replace(kind, days=self._windows.cramp_history)
+        if isinstance(kind, kinds.OfCourse) and kind.repeats is None:
+            return msgspec.structs.replace(kind, repeats=self._windows.repeats)
         return kind
 
     def _analytes(self, kind: FactKind) -> tuple[str, ...]:
@@ -206,7 +214,7 @@ class FactMaker:
 
     def _observed(self, kind: FactKind, analytes: tuple[str, ...]) -> Iterator[str]:
         yield from (self._labs[key].query for key in analytes if key in self._labs)
-        if isinstance(kind, (kinds.CodedAnswer, kinds.DoneSinceDrug)):
+        if isinstance(kind, (kinds.CodedAnswer, kinds.DoneSinceDrug, kinds.Done)) and kind.observed_under:
             yield kind.observed_under
 
 

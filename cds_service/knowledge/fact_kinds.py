@@ -88,6 +88,16 @@ class BeganWithin(_Kind, tag="began-within"):
     days: int
 
 
+class RecordedWithin(_Kind, tag="recorded-within"):
+    """Is one of them on record, over or not, that began, or failing an onset was recorded, in the last `days`?"""
+
+    reads: ClassVar[tuple[str, ...]] = CONDITIONS
+    roles: ClassVar[dict[str, str]] = {"conditions": "condition"}
+
+    conditions: tuple[str, ...]
+    days: int
+
+
 class BeganAgainstOnset(_OfCondition, tag="began-against-onset"):
     """Did the condition, of the last `days`, begin before or after that of `onset_of` began?"""
 
@@ -110,12 +120,19 @@ class Ongoing(_OfCondition, tag="ongoing"):
     days: int
 
 
-class ConditionAfterDrug(_OfCondition, tag="condition-after-drug"):
+class OfCourse(_Kind, kw_only=True):
+    """Of the whole course of a drug. `repeats`: how many days may lie between two issues; left out, that of `windows.json`."""
+
+    repeats: int | None = None
+
+
+class ConditionAfterDrug(OfCourse, tag="condition-after-drug", kw_only=True):
     """Did the condition begin, or failing an onset get recorded, after the drug was started?"""
 
     reads: ClassVar[tuple[str, ...]] = (*MEDICATIONS, *CONDITIONS)
     roles: ClassVar[dict[str, str]] = {"condition": "condition", "drug": "medication"}
 
+    condition: str
     drug: str
 
 
@@ -130,29 +147,37 @@ class Taking(_OfDrug, tag="taking"):
     """Is it on an active medication list?"""
 
 
-class DaysTaken(_OfDrug, tag="days-taken"):
-    """For how many days it has been taken, from the first start of what is active."""
+class DaysTaken(OfCourse, tag="days-taken", kw_only=True):
+    """For how many days it has been taken, from the first start of what is active, repeats joined."""
 
+    reads: ClassVar[tuple[str, ...]] = MEDICATIONS
+    roles: ClassVar[dict[str, str]] = {"drug": "medication"}
+    drug: str
     type: ClassVar[ValueType] = "number"
 
 
-class StartedAgainstOnset(_OfDrug, tag="started-against-onset"):
-    """Did the drug start before or after the condition of `onset_of` began?"""
+class StartedAgainstOnset(OfCourse, tag="started-against-onset", kw_only=True):
+    """Did the drug start before or after the condition of `onset_of` began?
+
+    An issue after it is no start, as each renewal is a new one: `issued-after`, unless the ended ones are there as well.
+    """
 
     type: ClassVar[ValueType] = "string"
-    values: ClassVar[tuple[str, ...]] = ("before", "after")
+    values: ClassVar[tuple[str, ...]] = ("before", "issued-after", "after")
     reads: ClassVar[tuple[str, ...]] = (*MEDICATIONS, *CONDITIONS)
     roles: ClassVar[dict[str, str]] = {"drug": "medication", "onset_of": "condition"}
 
+    drug: str
     onset_of: str
 
 
-class DoneSinceDrug(_OfDrug, tag="done-since-drug"):
+class DoneSinceDrug(OfCourse, tag="done-since-drug", kw_only=True):
     """Was it done, as Procedure or as Observation of `observed_under`, on day `days` of the drug or later?"""
 
     reads: ClassVar[tuple[str, ...]] = ("procedures",)
     roles: ClassVar[dict[str, str]] = {"drug": "medication", "done": "observation"}
 
+    drug: str
     done: str
     observed_under: str
     days: int
@@ -180,6 +205,21 @@ class LatestValue(OfAnalytes, tag="latest-value"):
     type: ClassVar[ValueType] = "number"
 
     choose: Literal["lowest", "highest"] | None = None
+
+
+class TimesUpperLimit(OfAnalytes, tag="times-upper-limit"):
+    """How many times the upper limit of its laboratory the latest result is."""
+
+    type: ClassVar[ValueType] = "number"
+
+
+class FellBy(OfAnalytes, tag="fell-by", kw_only=True):
+    """Is a result on record of the last `days` that was higher than the latest by `by` or more, in the unit of the analyte?
+
+    What is not on record was not higher: it is for what an earlier result would change.
+    """
+
+    by: int
 
 
 class Measured(OfAnalytes, tag="measured"):
@@ -289,13 +329,14 @@ class OnOrder(_Kind, tag="on-order"):
 
 
 class Done(_Kind, tag="done"):
-    """Was the procedure done in the last `days`, or without these ever?"""
+    """Was the procedure done in the last `days`, or without these ever? `observed_under`: as an Observation too."""
 
     reads: ClassVar[tuple[str, ...]] = ("procedures",)
     roles: ClassVar[dict[str, str]] = {"procedure": "procedure"}
 
     procedure: str
     days: int | None = None
+    observed_under: str = ""
 
 
 class _Composed(_Kind):
@@ -316,6 +357,10 @@ class AllShown(_Composed, tag="all-shown"):
     """True if all are true, else false: what is not known is not shown either."""
 
 
+class NewerThan(_Composed, tag="newer-than"):
+    """Does what the first fact rests on have a later day than what the second rests on? True too where the second is false."""
+
+
 class _OfOneFact(_Kind):
     """Says something of one other fact, for the texts of cards. Never unknown itself."""
 
@@ -330,41 +375,12 @@ class NotKnown(_OfOneFact, tag="not-known"):
     """True where the fact is not known, so that a text can say so."""
 
 
+# fmt: off
 FactKind = Union[
-    Age,
-    Deceased,
-    Replaced,
-    Unmatched,
-    ActiveCondition,
-    ProblemListItem,
-    EncounterDiagnosis,
-    EncounterReason,
-    BeganWithin,
-    BeganAgainstOnset,
-    Ongoing,
-    ConditionAfterDrug,
-    Taking,
-    DaysTaken,
-    StartedAgainstOnset,
-    DoneSinceDrug,
-    AgainstRange,
-    LatestValue,
-    Measured,
-    ReportedOrEstimated,
-    IsEstimated,
-    CodedAnswer,
-    HistoryCompleted,
-    BooleanAnswer,
-    CodedAnswers,
-    IntegerAnswer,
-    IntegerAtLeast,
-    BeingOrdered,
-    OrderReason,
-    OnOrder,
-    Done,
-    AnyOf,
-    AllOf,
-    AllShown,
-    NotShown,
-    NotKnown,
+    Age, Deceased, Replaced, Unmatched, ActiveCondition, ProblemListItem, EncounterDiagnosis, EncounterReason, BeganWithin,
+    RecordedWithin, BeganAgainstOnset, Ongoing, ConditionAfterDrug, Taking, DaysTaken, StartedAgainstOnset, DoneSinceDrug,
+    AgainstRange, LatestValue, TimesUpperLimit, FellBy, Measured, ReportedOrEstimated, IsEstimated, CodedAnswer,
+    HistoryCompleted, BooleanAnswer, CodedAnswers, IntegerAnswer, IntegerAtLeast, BeingOrdered, OrderReason, OnOrder, Done,
+    AnyOf, AllOf, AllShown, NewerThan, NotShown, NotKnown,
 ]
+# fmt: on

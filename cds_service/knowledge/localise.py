@@ -55,7 +55,7 @@ def speller(words: Mapping[str, str]) -> Speller:
 def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
     """Every text that `spelled` looks at."""
     for card in knowledge.cards.values():
-        yield card.file.headline
+        yield from (card.file.headline, *(line.headline for line in card.file.lines))
         yield from (say for _, say in card.lines)
         yield from (text for item in card.file.removes for text in (item.label, item.description))
         if form := card.file.asks_for_form:
@@ -75,7 +75,8 @@ def _card(card: CardText, spell: Speller) -> CardText:
     file = _members(card.file, ("headline",), spell)
     removes = tuple(_members(item, ("label", "description"), spell) for item in file.removes)
     form = _members(file.asks_for_form, ("label", "description"), spell) if file.asks_for_form else None
-    file = msgspec.structs.replace(file, removes=removes, asks_for_form=form)
+    lines = tuple(_members(line, ("headline",), spell) for line in file.lines)
+    file = msgspec.structs.replace(file, removes=removes, lines=lines, asks_for_form=form)
     return replace(card, file=file, lines=tuple((when, _outside_braces(say, spell)) for when, say in card.lines))
 
 

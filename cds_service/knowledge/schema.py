@@ -5,6 +5,7 @@ CONTRIBUTING.md shows them filled in.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -72,9 +73,15 @@ class Disjoint(_File):
 
 
 class AdultRange(_File):
+    """Two limits, of which one is empty where the source gives none."""
+
     low: str
     high: str
     source: str
+
+    @property
+    def limits(self) -> tuple[Decimal | None, Decimal | None]:
+        return (Decimal(self.low) if self.low else None, Decimal(self.high) if self.high else None)
 
 
 class Adjustment(_File):
@@ -165,6 +172,7 @@ class Statuses(_File):
     untrue_condition: tuple[str, ...]
     current_request: tuple[str, ...]
     current_statement: tuple[str, ...]
+    ended_request: tuple[str, ...]
     intent_without_order: tuple[str, ...]
     reported_result: tuple[str, ...]
     preliminary_result: tuple[str, ...]
@@ -190,13 +198,20 @@ class Query(_File):
 
 
 class Order(_File):
-    """An orderable test. The displays of its (system, code) stand in the value sets; `pending_fact`: is it on order?"""
+    """An orderable test. The displays of its (system, code) stand in the value sets; `pending_fact`: is it on order?
+
+    `codes_in`: by jurisdiction, where its laboratories are asked by other codes. `stands_for`: of a panel, the orders that it
+    takes the place of where most of them are offered; `jurisdiction`: where it is ordered, everywhere if empty.
+    """
 
     title: str
     label: str
     description: str
     codes: tuple[tuple[str, str], ...]
     pending_fact: str
+    codes_in: dict[str, tuple[tuple[str, str], ...]] = {}
+    stands_for: tuple[str, ...] = ()
+    jurisdiction: tuple[str, ...] = ()
 
 
 class Service(_File):
@@ -266,10 +281,12 @@ class RuleFile(_File):
 class Line(_File):
     """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
     `unless_warned`: also beside a warning, where reassurance would be wrong. `jurisdiction`: said only there.
+    `headline`: where the line stands, the summary says this in place of the headline of the card.
     """
 
     say: str
     when: Any = True
+    headline: str = ""
     unless_urgent: bool = False
     unless_warned: bool = False
     jurisdiction: str = ""
@@ -314,11 +331,15 @@ class FormRequest(_File):
 
 
 class CardFile(_File):
-    """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group."""
+    """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group.
+
+    `joins`: another group, on whose card it stands where there is one; else it stands on that of its own.
+    """
 
     rule: str
     headline: str
     lines: tuple[Line, ...]
+    joins: str = ""
     shared_facts: dict[str, str] = {}
     removes: tuple[Removal, ...] = ()
     asks_for_form: FormRequest | None = None

@@ -164,3 +164,10 @@ def say_number(value: Decimal) -> str:
 
 
 _SHOWN_DIGITS = 4
+
+
+def spanning(low: str, high: str, unit: str) -> str:
+    """Two limits in words, of which one may be empty: `3.5 to 5.1 mmol/L`, `at least 133 pmol/L`."""
+    if low and high:
+        return f"{low} to {high}{unit}"
+    return f"at least {low}{unit}" if low else f"at most {high}{unit}"

@@ -22,7 +22,7 @@ _MANY = "99"
 
 def placeholders_are_facts_of_the_rule(knowledge: Knowledge) -> Problems:
     for rule, card in _each_card(knowledge):
-        for text in (card.file.headline, *(line.say for line in card.file.lines)):
+        for text in _texts(card):
             for name, part in PLACEHOLDER.findall(text):
                 yield from _placeholder(rule, card, name, part)
 
@@ -35,6 +35,16 @@ def _placeholder(rule: Rule, card: CardText, name: str, part: str) -> Problems:
         yield Problem(card.place, f"placeholder {{{name}.{part}}}", f"use one of {', '.join(PARTS)}")
     elif name not in rule.facts | card.facts:
         yield Problem(card.place, f"{name!r} is no fact of the rule", "use a fact that the rule or the line decides on")
+
+
+def _texts(card: CardText) -> Iterator[str]:
+    yield from _headlines(card)
+    yield from (line.say for line in card.file.lines)
+
+
+def _headlines(card: CardText) -> list[str]:
+    """All that may stand in its summary: that of the card, and those of its lines."""
+    return [card.file.headline, *(line.headline for line in card.file.lines if line.headline)]
 
 
 def _each_card(knowledge: Knowledge) -> Iterator[tuple[Rule, CardText]]:
@@ -91,13 +101,21 @@ def _too_long(knowledge: Knowledge) -> Problems:
         group = groups.get(rule.file.group)
         if group is None:
             continue
-        headline = titles if card.file.headline == f"{{{ORDERS}}}" else longest(card.file.headline)
-        more = len(" " + group.more.format(count=_MANY)) if group.merge else 0
+        told = _headlines(card)
+        headline = titles if told[0] == f"{{{ORDERS}}}" else max(longest(text) for text in told)
+        more = len(" " + group.more.format(count=_MANY)) if group.merge or len(told) > 1 else 0
         length = len(group.summary.replace("{headlines}", "")) + headline + more
         if length > SUMMARY_LIMIT:
             yield Problem(
                 card.place, f"its summary may take {length} characters", f"shorten the headline to fit {SUMMARY_LIMIT}"
             )
+
+
+def a_card_joins_one_that_merges(knowledge: Knowledge) -> Problems:
+    merging = {group.id for group in knowledge.groups if group.merge}
+    for rule, card in _each_card(knowledge):
+        if card.file.joins and card.file.joins not in merging - {rule.file.group}:
+            yield Problem(card.place, f"joins {card.file.joins!r}", "name another group of cards/groups.json that merges")
 
 
 def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
@@ -137,7 +155,7 @@ def card_texts_are_plain(knowledge: Knowledge) -> Problems:
     for rule, card in _each_card(knowledge):
         if len(card.file.lines) <= shared.get(rule.file.group, 0):
             yield Problem(card.place, "has no lines of its own", "say why the card appears")
-        for text in (card.file.headline, *(line.say for line in card.file.lines)):
+        for text in _texts(card):
             if not text.strip() or "TODO" in text or _MARKUP.search(text):
                 yield Problem(card.place, f"{text[:50]!r}", "write plain words: no markup, link, table or TODO")
 
@@ -148,6 +166,7 @@ CARDBOOK = (
     a_card_speaks_in_each_jurisdiction,
     facts_can_be_told,
     the_longest_summary_fits,
+    a_card_joins_one_that_merges,
     override_reasons_exist_and_are_used,
     leaflets_tell_and_show,
     card_texts_are_plain,

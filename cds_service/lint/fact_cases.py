@@ -54,6 +54,7 @@ class ChartEntry(msgspec.Struct, forbid_unknown_fields=True):
     answer: str = ""
     reason: str = ""
     stated: bool = False
+    range: str = ""
 
 
 class FactCase(msgspec.Struct, forbid_unknown_fields=True):
@@ -185,6 +186,7 @@ def _result(entry: ChartEntry, knowledge: Knowledge) -> dict[str, Any]:
     found |= {"status": entry.status or "final", "effectiveDateTime": f"{_day(entry.day)}T08:00:00Z"}
     if entry.answer:
         return found | {"valueCodeableConcept": _concept(entry.answer, knowledge)}
+    found |= {"referenceRange": [{"text": entry.range}]} if entry.range else {}
     number, _, unit = entry.value.partition(" ")
     return found | ({"valueQuantity": {"value": msgspec.json.decode(number), "unit": unit or "1"}} if number else {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
 
 from cds_service.cards.compose import OrderSubject, service_request
@@ -16,6 +16,7 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import BeingOrdered, CodedAnswers, HistoryCompleted, OfEquation, OfQuestion
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.prefetch_templates import with_codes
+from cds_service.knowledge.schema import Analyte
 
 Problems = Iterator[Problem]
 
@@ -106,6 +107,8 @@ def nothing_is_orphaned(knowledge: Knowledge) -> Problems:
             if kind in used:
                 used[kind] |= set(given)
     orders = {use.order for rule in knowledge.rules for use in rule.orders}
+    panels = {name: order.stands_for for name, order in knowledge.orders.items() if order.stands_for}
+    orders |= {name for name, held in panels.items() if orders.issuperset(held)} | set().union(*panels.values())
     for kind, defined, wanted in [
         ("fact", knowledge.facts, facts),
         ("order", knowledge.orders, orders),
@@ -156,9 +159,16 @@ def units_convert_exactly(knowledge: Knowledge) -> Problems:
         for jurisdiction, unit in analyte.shown.items():
             if units.fold(unit) not in folded:
                 yield Problem(place, f"is shown in {unit!r} in {jurisdiction}, which has no factor", "add it to units")
-        for jurisdiction, limits in analyte.ranges.items():
-            if Decimal(limits.low) >= Decimal(limits.high):
-                yield Problem(place, f"range of {jurisdiction} runs from {limits.low} to {limits.high}", "low lies below high")
+        yield from _ranges(analyte, place)
+
+
+def _ranges(analyte: Analyte, place: str) -> Problems:
+    for jurisdiction, given in analyte.ranges.items():
+        low, high = given.limits
+        if low is None and high is None:
+            yield Problem(place, f"range of {jurisdiction} has no limit", "give one, or no range")
+        elif low is not None and high is not None and low >= high:
+            yield Problem(place, f"range of {jurisdiction} runs from {low} to {high}", "low lies below high")
 
 
 def orders_make_valid_requests(knowledge: Knowledge) -> Problems:
@@ -172,7 +182,9 @@ def orders_make_valid_requests(knowledge: Knowledge) -> Problems:
         if pending is None or pending.type != "boolean":
             yield Problem(place, f"pending_fact {order.pending_fact!r} is no yes-or-no fact", "name one")
         try:
-            ServiceRequest.model_validate(service_request(order, knowledge, OrderSubject("Patient/x", "Condition/x")))
+            for jurisdiction in ("", *order.codes_in):
+                made = service_request(order, knowledge, OrderSubject("Patient/x", "Condition/x"), jurisdiction)
+                ServiceRequest.model_validate(made)
         except KeyError as error:
             yield Problem(place, f"code {error} has no display", "use a code of a value set or of labs.json")
         except ValidationError as error:

@@ -19,6 +19,7 @@ _OTHERS = {
     "untrue_condition": ("unconfirmed", "provisional", "differential", "confirmed"),
     "current_request": ("cancelled", "completed", "entered-in-error", "stopped", "draft"),
     "current_statement": ("completed", "entered-in-error", "stopped", "on-hold", "not-taken"),
+    "ended_request": ("cancelled", "entered-in-error", "draft"),
     "intent_without_order": ("order", "original-order", "reflex-order", "filler-order", "instance-order"),
     "reported_result": ("registered", "cancelled", "entered-in-error"),
     "preliminary_result": ("registered", "cancelled", "entered-in-error"),
@@ -56,6 +57,9 @@ def _windows(kind: FactKind) -> Iterator[tuple[str, FactKind]]:
     if days:
         yield "days halved", msgspec.structs.replace(kind, days=days // 2)
         yield "days doubled", msgspec.structs.replace(kind, days=days * 2)
+    if isinstance(kind, kinds.FellBy):
+        yield "by moved up", msgspec.structs.replace(kind, by=kind.by + 1)
+        yield "by moved down", msgspec.structs.replace(kind, by=kind.by - 1)
     if isinstance(kind, kinds.IntegerAtLeast):
         yield "least moved up", msgspec.structs.replace(kind, least=kind.least + 1)
         yield "least moved down", msgspec.structs.replace(kind, least=kind.least - 1)

@@ -13,12 +13,20 @@ from cds_service.chart.presence import known, unknown
 from cds_service.fhir.dates import Span, age_between, read_span
 from cds_service.fhir.resources import normal_code
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import IsEstimated, LatestValue, OfEquation, ReportedOrEstimated
+from cds_service.knowledge.fact_kinds import (
+    FellBy,
+    IsEstimated,
+    LatestValue,
+    OfEquation,
+    ReportedOrEstimated,
+    TimesUpperLimit,
+)
 from cds_service.knowledge.schema import Analyte, Equation, GenderTerms
+from cds_service.knowledge.units import Unusable
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
-from cds_service.observations.measurements import DatedMeasurement
+from cds_service.observations.measurements import Amount, DatedMeasurement, Result, read
 from cds_service.observations.results import latest_value
-from cds_service.observations.timeline import last_measured
+from cds_service.observations.timeline import in_window, last_measured
 
 _PRECISE = Context(prec=20)
 _ONE = Decimal(1)
@@ -40,6 +48,37 @@ def is_estimated(fact: FactDefinition, kind: IsEstimated, index: ChartIndex) -> 
     if estimated is None or estimated.value is UNKNOWN:
         return known(fact.name, False, (), State.ABSENT)
     return known(fact.name, True, latest_value(fact, _of_analyte(fact, kind, 1), index).evidence_source)
+
+
+def times_upper_limit(fact: FactDefinition, kind: TimesUpperLimit, index: ChartIndex) -> Fact:
+    """The latest result divided by the upper limit of its laboratory; unknown where that gave none."""
+    asked = LatestValue(question=kind.question, analytes=kind.analytes, days=kind.days)
+    return latest_value(fact, asked, index, _times)
+
+
+def _times(result: Result) -> Amount:
+    amount, limit = result.amount, result.upper_limit
+    if isinstance(amount, Unusable) or not limit:
+        return amount if isinstance(amount, Unusable) else Unusable("its laboratory gave no upper limit")
+    if isinstance(amount, Decimal):
+        return amount / limit
+    low, high = (None if bound is None else bound / limit for bound in (amount.low, amount.high))
+    return Interval(low, high, amount.low_open, amount.high_open)
+
+
+def fell_by(fact: FactDefinition, kind: FellBy, index: ChartIndex) -> Fact:
+    """Whether an earlier result of the window was so much higher than the latest; of what is not on record it was not."""
+    readable = [item for taken in in_window(kind, index) if isinstance((item := read(taken, index)).amount, Decimal)]
+    latest = max(readable, key=lambda item: item.instant, default=None)
+    if latest is None:
+        return known(fact.name, False, (), State.ABSENT)
+    higher = [item for item in readable if _amount_of(item) - _amount_of(latest) >= kind.by]
+    return known(fact.name, bool(higher), [item.describe() for item in higher])
+
+
+def _amount_of(result: Result) -> Decimal:
+    assert isinstance(result.amount, Decimal)
+    return result.amount
 
 
 def _of_analyte(fact: FactDefinition, kind: OfEquation, at: int) -> LatestValue:

@@ -39,6 +39,10 @@ EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 _TEXT_RANGE = re.compile(r"(?:(\d+(?:\.\d+)?)\s*(?:-|–|to)\s*(\d+(?:\.\d+)?)|(<=?|>=?|≤|≥)\s*(\d+(?:\.\d+)?))\s*(\S.*)?")
 
 
+Amount = Decimal | Interval | Unusable
+"""A number of a result, or why there is none."""
+
+
 class DatedMeasurement(NamedTuple):
     """One reported measurement, placed in time but not read yet."""
 
@@ -51,6 +55,7 @@ class DatedMeasurement(NamedTuple):
 
 class Result(msgspec.Struct):
     """One reported value of one analyte. `interpretation` is low, in-range, high, or why it cannot be told.
+    `upper_limit`: that of the laboratory's own range, in the unit of the analyte.
 
     `describe` puts it into words, which only a card or an explanation asks for.
     """
@@ -58,11 +63,12 @@ class Result(msgspec.Struct):
     analyte: str
     when: str
     span: Span | None
-    amount: Decimal | Interval | Unusable
+    amount: Amount
     interpretation: str | Unusable
     reference: str
     describe: Callable[[], Evidence]
     is_preliminary: bool = False
+    upper_limit: Decimal | None = None
 
     @property
     def instant(self) -> datetime:
@@ -93,20 +99,22 @@ def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:
     interpretation, basis = (amount, RangeUsed()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
     text = partial(_tell, taken, said, amount, basis, here)
     preliminary = normal_code(observation.status) in here.knowledge.statuses.preliminary_result
-    return Result(analyte, when, span, amount, interpretation, reference_to(observation), text, preliminary)
+    limit = basis.high if basis.written else None
+    return Result(analyte, when, span, amount, interpretation, reference_to(observation), text, preliminary, limit)
 
 
 def _tell(
     taken: DatedMeasurement, said: Measurement, amount: Decimal | Interval | Unusable, basis: RangeUsed, here: Locale
 ) -> Evidence:
-    analyte, quantity, note = taken.analyte, said.value_quantity, basis.note
+    analyte, quantity, note, recorded = taken.analyte, said.value_quantity, basis.note, ""
     shown = units.say(quantity) if quantity else units.NO_VALUE
     if quantity and isinstance(amount, Decimal) and _is_foreign(analyte, quantity, here):
-        note = "; ".join(filter(None, (f"recorded as {shown}", note)))
-        shown = say_here(amount, analyte, here)
+        shown, recorded = say_here(amount, analyte, here), f"recorded as {shown}"
+        note = "; ".join(filter(None, (recorded, note)))
     limits = _say_limits(analyte, quantity, basis, here)
     title = here.knowledge.labs[analyte].title
-    return Evidence(reference_to(taken.measured[0]), title, value=shown, date=taken.when, range=limits, note=note)
+    where = reference_to(taken.measured[0])
+    return Evidence(where, title, value=shown, date=taken.when, range=limits, note=note, recorded=recorded)
 
 
 def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Locale) -> tuple[str | Unusable, RangeUsed]:
@@ -127,7 +135,7 @@ def against_default(analyte: str, amount: Decimal | Interval, here: Locale) -> t
     default = here.knowledge.labs[analyte].ranges.get(here.jurisdiction)
     if default is None:
         return NO_RANGE, RangeUsed()
-    basis = RangeUsed("default adult range", _number(default.low), _number(default.high))
+    basis = RangeUsed("default adult range", *default.limits)
     return _compare(amount, basis.low, basis.high), basis
 
 
@@ -230,8 +238,8 @@ def say_default(analyte: str, here: Locale) -> str:
     if default is None:
         return ""
     if unit_here(analyte, here) == lab.unit:
-        return f"{default.low} to {default.high} {lab.unit}"
-    return _range_here(Decimal(default.low), Decimal(default.high), analyte, here)
+        return units.spanning(default.low, default.high, f" {lab.unit}")
+    return _range_here(*default.limits, analyte, here)
 
 
 def _is_foreign(analyte: str, quantity: Quantity, here: Locale) -> bool:
@@ -246,7 +254,7 @@ def _number_here(amount: Decimal, analyte: str, here: Locale) -> str:
 def _range_here(low: Decimal | None, high: Decimal | None, analyte: str, here: Locale) -> str:
     unit = units.say_unit(unit_here(analyte, here))
     text = [_number_here(limit, analyte, here) if limit is not None else "" for limit in (low, high)]
-    return _spanning(text[0], text[1], f" {unit}" if unit not in _NO_UNIT else "")
+    return units.spanning(text[0], text[1], f" {unit}" if unit not in _NO_UNIT else "")
 
 
 def _say_limits(analyte: str, quantity: Quantity | None, basis: RangeUsed, here: Locale) -> str:
@@ -264,13 +272,7 @@ def _say_range(item: ReferenceRange, quantity: Quantity | None) -> str:
     high = units.say_number(item.high.value) if item.high and item.high.value is not None else ""
     given = next((limit for limit in (item.low, item.high, quantity) if limit and limit.unit), None)
     shown = units.say_unit(given.unit or "") if given else ""
-    return _spanning(low, high, f" {shown}" if shown not in _NO_UNIT else "")
-
-
-def _spanning(low: str, high: str, unit: str) -> str:
-    if low and high:
-        return f"{low} to {high}{unit}"
-    return f"at least {low}{unit}" if low else f"at most {high}{unit}"
+    return units.spanning(low, high, f" {shown}" if shown not in _NO_UNIT else "")
 
 
 def adjust(result: Result, other: Result, to: str, adjustment: Adjustment, index: ChartIndex) -> Result:

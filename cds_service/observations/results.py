@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from cds_service.observations.measurements import (
     IN_RANGE,
     LOW,
     NO_RANGE,
+    Amount,
     DatedMeasurement,
     Result,
     adjust,
@@ -169,21 +171,23 @@ def _none_in(days: int | None) -> str:
     return "none on record" if days is None else f"none in {days} days"
 
 
-def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> Fact:
+def latest_value(
+    fact: FactDefinition, kind: LatestValue, index: ChartIndex, number: Callable[[Result], Amount] = attrgetter("amount")
+) -> Fact:
     """The latest result of the window as a number in the unit of its analyte; `lowest` and `highest` choose of one time.
 
-    Two values of the same time that differ cannot be read: nothing says which of them holds.
+    Two values of the same time that differ cannot be read: nothing says which of them holds. `number`: what is asked of it.
     """
     newest = newest_of(kind, index)
     if not newest:
         return _none_found(fact, kind, index)
     results = _read_day(newest, kind, index)
-    readable = [item for item in results if not isinstance(item.amount, Unusable)]
+    readable = [item for item in results if not isinstance(number(item), Unusable)]
     if not readable:
         older = _older_abnormal(results[0], kind, index)
-        if older is not None and not isinstance(older.amount, Unusable):
-            return known(fact.name, older.amount, partial(_tell, [older], _newer_unread(results[0], index)))
-        reason = results[0].amount.reason if isinstance(results[0].amount, Unusable) else ""
+        if older is not None and not isinstance(value := number(older), Unusable):
+            return known(fact.name, value, partial(_tell, [older], _newer_unread(results[0], index)))
+        reason = value.reason if isinstance(value := number(results[0]), Unusable) else ""
         return unknown(fact.name, State.UNUSABLE, reason, partial(_tell, results[:1]))
     chosen = _same_time(readable, kind, index)
     if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and kind.choose is None:
@@ -192,8 +196,9 @@ def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> 
     doubt = _doubt_about(least, results, kind, fact, index)
     if doubt is not None and (least.interpretation not in (LOW, HIGH) or _unadjusted(least, results, kind, fact, index)):
         return doubt.unknown(fact.name)
-    assert not isinstance(least.amount, Unusable)
-    return known(fact.name, least.amount, partial(_tell, [least], _note_of(doubt)))
+    value = number(least)
+    assert not isinstance(value, Unusable)
+    return known(fact.name, value, partial(_tell, [least], _note_of(doubt)))
 
 
 def _least(result: Result) -> Decimal:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cds_service.cards import leaflets
 from cds_service.errors import Problem, RequestError
+from cds_service.knowledge import units
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import Reader
 from cds_service.knowledge.schema import Order, Source, Statement
@@ -163,7 +164,8 @@ def _listed(knowledge: Knowledge, key: str) -> Iterator[Codes]:
     if analyte := knowledge.labs.get(key):
         found = [("loinc", *row) for row in analyte.loinc.items()] + [("snomed", *row) for row in analyte.snomed.items()]
         ranges = "; ".join(
-            f"{place.upper()} {item.low} to {item.high} {analyte.unit}" for place, item in analyte.ranges.items()
+            f"{place.upper()} {units.spanning(item.low, item.high, f' {analyte.unit}')}"
+            for place, item in analyte.ranges.items()
         )
         yield Codes(key, analyte.title, f"Default range: {ranges}." if ranges else "", analyte.note, tuple(found))
 

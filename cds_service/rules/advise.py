@@ -12,6 +12,7 @@ from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.schema import Line
 from cds_service.model import UNKNOWN, Facts, Finding, LineState, Offered, Outcome, RuleAdvice, State, Value
+from cds_service.rules.panels import with_panels
 
 _OPEN = (Outcome.FIRES, Outcome.UNKNOWN)
 
@@ -43,7 +44,7 @@ def advise(
     indicators = {group.id: group.indicator for group in groups}
     fired = [rule for name, rule in served.rules.items() if name in firing]
     beside = {indicators[rule.file.group] for rule in fired if rule.id not in covered}
-    return tuple(
+    said = [
         RuleAdvice(
             rule.id,
             _lines(rule, served, values, beside),
@@ -51,7 +52,12 @@ def advise(
             speaks=rule.id not in covered and rule.id not in suppressed,
         )
         for rule in fired
-    )
+    ]
+    # What is urgent is asked for by itself; offers stand together on one card.
+    offering = {group.id for group in groups if group.offers}
+    offered = [item for item in said if served.rules[item.rule_id].file.group in offering]
+    paneled = {item.rule_id: item for item in with_panels(offered, served.knowledge.orders, served.jurisdiction)}
+    return tuple(paneled.get(item.rule_id, item) for item in said)
 
 
 def unreadable(served: RankedRules, findings: Iterable[Finding], facts: Facts, names: Set[str]) -> tuple[str, ...]:

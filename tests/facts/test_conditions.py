@@ -247,8 +247,8 @@ def answer(code: str | None, when: str = "2026-01-01", **members: Any) -> dict[s
     ("answers", "expected"),
     [
         ([answer("449868002")], True),
-        ([answer("8517006")], False),
-        ([answer("449868002", "2025-01-01"), answer("8517006")], False),
+        ([answer("8517006")], True),
+        ([answer("449868002", "2025-01-01"), answer("266919005")], False),
         ([], UNKNOWN),
         ([answer(None)], UNKNOWN),
         ([answer("449868002", status="entered-in-error")], UNKNOWN),

@@ -245,7 +245,7 @@ def test_an_entry_on_hold_says_so(knowledge: Knowledge) -> None:
     ("started", "began", "expected"),
     [
         ("2025-12-31", "2026-01-01", "before"),
-        ("2026-01-02", "2026-01-01", "after"),
+        ("2026-01-02", "2026-01-01", "issued-after"),
         ("2026-01-01", "2026-01-01", UNKNOWN),
         ("2025", "2026-01-01", "before"),
         ("2026", "2026-06-01", UNKNOWN),
@@ -264,3 +264,47 @@ def test_a_drugs_start_is_compared_with_the_onset(
         "conditions": bundle(cramps),
     }
     assert fact_of(knowledge, "diuretic_start_against_cramps", **sections).value == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "short"),
+    [
+        (concept(text="Zocor 40 mg tablet"), "Zocor"),
+        (concept(text="SIMVASTATIN TAB 20 MG"), "SIMVASTATIN"),
+        (concept("36567", RXNORM), "simvastatin"),
+        (concept("36567", RXNORM) | {"text": "Lipid pill 40 mg"}, "Lipid pill"),
+    ],
+)
+def test_a_drug_is_named_in_the_words_and_letters_of_the_record(knowledge: Knowledge, code: Any, short: str) -> None:
+    taken = fact_of(knowledge, "taking_statin", medicationRequests=bundle(medication(code)))
+    assert [item.short for item in taken.evidence] == [short]
+
+
+@pytest.mark.parametrize(
+    "words", ["Losartan-HCTZ 100-25 mg", "Co-amilofruse 5mg/40mg tablets", "Lisinopril / hydrochlorothiazide 20 mg-12.5 mg"]
+)
+def test_a_combination_in_words_is_each_of_its_parts(knowledge: Knowledge, words: str) -> None:
+    assert taking(knowledge, medication(concept(text=words))) is True
+
+
+def test_an_ended_issue_is_not_taken_and_is_joined_to_one_that_is(knowledge: Knowledge) -> None:
+    quinine = concept(text="Quinine sulfate 200 mg tablets")
+    ended = medication(quinine, id="old", status="completed", authoredOn="2026-09-01")
+    assert taking(knowledge, ended, name="taking_quinine") is False
+    assert fact_of(knowledge, "quinine_days", medicationRequests=bundle(ended)).value is UNKNOWN
+    now = medication(quinine, id="new", authoredOn="2026-11-01")
+    days = fact_of(knowledge, "quinine_days", medicationRequests=bundle(ended, now))
+    assert [item.date for item in days.evidence] == ["2026-09-01"]
+
+
+def test_after_the_cramps_is_said_where_a_start_is_stated_or_the_ended_issues_are_there(knowledge: Knowledge) -> None:
+    cramps: dict[str, Any] = {"conditions": bundle(LEG_CRAMPS | {"onsetDateTime": "2026-01-01"})}
+    issue = medication(FUROSEMIDE, id="m1", authoredOn="2026-11-01")
+    other = medication(concept(text="Amoxicillin 500 mg capsules"), id="m2", status="completed", authoredOn="2025-01-01")
+    stated = {"resourceType": "MedicationStatement", "id": "s1", "status": "active", "subject": OWN}
+    stated |= {"medicationCodeableConcept": FUROSEMIDE, "effectivePeriod": {"start": "2026-10-01"}}
+    name = "diuretic_start_against_cramps"
+    assert fact_of(knowledge, name, medicationRequests=bundle(issue), **cramps).value == "issued-after"
+    assert fact_of(knowledge, name, medicationRequests=bundle(issue, other), **cramps).value == "after"
+    told = fact_of(knowledge, name, medicationRequests=bundle(issue), medicationStatements=bundle(stated), **cramps)
+    assert told.value == "after"

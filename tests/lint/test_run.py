@@ -342,6 +342,12 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a placeholder with an unknown part": (line(say="{potassium_against_range.mood}"), CARD, "mood"),
     "orders where there are none": (put(CARD, headline="{orders}"), CARD, "{orders}"),
     "a summary that may be too long": (put(CARD, headline="x" * 120), CARD, "characters"),
+    "a headline of a line that may be too long": (
+        put(CARD, lines=[{"say": "x", "headline": "x" * 120}]),
+        CARD,
+        "characters",
+    ),
+    "a card that joins one that does not merge": (put(CARD, joins="treatment"), CARD, "joins 'treatment'"),
     "a headline that may be too long": (put(CARD, headline="{potassium_against_range.note}"), CARD, "characters"),
     "no lines": (put(CARD, lines=[]), CARD, "no lines"),
     "no lines but those of the group": (put(STATIN, lines=[]), STATIN, "no lines of its own"),

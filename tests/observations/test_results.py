@@ -533,6 +533,31 @@ def test_glucose_is_judged_alike_in_both_units(knowledge: Knowledge, value: floa
     assert (fact.value > 15, fact.value < 4) == (high, low)
 
 
+@pytest.mark.parametrize(
+    ("value", "comparator", "expected"),
+    [(900, None, Decimal("4.5")), (900, ">", Interval(Decimal("4.5"), None, low_open=True)), (100, "<", UNKNOWN)],
+)
+def test_how_many_times_its_upper_limit_a_result_is(
+    knowledge: Knowledge, value: int, comparator: str | None, expected: Any
+) -> None:
+    own = [{"low": {"value": 40, "unit": "U/L"}, "high": {"value": 200, "unit": "U/L"}}]
+    own = own if expected is not UNKNOWN else []
+    result = observation(value, "U/L", "2157-6", referenceRange=own)
+    result["valueQuantity"] |= {"comparator": comparator} if comparator else {}
+    fact = fact_of(knowledge, "ck_times_upper_limit", otherResults=bundle(result))
+    assert fact.value == expected
+
+
+def test_a_range_may_have_one_limit(knowledge: Knowledge) -> None:
+    """NICE gives no upper limit of vitamin B12, and 180 ng/L are 132.8 pmol/L."""
+    for value, unit, expected in ((179, "ng/L", "low"), (180, "ng/L", "in-range"), (133, "pmol/L", "in-range")):
+        result = bundle(observation(value, unit, "2132-9" if unit == "ng/L" else "14685-2"))
+        fact = fact_of(knowledge, "b12_against_range", "uk", bloodTests=result)
+        assert fact.value == expected
+        assert fact.evidence[0].range == "at least 180 ng/L"
+    assert fact_of(knowledge, "b12_against_range", "us", bloodTests=result).value is UNKNOWN
+
+
 def test_of_two_legs_the_higher_index_tells_stiff_arteries(knowledge: Knowledge) -> None:
     legs = [observation(value, None, code, id=code) for value, code in ((1.52, "8579-5"), (1.1, "8580-3"))]
     assert fact_of(knowledge, "abi_highest_value", otherResults=bundle(*legs)).value == Decimal("1.52")
