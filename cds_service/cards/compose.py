@@ -316,8 +316,11 @@ def _rules(draft: _PendingCard) -> tuple[Rule, ...]:
 
 
 def _offers(draft: _PendingCard) -> tuple[Offer, ...]:
+    """What each suggestion of the card stands for; one that two rules ask for counts for the first."""
+    shown = {suggestion.uuid for suggestion in _once(item for spoken in draft.spoken for item in spoken.suggestions)}
     return tuple(
         Offer(suggestion.uuid, item.rule.id, order)
         for item in draft.spoken
         for suggestion, order in zip(item.suggestions, item.orders, strict=True)
+        if suggestion.uuid in shown
     )

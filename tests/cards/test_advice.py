@@ -98,7 +98,7 @@ def test_twitching_alone_recommends_electrolytes_and_is_no_warning(knowledge: Kn
     found = cards(knowledge, {"crampHistory": form(twitching=yes())})
     assert all(card.indicator == "info" for card in found)
     recommended = {item.label for item in by_topic(found, "Workup").suggestions if item.is_recommended}
-    assert recommended == {"Order basic metabolic panel", "Order magnesium"}
+    assert recommended == {"Order electrolytes and kidney function (basic metabolic panel)", "Order magnesium"}
     assert "offered, not recommended: nothing on record" not in details(found)
 
 
@@ -106,7 +106,7 @@ def test_on_dialysis_neither_kidney_function_nor_urine_is_suggested(knowledge: K
     kidneys = condition(concept("N18.6", ICD10CM), id="ckd")
     dialysis = condition(concept("Z99.2", ICD10CM), id="dialysis")
     without = labels(cards(knowledge, {"conditions": bundle(LEG_CRAMPS, kidneys)}))
-    assert {"Order basic metabolic panel", "Order urinalysis"} <= set(without)
+    assert {"Order electrolytes and kidney function (basic metabolic panel)", "Order urinalysis"} <= set(without)
     with_dialysis = labels(cards(knowledge, {"conditions": bundle(LEG_CRAMPS, kidneys, dialysis)}))
     assert not {"Order kidney function", "Order urinalysis"} & set(with_dialysis)
 

@@ -223,8 +223,8 @@ def test_what_is_not_on_record_is_told_in_a_line(bench: Sandbox) -> None:
     found = what_if(bench, "ada-stiffcalf", asked="1", **given)
     assert found.invented.startswith("TSH never measured; Quinine since 2026-11-02; without ")
     assert "without Hypothyroidism" in found.invented
-    assert found.news.startswith("1 new, ")
-    assert ": Quinine on the list" in found.news
+    assert found.news.startswith("2 new, ")
+    assert ": Quinine with potassium 3.1 mmol/L" in found.news
 
 
 @pytest.mark.parametrize("value", ["1.9", "7.1", "1e9", "Infinity", "-3", "<script>alert(1)</script>"])
