@@ -266,7 +266,8 @@ class _CardWriter:
         return fit(group.summary, _headlines(draft), group.joiner, group.more, SUMMARY_LIMIT)
 
     def _detail(self, draft: _PendingCard, closing: str) -> str:
-        lines = [f"- {line}" for item in draft.spoken for line in item.lines]
+        # Two rules of a card may say the same, such as why a test is asked for: it is said once.
+        lines = dict.fromkeys(f"- {line}" for item in draft.spoken for line in item.lines)
         notes = list(draft.notes)
         if any(item.unchecked_orders for item in draft.spoken):
             notes.insert(0, self._say.orders_not_supplied)
