@@ -298,7 +298,7 @@ def test_an_ended_issue_is_not_taken_and_is_joined_to_one_that_is(knowledge: Kno
 
 
 def test_after_the_cramps_is_said_where_a_start_is_stated_or_the_ended_issues_are_there(knowledge: Knowledge) -> None:
-    cramps = {"conditions": bundle(LEG_CRAMPS | {"onsetDateTime": "2026-01-01"})}
+    cramps: dict[str, Any] = {"conditions": bundle(LEG_CRAMPS | {"onsetDateTime": "2026-01-01"})}
     issue = medication(FUROSEMIDE, id="m1", authoredOn="2026-11-01")
     other = medication(concept(text="Amoxicillin 500 mg capsules"), id="m2", status="completed", authoredOn="2025-01-01")
     stated = {"resourceType": "MedicationStatement", "id": "s1", "status": "active", "subject": OWN}
