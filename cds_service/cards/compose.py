@@ -267,7 +267,7 @@ class _CardWriter:
 
     def _detail(self, draft: _PendingCard, closing: str) -> str:
         # Two rules of a card may say the same, such as why a test is asked for: it is said once.
-        lines = dict.fromkeys(f"- {line}" for item in draft.spoken for line in item.lines)
+        lines = dict.fromkeys(f"- {line}" for line in _beside_summary(draft))
         notes = list(draft.notes)
         if any(item.unchecked_orders for item in draft.spoken):
             notes.insert(0, self._say.orders_not_supplied)
@@ -306,6 +306,20 @@ def service_request(
     if subject.reason_reference:
         request["reasonReference"] = [{"reference": subject.reason_reference}]
     return request
+
+
+def _beside_summary(draft: _PendingCard) -> list[str]:
+    """The lines of a card. What the summary says in full, of its one finding, is not said again at the head of a line."""
+    lines = [line for item in draft.spoken for line in item.lines]
+    headlines = _headlines(draft)
+    if len(headlines) != 1:
+        return lines
+    return [_without_head(line, headlines[0]) for line in lines]
+
+
+def _without_head(line: str, headline: str) -> str:
+    rest = line[len(headline) :].lstrip(" ,:") if line.startswith((f"{headline},", f"{headline}:")) else ""
+    return rest[:1].upper() + rest[1:] if rest else line
 
 
 def _headlines(draft: _PendingCard) -> list[str]:
