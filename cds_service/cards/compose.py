@@ -15,7 +15,7 @@ from cds_service.chart.index import ChartIndex
 from cds_service.fhir.dates import say_date
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.schema import Group, Order
-from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, RuleAdvice, State
+from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, Offered, RuleAdvice, State
 
 _REMOVED = "remove"
 
@@ -145,7 +145,7 @@ class _CardWriter:
             for (_, say), state in zip(text.lines, advice.lines, strict=True)
             if state is LineState.STANDS
         ]
-        suggestions = [self._suggest(orders[item.order], item.recommended) for item in offered]
+        suggestions = [self._suggest(item) for item in offered]
         removing = removals(text.file.removes, self._facts, self._taken)
         return _Spoken(
             rule=self._knowledge.rule_by_id[advice.rule_id],
@@ -163,12 +163,12 @@ class _CardWriter:
     def _pending(self, order: Order) -> str:
         return f"{order.title} ({say_date(self._facts[order.pending_fact].evidence[0].date, self._view.as_of)})"
 
-    def _suggest(self, order: Order, recommended: bool) -> Suggestion:
-        subject, reason = self._subject.reference, self._subject.reason_reference
-        resource = service_request(order, self._knowledge, subject, reason)
+    def _suggest(self, offered: Offered) -> Suggestion:
+        order, subject = self._knowledge.orders[offered.order], self._subject
+        resource = service_request(order, self._knowledge, subject.reference, subject.reason_reference, offered.priority)
         action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
-            label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if recommended else None, actions=(action,)
+            label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if offered.recommended else None, actions=(action,)
         )
 
     def unreadable(self, names: Sequence[str]) -> list[str]:
@@ -244,7 +244,7 @@ def _once(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
     return tuple(once.values())
 
 
-def service_request(order: Order, knowledge: Knowledge, patient: str, reason: str | None) -> dict[str, Any]:
+def service_request(order: Order, knowledge: Knowledge, patient: str, reason: str | None, priority: str = "") -> dict[str, Any]:
     """A draft ServiceRequest (R4) that proposes a test. `tests` validate each with fhir.resources."""
     codings = [knowledge.coding(system, code) for system, code in order.codes]
     request: dict[str, Any] = {
@@ -254,13 +254,16 @@ def service_request(order: Order, knowledge: Knowledge, patient: str, reason: st
         "code": {"coding": codings, "text": order.title},
         "subject": {"reference": patient},
     }
+    if priority:
+        request["priority"] = priority
     if reason:
         request["reasonReference"] = [{"reference": reason}]
     return request
 
 
 def _headlines(draft: _PendingCard) -> list[str]:
-    return [headline for item in draft.spoken for headline in item.headlines]
+    """Each once: two rules of a card may ask for the same test."""
+    return list(dict.fromkeys(headline for item in draft.spoken for headline in item.headlines))
 
 
 def _rules(draft: _PendingCard) -> tuple[Rule, ...]:

@@ -12,7 +12,7 @@ from cds_service.facts.baseline import affected_by, baseline_of
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
-from cds_service.observations import coded, estimates, results
+from cds_service.observations import coded, estimates, results, values
 
 Picker = Callable[[FactDefinition, Any, ChartIndex], Fact]
 
@@ -28,13 +28,17 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.BeganWithin: conditions.began_within,
     kinds.BeganAgainstOnset: conditions.began_against_onset,
     kinds.Ongoing: episodes.ongoing,
+    kinds.DoneAfterCondition: episodes.done_after_condition,
+    kinds.MeasuredSince: episodes.measured_since,
     kinds.ConditionAfterDrug: medications.condition_after_drug,
     kinds.Taking: medications.taking,
     kinds.DaysTaken: medications.days_taken,
     kinds.StartedAgainstOnset: medications.started_against_onset,
     kinds.DoneSinceDrug: medications.done_since_drug,
     kinds.AgainstRange: results.against_range,
-    kinds.LatestValue: results.latest_value,
+    kinds.LatestValue: values.latest_value,
+    kinds.TimesUpperLimit: values.times_upper_limit,
+    kinds.AsLowBefore: values.as_low_before,
     kinds.Measured: results.measured_within,
     kinds.ReportedOrEstimated: estimates.reported_or_estimated,
     kinds.IsEstimated: estimates.is_estimated,

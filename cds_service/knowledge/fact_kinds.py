@@ -79,13 +79,32 @@ class EncounterReason(_OfCondition, tag="encounter-reason"):
 
 
 class BeganWithin(_Kind, tag="began-within"):
-    """Is one of them active that began, or failing an onset was recorded, in the last `days`?"""
+    """Is one of them active that began, or failing an onset was recorded, in the last `days`?
+
+    `unless`: words of an entry beside which it does not count, as where a code holds what is acute and what is chronic.
+    """
 
     reads: ClassVar[tuple[str, ...]] = CONDITIONS
     roles: ClassVar[dict[str, str]] = {"conditions": "condition"}
 
     conditions: tuple[str, ...]
     days: int
+    unless: tuple[str, ...] = ()
+
+
+class DoneAfterCondition(_Kind, tag="done-after-condition"):
+    """Was the procedure done on a later day than that on which each of these conditions, of the last `days`, began?
+
+    `unless`: as `began-within` has it.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("conditions", "procedures")
+    roles: ClassVar[dict[str, str]] = {"conditions": "condition", "procedure": "procedure"}
+
+    conditions: tuple[str, ...]
+    procedure: str
+    days: int
+    unless: tuple[str, ...] = ()
 
 
 class BeganAgainstOnset(_OfCondition, tag="began-against-onset"):
@@ -175,15 +194,40 @@ class AgainstRange(OfAnalytes, tag="against-range"):
 
 
 class LatestValue(OfAnalytes, tag="latest-value"):
-    """The latest result in the unit of its analyte; `choose`: which of several of one time."""
+    """The latest result in the unit of its analyte; `choose`: which of several of one time.
+
+    `alarms`: it is asked for a danger, so that what was seen stands though a newer one may not have been understood.
+    """
 
     type: ClassVar[ValueType] = "number"
 
     choose: Literal["lowest", "highest"] | None = None
+    alarms: bool = False
+
+
+class TimesUpperLimit(OfAnalytes, tag="times-upper-limit"):
+    """How many times the upper limit of its laboratory the latest result is. It alarms as `latest-value` can."""
+
+    type: ClassVar[ValueType] = "number"
+
+
+class AsLowBefore(OfAnalytes, tag="as-low-before", kw_only=True):
+    """Was an earlier result of the last `days` at most `within` above the latest, in the unit of the analyte?"""
+
+    within: int
 
 
 class Measured(OfAnalytes, tag="measured"):
     """Was any of them measured, readable or not?"""
+
+
+class MeasuredSince(OfAnalytes, tag="measured-since", kw_only=True):
+    """Is a result of one of them read that is of the day on which one of `conditions`, of the last `days`, began, or later?"""
+
+    reads: ClassVar[tuple[str, ...]] = CONDITIONS
+    roles: ClassVar[dict[str, str]] = {"analytes": "analyte", "conditions": "condition"}
+
+    conditions: tuple[str, ...]
 
 
 class OfEquation(_Kind):
@@ -340,6 +384,7 @@ FactKind = Union[
     EncounterDiagnosis,
     EncounterReason,
     BeganWithin,
+    DoneAfterCondition,
     BeganAgainstOnset,
     Ongoing,
     ConditionAfterDrug,
@@ -349,7 +394,10 @@ FactKind = Union[
     DoneSinceDrug,
     AgainstRange,
     LatestValue,
+    TimesUpperLimit,
+    AsLowBefore,
     Measured,
+    MeasuredSince,
     ReportedOrEstimated,
     IsEstimated,
     CodedAnswer,

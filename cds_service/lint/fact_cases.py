@@ -24,7 +24,7 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import FactKind
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import Reader
-from cds_service.model import UNKNOWN, Fact, Interval, Value
+from cds_service.model import UNKNOWN, Fact, Interval, Seen, Value
 
 AS_OF = date(2026, 11, 20)
 _PATIENT = "Patient/p"
@@ -51,6 +51,7 @@ class ChartEntry(msgspec.Struct, forbid_unknown_fields=True):
     verification: str = ""
     category: str = "problem-list-item"
     value: str = ""
+    range: str = ""
     answer: str = ""
     reason: str = ""
     stated: bool = False
@@ -104,6 +105,8 @@ def index_of(case: FactCase, knowledge: Knowledge) -> ChartIndex:
 def agrees(value: Value, expected: object) -> bool:
     if value is UNKNOWN:
         return expected == _UNKNOWN_WORD
+    if isinstance(value, Seen):
+        return expected == f"seen {' or '.join(str(amount) for amount in value.amounts)}"
     if isinstance(value, Interval) or isinstance(value, bool) is not isinstance(expected, bool):
         return False
     return str(value) == str(expected)
@@ -186,6 +189,7 @@ def _result(entry: ChartEntry, knowledge: Knowledge) -> dict[str, Any]:
     if entry.answer:
         return found | {"valueCodeableConcept": _concept(entry.answer, knowledge)}
     number, _, unit = entry.value.partition(" ")
+    found |= {"referenceRange": [{"text": entry.range}]} if entry.range else {}
     return found | ({"valueQuantity": {"value": msgspec.json.decode(number), "unit": unit or "1"}} if number else {})
 
 

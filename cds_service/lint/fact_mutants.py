@@ -55,6 +55,11 @@ def _windows(kind: FactKind) -> Iterator[tuple[str, FactKind]]:
     if days:
         yield "days halved", msgspec.structs.replace(kind, days=days // 2)
         yield "days doubled", msgspec.structs.replace(kind, days=days * 2)
+    if isinstance(kind, (kinds.BeganWithin, kinds.DoneAfterCondition)) and kind.unless:
+        yield "whatever the words", msgspec.structs.replace(kind, unless=())
+    if isinstance(kind, kinds.AsLowBefore):
+        yield "within moved up", msgspec.structs.replace(kind, within=kind.within + 1)
+        yield "within moved down", msgspec.structs.replace(kind, within=kind.within - 1)
     if isinstance(kind, kinds.IntegerAtLeast):
         yield "least moved up", msgspec.structs.replace(kind, least=kind.least + 1)
         yield "least moved down", msgspec.structs.replace(kind, least=kind.least - 1)
@@ -102,6 +107,8 @@ def _choices(kind: FactKind, knowledge: Knowledge) -> Iterator[tuple[str, FactKi
     if isinstance(kind, kinds.LatestValue) and kind.choose:
         other: Any = "highest" if kind.choose == "lowest" else "lowest"
         yield "the other chosen", msgspec.structs.replace(kind, choose=other)
+    if isinstance(kind, kinds.LatestValue) and kind.alarms:
+        yield "silenced by what is not understood", msgspec.structs.replace(kind, alarms=False)
     if isinstance(kind, kinds.OfQuestion):
         items = [str(item["linkId"]) for item in knowledge.questionnaire["item"]]
         other = next(link_id for link_id in items if link_id != kind.link_id)

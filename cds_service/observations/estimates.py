@@ -17,7 +17,8 @@ from cds_service.knowledge.fact_kinds import IsEstimated, LatestValue, OfEquatio
 from cds_service.knowledge.schema import Analyte, Equation, GenderTerms
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
 from cds_service.observations.measurements import DatedMeasurement
-from cds_service.observations.results import last_measured, latest_value
+from cds_service.observations.results import last_measured
+from cds_service.observations.values import latest_value
 
 _PRECISE = Context(prec=20)
 _ONE = Decimal(1)

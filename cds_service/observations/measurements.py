@@ -51,6 +51,7 @@ class DatedMeasurement(NamedTuple):
 
 class Result(msgspec.Struct):
     """One reported value of one analyte. `interpretation` is low, in-range, high, or why it cannot be told.
+    `upper_limit`: that of the laboratory's own range, in the unit of the analyte.
 
     `describe` puts it into words, which only a card or an explanation asks for.
     """
@@ -63,6 +64,7 @@ class Result(msgspec.Struct):
     reference: str
     describe: Callable[[], Evidence]
     is_preliminary: bool = False
+    upper_limit: Decimal | None = None
 
     @property
     def instant(self) -> datetime:
@@ -93,7 +95,8 @@ def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:
     interpretation, basis = (amount, RangeUsed()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
     text = partial(_tell, taken, said, amount, basis, here)
     preliminary = normal_code(observation.status) in here.knowledge.statuses.preliminary_result
-    return Result(analyte, when, span, amount, interpretation, reference_to(observation), text, preliminary)
+    limit = basis.high if basis.written else None
+    return Result(analyte, when, span, amount, interpretation, reference_to(observation), text, preliminary, limit)
 
 
 def _tell(

@@ -20,7 +20,8 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import LatestValue
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN
-from cds_service.observations.results import last_measured, latest_value
+from cds_service.observations.results import last_measured
+from cds_service.observations.values import latest_value
 
 Measuring = Literal["record", "value", "missing"]
 _A_MONTH = timedelta(days=30)
