@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cds_service.chart.index import PAST_CONDITION, ChartIndex
-from cds_service.chart.presence import presence, unknown
+from cds_service.chart.presence import presence, reference_to, unknown
 from cds_service.facts.conditions import began, begun, evidence_of, is_untrue, of_any, onset
 from cds_service.facts.orders_and_procedures import done, performed
-from cds_service.fhir.dates import Span, read_span
-from cds_service.fhir.resources import Condition, normal_code
+from cds_service.fhir.dates import Span, read_span, years_before
+from cds_service.fhir.resources import Condition, normal_code, text_of
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import DoneAfterCondition, MeasuredSince, Ongoing
+from cds_service.knowledge.fact_kinds import DoneAfterCondition, MeasuredSince, Ongoing, VaccinatedBefore
 from cds_service.knowledge.units import Unusable
-from cds_service.model import Fact, State
+from cds_service.model import Evidence, Fact, State
 from cds_service.observations.measurements import read
 from cds_service.observations.results import in_window, tell
 
@@ -38,6 +38,23 @@ def done_after_condition(fact: FactDefinition, kind: DoneAfterCondition, index: 
     since = max((span.last for span in started), default=None)
     found = [item for item in done(kind.procedure, index) if since and (span := read_span(item.date)) and span.first > since]
     return presence(fact.name, found, index, fact.queries, fact.value_sets)
+
+
+def vaccinated_before(fact: FactDefinition, kind: VaccinatedBefore, index: ChartIndex) -> Fact:
+    """Before the first of what began in the window, and within the years before the last."""
+    started = _starts(of_any(kind.conditions, index), kind.days, index)
+    if not started:
+        return presence(fact.name, (), index, fact.queries, fact.value_sets)
+    first, last = min(span.first for span in started), max(span.last for span in started)
+    since = years_before(last, kind.years[index.jurisdiction])
+    counted = index.knowledge.statuses.completed_vaccination
+    found = [
+        Evidence(reference_to(item), text_of(item.code), date=(item.occurrence_date_time or "").strip())
+        for item in index.vaccinations.get(kind.vaccine, ())
+        if normal_code(item.status) in counted and not item.is_subpotent
+    ]
+    inside = [item for item in found if (span := read_span(item.date)) and since <= span.first and span.last < first]
+    return presence(fact.name, inside, index, fact.queries, fact.value_sets)
 
 
 def measured_since(fact: FactDefinition, kind: MeasuredSince, index: ChartIndex) -> Fact:

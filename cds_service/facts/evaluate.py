@@ -30,6 +30,7 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.Ongoing: episodes.ongoing,
     kinds.DoneAfterCondition: episodes.done_after_condition,
     kinds.MeasuredSince: episodes.measured_since,
+    kinds.VaccinatedBefore: episodes.vaccinated_before,
     kinds.ConditionAfterDrug: medications.condition_after_drug,
     kinds.Taking: medications.taking,
     kinds.DaysTaken: medications.days_taken,

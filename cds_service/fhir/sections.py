@@ -14,6 +14,7 @@ from cds_service.fhir.resources import (
     Component,
     Condition,
     DraftOrder,
+    Immunization,
     Measurement,
     Medication,
     Observation,
@@ -103,7 +104,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
 
 
-_CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
+_CODED = frozenset((Condition, Immunization, Observation, Procedure, ServiceRequest))
 
 
 def measurement(part: Observation | Component) -> Measurement | None:
@@ -197,7 +198,9 @@ def set_aside(resource: Clinical, place: str, problem: str, subject: str = "") -
     return Unreadable(kind, f"{kind}/{resource.id or '?'}", tuple(own), place, problem, when, subject, is_decoded=True)
 
 
-def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]) -> str:
+def _unreadable(
+    resource: Condition | Immunization | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]
+) -> str:
     """Why a resource that says that something is does not say what. Components that can be read are kept in `components`."""
     code = resource.code
     if code is None or not (code.text or is_named(code)):

@@ -118,6 +118,21 @@ class BeganAgainstOnset(_OfCondition, tag="began-against-onset"):
     days: int
 
 
+class VaccinatedBefore(_Kind, tag="vaccinated-before"):
+    """Was the vaccine given in the `years` before the day on which each of these conditions, of the last `days`, began?
+
+    `years` by jurisdiction. A dose of that day or later does not count, nor one that was not completed or is subpotent.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("conditions", "immunizations")
+    roles: ClassVar[dict[str, str]] = {"conditions": "condition", "vaccine": "vaccine"}
+
+    conditions: tuple[str, ...]
+    vaccine: str
+    days: int
+    years: dict[str, int]
+
+
 class Ongoing(_OfCondition, tag="ongoing"):
     """Did it begin in the last `days`, and is nothing of `ended_by` on record since, as Condition or as Procedure?"""
 
@@ -385,6 +400,7 @@ FactKind = Union[
     EncounterReason,
     BeganWithin,
     DoneAfterCondition,
+    VaccinatedBefore,
     BeganAgainstOnset,
     Ongoing,
     ConditionAfterDrug,

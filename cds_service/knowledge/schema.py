@@ -174,6 +174,7 @@ class Statuses(_File):
     open_order: tuple[str, ...]
     undone_procedure: tuple[str, ...]
     completed_response: tuple[str, ...]
+    completed_vaccination: tuple[str, ...]
     withdrawn_draft: tuple[str, ...]
 
 

@@ -2,9 +2,9 @@
 
 `logic/facts/<topic>.cases.json` names each fact of its topic. A chart is a list of entries with one thing each:
 `{"condition": "snomed|40930008", "began": -10}`, `{"drug": "Furosemide 40 mg", "since": -90}`, `{"result": "loinc|2823-3",
-"value": "3.1 mmol/L", "day": -3}`, `{"order": …}`, `{"procedure": …}`, `{"history": {"numbness": true}}`, `{"draft": …}`,
-`{"patient": …}`, `{"visit": …}`. What is written with a bar is a code, all else are words; days count from the day asked about.
-A fact that is made of others is given their values instead.
+"value": "3.1 mmol/L", "day": -3}`, `{"order": …}`, `{"procedure": …}`, `{"vaccine": …}`, `{"history": {"numbness": true}}`,
+`{"draft": …}`, `{"patient": …}`, `{"visit": …}`. What is written with a bar is a code, all else are words; days count from
+the day asked about. A fact that is made of others is given their values instead.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class ChartEntry(msgspec.Struct, forbid_unknown_fields=True):
     result: str = ""
     order: str = ""
     procedure: str = ""
+    vaccine: str = ""
+    subpotent: bool = False
     draft: str = ""
     visit: str = ""
     history: dict[str, bool | int | str] | None = None
@@ -153,6 +155,18 @@ def _resources(entry: ChartEntry, at: int, knowledge: Knowledge) -> Iterator[dic
     if entry.procedure:
         made = {"status": entry.status or "completed", "performedDateTime": day}
         yield base | {"resourceType": "Procedure", "code": _concept(entry.procedure, knowledge)} | made
+    if entry.vaccine:
+        given: dict[str, Any] = {"status": entry.status or "completed", "occurrenceDateTime": day}
+        own = {"id": f"r{at}", "patient": {"reference": _PATIENT}}
+        yield (
+            own
+            | {
+                "resourceType": "Immunization",
+                "vaccineCode": _concept(entry.vaccine, knowledge),
+                "isSubpotent": entry.subpotent,
+            }
+            | given
+        )
     if entry.draft:
         made = {"resourceType": "MedicationRequest", "status": entry.status or "draft", "intent": "order"}
         reason = {"reasonCode": [_concept(entry.reason, knowledge)]} if entry.reason else {}

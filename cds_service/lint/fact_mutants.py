@@ -24,6 +24,7 @@ _OTHERS = {
     "preliminary_result": ("registered", "cancelled", "entered-in-error"),
     "open_order": ("draft", "revoked", "completed", "entered-in-error"),
     "undone_procedure": ("in-progress", "on-hold", "stopped", "completed"),
+    "completed_vaccination": ("not-done", "entered-in-error"),
     "completed_response": ("in-progress", "entered-in-error", "stopped"),
     "withdrawn_draft": ("draft", "active", "on-hold"),
 }
@@ -57,6 +58,10 @@ def _windows(kind: FactKind) -> Iterator[tuple[str, FactKind]]:
         yield "days doubled", msgspec.structs.replace(kind, days=days * 2)
     if isinstance(kind, (kinds.BeganWithin, kinds.DoneAfterCondition)) and kind.unless:
         yield "whatever the words", msgspec.structs.replace(kind, unless=())
+    if isinstance(kind, kinds.VaccinatedBefore):
+        for step in (1, -1):
+            years = {place: count + step for place, count in kind.years.items()}
+            yield f"years moved by {step}", msgspec.structs.replace(kind, years=years)
     if isinstance(kind, kinds.AsLowBefore):
         yield "within moved up", msgspec.structs.replace(kind, within=kind.within + 1)
         yield "within moved down", msgspec.structs.replace(kind, within=kind.within - 1)

@@ -78,6 +78,8 @@ def not_in_range(index: ChartIndex) -> list[Result]:
     # Where it has no range, a rule looks at its number.
     numbered = (LatestValue, ReportedOrEstimated, TimesUpperLimit)
     by_number = {key for fact in index.knowledge.facts.values() if isinstance(fact.kind, numbered) for key in fact.analytes}
+    undated = [item for kind in kinds for item in _unplaced(kind, index)]
+    latest += [replace(read(item, index), interpretation=_UNPLACED) for item in undated]
     return [
         item
         for item in latest

@@ -144,6 +144,31 @@ def test_only_an_anticoagulant_that_is_seen_excuses_a_clot(knowledge: Knowledge,
 
 
 @pytest.mark.parametrize(
+    ("jurisdiction", "given", "members", "wanted"),
+    [
+        ("us", "2021-11-09", {}, "wound-vaccinated"),
+        ("us", "2021-11-08", {}, "wound-before-cramps"),
+        ("uk", "2016-11-09", {}, "wound-vaccinated"),
+        ("uk", "2016-11-08", {}, "wound-before-cramps"),
+        # On the day of the wound it comes too late; a dose that is weak, or of which nobody knows the day, shows nothing.
+        ("us", "2026-11-09", {}, "wound-before-cramps"),
+        ("us", "2024-03-03", {"isSubpotent": True}, "wound-before-cramps"),
+        ("us", "2024-03-03", {"status": "perhaps"}, "wound-before-cramps"),
+        ("us", None, {}, "wound-before-cramps"),
+    ],
+)
+def test_only_a_vaccination_seen_before_the_wound_excuses_it(
+    knowledge: Knowledge, jurisdiction: Any, given: str | None, members: dict[str, Any], wanted: str
+) -> None:
+    cramps = LEG_CRAMPS | {"onsetDateTime": "2026-11-16"}
+    wound = condition(concept("283682007", SNOMED, text="Dog bite of leg"), id="bite", onsetDateTime="2026-11-09")
+    dose: dict[str, Any] = {"resourceType": "Immunization", "id": "i1", "status": "completed", "patient": OWN}
+    dose |= {"vaccineCode": concept("115", "http://hl7.org/fhir/sid/cvx")} | ({"occurrenceDateTime": given} if given else {})
+    found = fired(knowledge, jurisdiction, conditions=bundle(cramps, wound), immunizations=bundle(dose | members))
+    assert {name for name in found if "wound" in name} - {"open-wound"} == {wanted}
+
+
+@pytest.mark.parametrize(
     ("days", "measured", "wanted"),
     [
         ("2026-11-13", "2026-11-14", "heartbeat"),
