@@ -56,8 +56,18 @@ class Interval:
     high_open: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Numbers that were seen where a newer one may not have been understood: what they show stands, and they deny nothing.
+
+    A comparison with it is true where it is true of one of the amounts, else unknown.
+    """
+
+    amounts: tuple[Decimal | Interval, ...]
+
+
 Number = int | Decimal
-Known = Union[bool, int, Decimal, str, Interval, tuple["Known", ...]]
+Known = Union[bool, int, Decimal, str, Interval, Seen, tuple["Known", ...]]
 Value = Union[Known, Unknown]
 
 ValueType = Literal["boolean", "number", "string", "list"]
@@ -165,13 +175,15 @@ class LineState(enum.StrEnum):
 class Offered(msgspec.Struct, frozen=True):
     """One test that a rule asks for. `on_order`: True where it is pending already, UNKNOWN where nobody could look.
 
-    `panel`: the order by which it is asked for together with others, if any.
+    `panel`: the order by which it is asked for together with others, if any. `priority`: of the request, as FHIR has it; empty
+    where it is routine.
     """
 
     order: str
     on_order: Value
     recommended: bool = False
     panel: str = ""
+    priority: str = ""
 
 
 class RuleAdvice(msgspec.Struct, frozen=True):

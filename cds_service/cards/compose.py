@@ -199,7 +199,8 @@ class _CardWriter:
     def _suggest(self, offer: Offered) -> Suggestion:
         name = offer.panel or offer.order
         order = self._knowledge.orders[name]
-        resource = service_request(order, self._knowledge, self._subject, self._view.jurisdiction, self._order_codes.get(name))
+        own = self._order_codes.get(name)
+        resource = service_request(order, self._knowledge, self._subject, self._view.jurisdiction, own, offer.priority)
         action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
             label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if offer.recommended else None, actions=(action,)
@@ -289,6 +290,7 @@ def service_request(
     subject: OrderSubject,
     jurisdiction: str = "",
     own: Mapping[str, str] | None = None,
+    priority: str = "",
 ) -> dict[str, Any]:
     """A draft ServiceRequest (R4) that proposes a test, under the EHR's own code first where it has one.
 
@@ -303,6 +305,8 @@ def service_request(
         "code": {"coding": codings, "text": order.title},
         "subject": {"reference": subject.reference},
     }
+    if priority:
+        request["priority"] = priority
     if subject.reason_reference:
         request["reasonReference"] = [{"reference": subject.reason_reference}]
     return request
@@ -323,7 +327,8 @@ def _without_head(line: str, headline: str) -> str:
 
 
 def _headlines(draft: _PendingCard) -> list[str]:
-    return [headline for item in draft.spoken for headline in item.headlines]
+    """Each once: two rules of a card may ask for the same test."""
+    return list(dict.fromkeys(headline for item in draft.spoken for headline in item.headlines))
 
 
 def _rules(draft: _PendingCard) -> tuple[Rule, ...]:

@@ -50,6 +50,8 @@ def fill(text: str, facts: Mapping[str, Fact], as_of: date, orders: Sequence[str
             part, width = listed(orders, len(orders)), WIDTHS[ORDERS]
         else:
             part, width = PARTS[member](facts[name].evidence, as_of), WIDTHS[member]
+        # A part that is empty takes the comma before it away.
+        shown[-1] = shown[-1] if part else shown[-1].removesuffix(", ")
         shown += (clip(part, width), after)
     filled = "".join(shown)
     # Parts and texts hold single spaces; two meet only where a part was empty.

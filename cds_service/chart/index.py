@@ -17,6 +17,7 @@ from cds_service.fhir.resources import (
     Component,
     Condition,
     DraftOrder,
+    Immunization,
     MedicationRequest,
     MedicationStatement,
     Observation,
@@ -40,7 +41,7 @@ PAST_CONDITION = "past Condition"
 NOT_IDENTIFIED = "could not be identified"
 
 T = TypeVar("T")
-Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure)
+Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure, Immunization)
 
 
 ObservedPart = tuple[Observation, Observation | Component]
@@ -182,6 +183,10 @@ class ChartIndex:
     @cached_property
     def procedures(self) -> Mapping[str, Sequence[Procedure]]:
         return self._by_concept(self.chart.all(Procedure))
+
+    @cached_property
+    def vaccinations(self) -> Mapping[str, Sequence[Immunization]]:
+        return self._by_concept(self.chart.all(Immunization))
 
     def _by_concept(self, resources: Iterable[Coded]) -> dict[str, list[Coded]]:
         found: dict[str, list[Coded]] = defaultdict(list)

@@ -12,7 +12,7 @@ from cds_service.explain.counterfactuals import joined
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.schema import Phrase
-from cds_service.model import UNKNOWN, Fact, Interval, State
+from cds_service.model import UNKNOWN, Fact, Interval, Seen, State
 
 NUMBER = "number"
 _DIGITS = 5
@@ -73,7 +73,8 @@ def say_answers(name: str, answers: Sequence[Any], knowledge: Knowledge) -> str:
     """A fact with the answers that it may have: `the latest potassium is below its range, or is above its range`."""
     says = statement_of(name, knowledge).says
     if NUMBER in says:
-        cells = [item if isinstance(item, Interval) else Interval(Decimal(item), Decimal(item)) for item in answers]
+        amounts = [amount for item in answers for amount in (item.amounts if isinstance(item, Seen) else (item,))]
+        cells = [item if isinstance(item, Interval) else Interval(Decimal(item), Decimal(item)) for item in amounts]
         return says[NUMBER].replace(f"{{{NUMBER}}}", " or ".join(say_interval(item) for item in joined(cells)))
     return _either([says[_key(answer)] for answer in answers])
 

@@ -142,6 +142,7 @@ def _held(view: ChartIndex) -> Iterator[str]:
     yield from drugs
     yield from view.orders
     yield from view.procedures
+    yield from view.vaccinations
     if unnamed:
         yield _UNNAMED
     if view.chart.drafts:

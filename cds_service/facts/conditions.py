@@ -21,6 +21,8 @@ from cds_service.knowledge.fact_kinds import (
     ProblemListItem,
     RecordedWithin,
 )
+from cds_service.knowledge.recognition import words_in
+from cds_service.knowledge.terminology import word_pattern
 from cds_service.model import Evidence, Fact, State
 
 _NOT_DATED = "the date cannot be placed"
@@ -38,7 +40,7 @@ def problem(fact: FactDefinition, kind: ProblemListItem, index: ChartIndex) -> F
 
 
 def began_within(fact: FactDefinition, kind: BeganWithin, index: ChartIndex) -> Fact:
-    found, undated = begun(_of_any(kind.conditions, index), kind.days, index)
+    found, undated = begun(of_any(kind.conditions, index, kind.unless), kind.days, index)
     if undated and not found:
         return unknown(fact.name, State.UNUSABLE, _NOT_DATED, evidence_of(undated))
     return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
@@ -46,7 +48,7 @@ def began_within(fact: FactDefinition, kind: BeganWithin, index: ChartIndex) -> 
 
 def recorded_within(fact: FactDefinition, kind: RecordedWithin, index: ChartIndex) -> Fact:
     since = index.as_of - timedelta(days=kind.days)
-    true = [item for item in _of_any(kind.conditions, index) if not is_untrue(item, index)]
+    true = [item for item in of_any(kind.conditions, index) if not is_untrue(item, index)]
     found = [item for item in true if (span := began(item)) and span.within(since, index.until)]
     return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
 
@@ -167,9 +169,14 @@ def _or_unplaced(fact: FactDefinition, found: Sequence[Condition], value_set: st
     return presence(fact.name, evidence_of(found), index, fact.queries, fact.value_sets)
 
 
-def _of_any(value_sets: Sequence[str], index: ChartIndex) -> list[Condition]:
+def of_any(value_sets: Sequence[str], index: ChartIndex, unless: Sequence[str] = ()) -> list[Condition]:
+    """The conditions of these sets, each once, but for those whose words hold one of `unless`."""
     found = [item for name in value_sets for item in index.conditions.get(name, ())]
-    return list({id(item): item for item in found}.values())
+    once = list({id(item): item for item in found}.values())
+    if not unless:
+        return once
+    words = word_pattern(unless)
+    return [item for item in once if not words.search(words_in(item.code))]
 
 
 def _is_problem(condition: Condition, index: ChartIndex) -> bool:

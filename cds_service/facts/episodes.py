@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cds_service.chart.index import PAST_CONDITION, ChartIndex
-from cds_service.chart.presence import presence, unknown
-from cds_service.facts.conditions import began, begun, evidence_of, is_untrue, onset
-from cds_service.facts.orders_and_procedures import performed
-from cds_service.fhir.dates import read_span
-from cds_service.fhir.resources import Condition, normal_code
+from cds_service.chart.presence import presence, reference_to, unknown
+from cds_service.facts.conditions import began, begun, evidence_of, is_untrue, of_any, onset
+from cds_service.facts.orders_and_procedures import done, performed
+from cds_service.fhir.dates import Span, read_span, years_before
+from cds_service.fhir.resources import Condition, normal_code, text_of
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import Ongoing
-from cds_service.model import Fact, State
+from cds_service.knowledge.fact_kinds import DoneAfterCondition, MeasuredSince, Ongoing, VaccinatedBefore
+from cds_service.knowledge.units import Unusable
+from cds_service.model import Evidence, Fact, State
+from cds_service.observations.measurements import read
+from cds_service.observations.results import tell
+from cds_service.observations.timeline import in_window
 
 
 def ongoing(fact: FactDefinition, kind: Ongoing, index: ChartIndex) -> Fact:
@@ -27,6 +31,49 @@ def ongoing(fact: FactDefinition, kind: Ongoing, index: ChartIndex) -> Fact:
     if doubtful and not going:
         return unknown(fact.name, State.UNUSABLE, "when it began or ended is not on record", evidence_of(doubtful))
     return presence(fact.name, evidence_of(going), index, fact.queries[:1], [kind.condition])
+
+
+def done_after_condition(fact: FactDefinition, kind: DoneAfterCondition, index: ChartIndex) -> Fact:
+    """It must follow all that began in the window: what began after it is not treated."""
+    started = _starts(of_any(kind.conditions, index, kind.unless), kind.days, index)
+    since = max((span.last for span in started), default=None)
+    found = [item for item in done(kind.procedure, index) if since and (span := read_span(item.date)) and span.first > since]
+    return presence(fact.name, found, index, fact.queries, fact.value_sets)
+
+
+def vaccinated_before(fact: FactDefinition, kind: VaccinatedBefore, index: ChartIndex) -> Fact:
+    """Before the first of what began in the window, and within the years before the last."""
+    started = _starts(of_any(kind.conditions, index), kind.days, index)
+    if not started:
+        return presence(fact.name, (), index, fact.queries, fact.value_sets)
+    first, last = min(span.first for span in started), max(span.last for span in started)
+    since = years_before(last, kind.years[index.jurisdiction])
+    counted = index.knowledge.statuses.completed_vaccination
+    found = [
+        Evidence(reference_to(item), text_of(item.code), date=(item.occurrence_date_time or "").strip())
+        for item in index.vaccinations.get(kind.vaccine, ())
+        if normal_code(item.status) in counted and not item.is_subpotent
+    ]
+    inside = [item for item in found if (span := read_span(item.date)) and since <= span.first and span.last < first]
+    return presence(fact.name, inside, index, fact.queries, fact.value_sets)
+
+
+def measured_since(fact: FactDefinition, kind: MeasuredSince, index: ChartIndex) -> Fact:
+    """A result that is preliminary or cannot be read does not count: nobody knows what it says."""
+    since = max((span.last for span in _starts(of_any(kind.conditions, index), kind.days, index)), default=None)
+    results = [read(item, index) for item in in_window(kind, index)]
+    found = [
+        item
+        for item in results
+        if since and item.span and item.span.first >= since and not (item.is_preliminary or isinstance(item.amount, Unusable))
+    ]
+    return presence(fact.name, tell(found), index, fact.queries, fact.value_sets)
+
+
+def _starts(conditions: Sequence[Condition], days: int | None, index: ChartIndex) -> list[Span]:
+    """When those of the last `days` began."""
+    found, _ = begun(conditions, days or 0, index)
+    return [span for item in found if (span := began(item))]
 
 
 def _ended(condition: Condition, fact: FactDefinition, kind: Ongoing, index: ChartIndex) -> bool | None:

@@ -13,7 +13,7 @@ from cds_service.fhir.dates import read_span
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
-from cds_service.observations import coded, estimates, results
+from cds_service.observations import coded, estimates, results, values
 
 Picker = Callable[[FactDefinition, Any, ChartIndex], Fact]
 
@@ -30,14 +30,18 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.RecordedWithin: conditions.recorded_within,
     kinds.BeganAgainstOnset: conditions.began_against_onset,
     kinds.Ongoing: episodes.ongoing,
+    kinds.DoneAfterCondition: episodes.done_after_condition,
+    kinds.MeasuredSince: episodes.measured_since,
+    kinds.VaccinatedBefore: episodes.vaccinated_before,
     kinds.ConditionAfterDrug: medications.condition_after_drug,
     kinds.Taking: medications.taking,
     kinds.DaysTaken: medications.days_taken,
     kinds.StartedAgainstOnset: medications.started_against_onset,
     kinds.DoneSinceDrug: medications.done_since_drug,
     kinds.AgainstRange: results.against_range,
-    kinds.LatestValue: results.latest_value,
-    kinds.TimesUpperLimit: estimates.times_upper_limit,
+    kinds.LatestValue: values.latest_value,
+    kinds.TimesUpperLimit: values.times_upper_limit,
+    kinds.AsLowBefore: values.as_low_before,
     kinds.FellBy: estimates.fell_by,
     kinds.Measured: results.measured_within,
     kinds.ReportedOrEstimated: estimates.reported_or_estimated,

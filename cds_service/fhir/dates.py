@@ -97,3 +97,15 @@ def age_between(birth: Span, as_of: date) -> tuple[int, int]:
 
 def _age(birth: date, as_of: date) -> int:
     return as_of.year - birth.year - ((as_of.month, as_of.day) < (birth.month, birth.day))
+
+
+def years_before(day: date, years: int) -> date:
+    """The same day of an earlier year; of 29 February the day before it, where that year has none.
+
+    >>> years_before(date(2024, 2, 29), 5), years_before(date(2026, 11, 9), 10)
+    (datetime.date(2019, 2, 28), datetime.date(2016, 11, 9))
+    """
+    try:
+        return day.replace(year=day.year - years)
+    except ValueError:
+        return day.replace(year=day.year - years, day=28)

@@ -202,6 +202,16 @@ class Procedure(Resource, tag="Procedure"):
     performed_period: Period | None = None
 
 
+class Immunization(Resource, tag="Immunization"):
+    """FHIR names its subject `patient`, and what was given `vaccineCode`."""
+
+    subject: Reference | None = msgspec.field(name="patient", default=None)
+    status: str | None = None
+    code: CodeableConcept | None = msgspec.field(name="vaccineCode", default=None)
+    occurrence_date_time: str | None = None
+    is_subpotent: bool | None = None
+
+
 class Encounter(Resource, tag="Encounter"):
     subject: Reference | None = None
     status: str | None = None
@@ -248,6 +258,7 @@ AnyResource = Union[
     MedicationStatement,
     ServiceRequest,
     Procedure,
+    Immunization,
     Encounter,
     QuestionnaireResponse,
     OperationOutcome,

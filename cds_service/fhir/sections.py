@@ -14,6 +14,7 @@ from cds_service.fhir.resources import (
     Component,
     Condition,
     DraftOrder,
+    Immunization,
     Measurement,
     Medication,
     Observation,
@@ -110,7 +111,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
 
 
-_CODED = frozenset((Condition, Observation, Procedure, ServiceRequest))
+_CODED = frozenset((Condition, Immunization, Observation, Procedure, ServiceRequest))
 _FAILED = "holds an OperationOutcome in place of an answer"
 _TAKEN_AWAY = "came with an OperationOutcome that says that some of it may be missing"
 
@@ -219,7 +220,9 @@ def set_aside(resource: Clinical, place: str, problem: str, subject: str = "") -
     return Unreadable(kind, name, tuple(own), place, problem, when, subject, is_decoded=True, resource=resource)
 
 
-def _unreadable(resource: Condition | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]) -> str:
+def _unreadable(
+    resource: Condition | Immunization | Observation | Procedure | ServiceRequest, components: dict[int, list[Component]]
+) -> str:
     """Why a resource that says that something is does not say what. Components that can be read are kept in `components`."""
     code = resource.code
     if code is None or not (code.text or is_named(code)):

@@ -14,6 +14,7 @@ from typing import Any
 from cds_service.fhir.resources import (
     CodeableConcept,
     Condition,
+    Immunization,
     MedicationRequest,
     MedicationStatement,
     Observation,
@@ -34,6 +35,7 @@ _STATUSES: Mapping[type[Resource], frozenset[str]] = {
     Observation: frozenset(("registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error")),
     ServiceRequest: frozenset(("draft", "active", "on-hold", "revoked", "completed", "entered-in-error")),
     Procedure: frozenset(("preparation", "in-progress", "not-done", "on-hold", "stopped", "completed", "entered-in-error")),
+    Immunization: frozenset(("completed", "entered-in-error", "not-done")),
     QuestionnaireResponse: frozenset(("in-progress", "completed", "amended", "entered-in-error", "stopped")),
 }
 _INTENTS = frozenset(

@@ -1,4 +1,4 @@
-"""What the operators mean on known values, as jsonlogic.com has it; and on an Interval, where often nothing is decided."""
+"""What the operators mean on known values, as jsonlogic.com has it; an Interval, and what was Seen, often decide nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from cds_service.model import UNKNOWN, Interval
+from cds_service.model import UNKNOWN, Interval, Seen
+
+_NO_POINTS = (Interval, Seen)
 
 
 def truthy(value: Any) -> bool:
     """As jsonlogic.com has it: 0, "", [] and null are false, "0" is true. An Interval is true if it excludes 0."""
-    return bool(value) if not isinstance(value, Interval) else True
+    return bool(value) if not isinstance(value, _NO_POINTS) else True
 
 
 def _number(value: Any) -> Decimal | int | None:
@@ -34,8 +36,8 @@ def _number(value: Any) -> Decimal | int | None:
 
 def equal(left: Any, right: Any) -> Any:
     """Loose equality. With an Interval only where it leaves no doubt."""
-    if isinstance(left, Interval) or isinstance(right, Interval):
-        return _interval_equal(left, right)
+    if isinstance(left, _NO_POINTS) or isinstance(right, _NO_POINTS):
+        return _seen(_interval_equal, left, right)
     if type(left) is type(right):
         return left == right
     if left is None or right is None:
@@ -45,8 +47,8 @@ def equal(left: Any, right: Any) -> Any:
 
 
 def less(left: Any, right: Any) -> Any:
-    if isinstance(left, Interval) or isinstance(right, Interval):
-        return _interval_less(_bounds(left), _bounds(right))
+    if isinstance(left, _NO_POINTS) or isinstance(right, _NO_POINTS):
+        return _seen(_interval_less, left, right)
     if isinstance(left, str) and isinstance(right, str):
         return left < right
     first, second = _number(left), _number(right)
@@ -54,12 +56,21 @@ def less(left: Any, right: Any) -> Any:
 
 
 def at_most(left: Any, right: Any) -> Any:
-    if isinstance(left, Interval) or isinstance(right, Interval):
-        return negated(_interval_less(_bounds(right), _bounds(left)))
+    if isinstance(left, _NO_POINTS) or isinstance(right, _NO_POINTS):
+        return _seen(_interval_at_most, left, right)
     if isinstance(left, str) and isinstance(right, str):
         return left <= right
     first, second = _number(left), _number(right)
     return first is not None and second is not None and first <= second
+
+
+def _seen(compare: Callable[[Interval, Interval], Any], left: Any, right: Any) -> Any:
+    """A comparison of Intervals; of what was seen it is true where one of the amounts makes it so, and never false."""
+    if not isinstance(left, Seen) and not isinstance(right, Seen):
+        return compare(_bounds(left), _bounds(right))
+    first, second = (item.amounts if isinstance(item, Seen) else (item,) for item in (left, right))
+    answers = [compare(_bounds(one), _bounds(other)) for one in first for other in second]
+    return True if any(answer is True for answer in answers) else UNKNOWN
 
 
 def _bounds(value: Any) -> Interval:
@@ -81,8 +92,11 @@ def _interval_less(left: Interval, right: Interval) -> Any:
     return UNKNOWN
 
 
-def _interval_equal(left: Any, right: Any) -> Any:
-    first, second = _bounds(left), _bounds(right)
+def _interval_at_most(left: Interval, right: Interval) -> Any:
+    return negated(_interval_less(right, left))
+
+
+def _interval_equal(first: Interval, second: Interval) -> Any:
     if _interval_less(first, second) is True or _interval_less(second, first) is True:
         return False
     same = first.low == first.high == second.low == second.high
@@ -121,7 +135,7 @@ def arithmetic(work: Callable[[list[Any]], Any]) -> Callable[..., Any]:
     """Numbers only. What is none, an Interval or a division by zero stays unknown: there is nothing to decide on."""
 
     def on_numbers(*given: Any) -> Any:
-        numbers = [None if isinstance(item, Interval) else _number(item) for item in given]
+        numbers = [None if isinstance(item, _NO_POINTS) else _number(item) for item in given]
         if any(number is None for number in numbers):
             return UNKNOWN
         try:

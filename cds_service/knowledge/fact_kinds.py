@@ -79,13 +79,32 @@ class EncounterReason(_OfCondition, tag="encounter-reason"):
 
 
 class BeganWithin(_Kind, tag="began-within"):
-    """Is one of them active that began, or failing an onset was recorded, in the last `days`?"""
+    """Is one of them active that began, or failing an onset was recorded, in the last `days`?
+
+    `unless`: words of an entry beside which it does not count, as where a code holds what is acute and what is chronic.
+    """
 
     reads: ClassVar[tuple[str, ...]] = CONDITIONS
     roles: ClassVar[dict[str, str]] = {"conditions": "condition"}
 
     conditions: tuple[str, ...]
     days: int
+    unless: tuple[str, ...] = ()
+
+
+class DoneAfterCondition(_Kind, tag="done-after-condition"):
+    """Was the procedure done on a later day than that on which each of these conditions, of the last `days`, began?
+
+    `unless`: as `began-within` has it.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("conditions", "procedures")
+    roles: ClassVar[dict[str, str]] = {"conditions": "condition", "procedure": "procedure"}
+
+    conditions: tuple[str, ...]
+    procedure: str
+    days: int
+    unless: tuple[str, ...] = ()
 
 
 class RecordedWithin(_Kind, tag="recorded-within"):
@@ -107,6 +126,21 @@ class BeganAgainstOnset(_OfCondition, tag="began-against-onset"):
 
     onset_of: str
     days: int
+
+
+class VaccinatedBefore(_Kind, tag="vaccinated-before"):
+    """Was the vaccine given in the `years` before the day on which each of these conditions, of the last `days`, began?
+
+    `years` by jurisdiction. A dose of that day or later does not count, nor one that was not completed or is subpotent.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("conditions", "immunizations")
+    roles: ClassVar[dict[str, str]] = {"conditions": "condition", "vaccine": "vaccine"}
+
+    conditions: tuple[str, ...]
+    vaccine: str
+    days: int
+    years: dict[str, int]
 
 
 class Ongoing(_OfCondition, tag="ongoing"):
@@ -200,17 +234,27 @@ class AgainstRange(OfAnalytes, tag="against-range"):
 
 
 class LatestValue(OfAnalytes, tag="latest-value"):
-    """The latest result in the unit of its analyte; `choose`: which of several of one time."""
+    """The latest result in the unit of its analyte; `choose`: which of several of one time.
+
+    `alarms`: it is asked for a danger, so that what was seen stands though a newer one may not have been understood.
+    """
 
     type: ClassVar[ValueType] = "number"
 
     choose: Literal["lowest", "highest"] | None = None
+    alarms: bool = False
 
 
 class TimesUpperLimit(OfAnalytes, tag="times-upper-limit"):
-    """How many times the upper limit of its laboratory the latest result is."""
+    """How many times the upper limit of its laboratory the latest result is. It alarms as `latest-value` can."""
 
     type: ClassVar[ValueType] = "number"
+
+
+class AsLowBefore(OfAnalytes, tag="as-low-before", kw_only=True):
+    """Was an earlier result of the last `days` at most `within` above the latest, in the unit of the analyte?"""
+
+    within: int
 
 
 class FellBy(OfAnalytes, tag="fell-by", kw_only=True):
@@ -224,6 +268,15 @@ class FellBy(OfAnalytes, tag="fell-by", kw_only=True):
 
 class Measured(OfAnalytes, tag="measured"):
     """Was any of them measured, readable or not?"""
+
+
+class MeasuredSince(OfAnalytes, tag="measured-since", kw_only=True):
+    """Is a result of one of them read that is of the day on which one of `conditions`, of the last `days`, began, or later?"""
+
+    reads: ClassVar[tuple[str, ...]] = CONDITIONS
+    roles: ClassVar[dict[str, str]] = {"analytes": "analyte", "conditions": "condition"}
+
+    conditions: tuple[str, ...]
 
 
 class OfEquation(_Kind):
@@ -378,9 +431,9 @@ class NotKnown(_OfOneFact, tag="not-known"):
 # fmt: off
 FactKind = Union[
     Age, Deceased, Replaced, Unmatched, ActiveCondition, ProblemListItem, EncounterDiagnosis, EncounterReason, BeganWithin,
-    RecordedWithin, BeganAgainstOnset, Ongoing, ConditionAfterDrug, Taking, DaysTaken, StartedAgainstOnset, DoneSinceDrug,
-    AgainstRange, LatestValue, TimesUpperLimit, FellBy, Measured, ReportedOrEstimated, IsEstimated, CodedAnswer,
-    HistoryCompleted, BooleanAnswer, CodedAnswers, IntegerAnswer, IntegerAtLeast, BeingOrdered, OrderReason, OnOrder, Done,
-    AnyOf, AllOf, AllShown, NewerThan, NotShown, NotKnown,
+    RecordedWithin, DoneAfterCondition, VaccinatedBefore, BeganAgainstOnset, Ongoing, ConditionAfterDrug, Taking, DaysTaken,
+    StartedAgainstOnset, DoneSinceDrug, AgainstRange, LatestValue, TimesUpperLimit, AsLowBefore, FellBy, Measured,
+    MeasuredSince, ReportedOrEstimated, IsEstimated, CodedAnswer, HistoryCompleted, BooleanAnswer, CodedAnswers, IntegerAnswer,
+    IntegerAtLeast, BeingOrdered, OrderReason, OnOrder, Done, AnyOf, AllOf, AllShown, NewerThan, NotShown, NotKnown,
 ]
 # fmt: on

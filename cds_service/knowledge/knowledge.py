@@ -43,6 +43,7 @@ class Suggestable:
     order: str
     when: Expression
     recommended_when: Expression
+    priority: str = ""
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,7 @@ def _read_rule(reader: Reader, path: str, types: FactTypes) -> Rule | None:
 def _read_order_use(reader: Reader, use: OrderUse, types: FactTypes, place: str) -> Suggestable | None:
     when = reader.logic(use.when, types, f"{place}.when")
     recommended = reader.logic(use.recommended_when, types, f"{place}.recommended_when")
-    return Suggestable(use.order, when, recommended) if when and recommended else None
+    return Suggestable(use.order, when, recommended, use.priority) if when and recommended else None
 
 
 def _shared_lines(groups: GroupsFile | None, rules: Sequence[Rule]) -> dict[str, tuple[Line, ...]]:

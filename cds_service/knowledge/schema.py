@@ -6,9 +6,12 @@ CONTRIBUTING.md shows them filled in.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+
+Priority = Literal["", "urgent", "asap", "stat"]
+"""Of a ServiceRequest, as FHIR has it; empty: it goes without saying, so routine."""
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -180,6 +183,7 @@ class Statuses(_File):
     open_order: tuple[str, ...]
     undone_procedure: tuple[str, ...]
     completed_response: tuple[str, ...]
+    completed_vaccination: tuple[str, ...]
     withdrawn_draft: tuple[str, ...]
 
 
@@ -246,9 +250,12 @@ class Statement(_File):
 
 
 class OrderUse(_File):
+    """A test that a rule offers. `priority`: of the request, where it is another than its group's; see `Group`."""
+
     order: str
     when: Any
     recommended_when: Any
+    priority: Priority = ""
 
 
 class RuleFile(_File):
@@ -297,7 +304,8 @@ class Group(_File):
 
     `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
     offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
-    the patient, where the site says at which address it is reached. `shared_lines` end each card of the group; where they
+    the patient, where the site says at which address it is reached. `order_priority`: of the requests that it offers.
+    `shared_lines` end each card of the group; where they
     differ by rule they name a stand-in, for which each card gives its own fact.
     """
 
@@ -313,6 +321,7 @@ class Group(_File):
     shared_lines: tuple[Line, ...] = ()
     offers: bool = False
     leaflet: bool = False
+    order_priority: Priority = ""
 
 
 class Removal(_File):

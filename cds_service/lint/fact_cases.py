@@ -2,9 +2,9 @@
 
 `logic/facts/<topic>.cases.json` names each fact of its topic. A chart is a list of entries with one thing each:
 `{"condition": "snomed|40930008", "began": -10}`, `{"drug": "Furosemide 40 mg", "since": -90}`, `{"result": "loinc|2823-3",
-"value": "3.1 mmol/L", "day": -3}`, `{"order": …}`, `{"procedure": …}`, `{"history": {"numbness": true}}`, `{"draft": …}`,
-`{"patient": …}`, `{"visit": …}`. What is written with a bar is a code, all else are words; days count from the day asked about.
-A fact that is made of others is given their values instead.
+"value": "3.1 mmol/L", "day": -3}`, `{"order": …}`, `{"procedure": …}`, `{"vaccine": …}`, `{"history": {"numbness": true}}`,
+`{"draft": …}`, `{"patient": …}`, `{"visit": …}`. What is written with a bar is a code, all else are words; days count from
+the day asked about. A fact that is made of others is given their values instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import FactKind
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import Reader
-from cds_service.model import UNKNOWN, Fact, Interval, Value
+from cds_service.model import UNKNOWN, Fact, Interval, Seen, Value
 
 AS_OF = date(2026, 11, 20)
 _PATIENT = "Patient/p"
@@ -39,6 +39,8 @@ class ChartEntry(msgspec.Struct, forbid_unknown_fields=True):
     result: str = ""
     order: str = ""
     procedure: str = ""
+    vaccine: str = ""
+    subpotent: bool = False
     draft: str = ""
     visit: str = ""
     history: dict[str, bool | int | str] | None = None
@@ -51,10 +53,10 @@ class ChartEntry(msgspec.Struct, forbid_unknown_fields=True):
     verification: str = ""
     category: str = "problem-list-item"
     value: str = ""
+    range: str = ""
     answer: str = ""
     reason: str = ""
     stated: bool = False
-    range: str = ""
 
 
 class FactCase(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,6 +107,8 @@ def index_of(case: FactCase, knowledge: Knowledge) -> ChartIndex:
 def agrees(value: Value, expected: object) -> bool:
     if value is UNKNOWN:
         return expected == _UNKNOWN_WORD
+    if isinstance(value, Seen):
+        return expected == f"seen {' or '.join(str(amount) for amount in value.amounts)}"
     if isinstance(value, Interval) or isinstance(value, bool) is not isinstance(expected, bool):
         return False
     return str(value) == str(expected)
@@ -151,6 +155,18 @@ def _resources(entry: ChartEntry, at: int, knowledge: Knowledge) -> Iterator[dic
     if entry.procedure:
         made = {"status": entry.status or "completed", "performedDateTime": day}
         yield base | {"resourceType": "Procedure", "code": _concept(entry.procedure, knowledge)} | made
+    if entry.vaccine:
+        given: dict[str, Any] = {"status": entry.status or "completed", "occurrenceDateTime": day}
+        own = {"id": f"r{at}", "patient": {"reference": _PATIENT}}
+        yield (
+            own
+            | {
+                "resourceType": "Immunization",
+                "vaccineCode": _concept(entry.vaccine, knowledge),
+                "isSubpotent": entry.subpotent,
+            }
+            | given
+        )
     if entry.draft:
         made = {"resourceType": "MedicationRequest", "status": entry.status or "draft", "intent": "order"}
         reason = {"reasonCode": [_concept(entry.reason, knowledge)]} if entry.reason else {}

@@ -26,6 +26,7 @@ _OTHERS = {
     "awaited_result": ("final", "preliminary", "cancelled", "entered-in-error"),
     "open_order": ("draft", "revoked", "completed", "entered-in-error"),
     "undone_procedure": ("in-progress", "on-hold", "stopped", "completed"),
+    "completed_vaccination": ("not-done", "entered-in-error"),
     "completed_response": ("in-progress", "entered-in-error", "stopped"),
     "withdrawn_draft": ("draft", "active", "on-hold"),
 }
@@ -60,6 +61,15 @@ def _windows(kind: FactKind) -> Iterator[tuple[str, FactKind]]:
     if isinstance(kind, kinds.FellBy):
         yield "by moved up", msgspec.structs.replace(kind, by=kind.by + 1)
         yield "by moved down", msgspec.structs.replace(kind, by=kind.by - 1)
+    if isinstance(kind, (kinds.BeganWithin, kinds.DoneAfterCondition)) and kind.unless:
+        yield "whatever the words", msgspec.structs.replace(kind, unless=())
+    if isinstance(kind, kinds.VaccinatedBefore):
+        for step in (1, -1):
+            years = {place: count + step for place, count in kind.years.items()}
+            yield f"years moved by {step}", msgspec.structs.replace(kind, years=years)
+    if isinstance(kind, kinds.AsLowBefore):
+        yield "within moved up", msgspec.structs.replace(kind, within=kind.within + 1)
+        yield "within moved down", msgspec.structs.replace(kind, within=kind.within - 1)
     if isinstance(kind, kinds.IntegerAtLeast):
         yield "least moved up", msgspec.structs.replace(kind, least=kind.least + 1)
         yield "least moved down", msgspec.structs.replace(kind, least=kind.least - 1)
@@ -107,6 +117,8 @@ def _choices(kind: FactKind, knowledge: Knowledge) -> Iterator[tuple[str, FactKi
     if isinstance(kind, kinds.LatestValue) and kind.choose:
         other: Any = "highest" if kind.choose == "lowest" else "lowest"
         yield "the other chosen", msgspec.structs.replace(kind, choose=other)
+    if isinstance(kind, kinds.LatestValue) and kind.alarms:
+        yield "silenced by what is not understood", msgspec.structs.replace(kind, alarms=False)
     if isinstance(kind, kinds.OfQuestion):
         items = [str(item["linkId"]) for item in knowledge.questionnaire["item"]]
         other = next(link_id for link_id in items if link_id != kind.link_id)

@@ -19,14 +19,12 @@ from cds_service.knowledge.fact_kinds import (
     LatestValue,
     OfEquation,
     ReportedOrEstimated,
-    TimesUpperLimit,
 )
 from cds_service.knowledge.schema import Analyte, Equation, GenderTerms
-from cds_service.knowledge.units import Unusable
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
-from cds_service.observations.measurements import Amount, DatedMeasurement, Result, read
-from cds_service.observations.results import latest_value
+from cds_service.observations.measurements import DatedMeasurement, Result, read
 from cds_service.observations.timeline import in_window, last_measured
+from cds_service.observations.values import latest_value
 
 _PRECISE = Context(prec=20)
 _ONE = Decimal(1)
@@ -48,22 +46,6 @@ def is_estimated(fact: FactDefinition, kind: IsEstimated, index: ChartIndex) -> 
     if estimated is None or estimated.value is UNKNOWN:
         return known(fact.name, False, (), State.ABSENT)
     return known(fact.name, True, latest_value(fact, _of_analyte(fact, kind, 1), index).evidence_source)
-
-
-def times_upper_limit(fact: FactDefinition, kind: TimesUpperLimit, index: ChartIndex) -> Fact:
-    """The latest result divided by the upper limit of its laboratory; unknown where that gave none."""
-    asked = LatestValue(question=kind.question, analytes=kind.analytes, days=kind.days)
-    return latest_value(fact, asked, index, _times)
-
-
-def _times(result: Result) -> Amount:
-    amount, limit = result.amount, result.upper_limit
-    if isinstance(amount, Unusable) or not limit:
-        return amount if isinstance(amount, Unusable) else Unusable("its laboratory gave no upper limit")
-    if isinstance(amount, Decimal):
-        return amount / limit
-    low, high = (None if bound is None else bound / limit for bound in (amount.low, amount.high))
-    return Interval(low, high, amount.low_open, amount.high_open)
 
 
 def fell_by(fact: FactDefinition, kind: FellBy, index: ChartIndex) -> Fact:

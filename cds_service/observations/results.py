@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -15,16 +14,22 @@ from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, nothing, presence, reason_of, unknown, words_of
 from cds_service.fhir.dates import read_span, say_date
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import AgainstRange, LatestValue, Measured, OfAnalytes, ReportedOrEstimated
+from cds_service.knowledge.fact_kinds import (
+    AgainstRange,
+    LatestValue,
+    Measured,
+    OfAnalytes,
+    ReportedOrEstimated,
+    TimesUpperLimit,
+)
 from cds_service.knowledge.schema import Adjustment
 from cds_service.knowledge.units import Unusable
-from cds_service.model import Evidence, Fact, Interval, State
+from cds_service.model import Evidence, Fact, State
 from cds_service.observations.measurements import (
     HIGH,
     IN_RANGE,
     LOW,
     NO_RANGE,
-    Amount,
     DatedMeasurement,
     Result,
     adjust,
@@ -50,23 +55,23 @@ def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -
     """
     newest = newest_of(kind, index)
     if not newest:
-        return _none_found(fact, kind, index)
-    results = _read_day(newest, kind, index)
+        return none_found(fact, kind, index)
+    results = read_day(newest, kind, index)
     latest = _latest(results, kind, index)
-    doubt = _doubt_about(latest, results, kind, fact, index)
+    doubt = doubt_about(latest, results, kind, fact, index)
     if doubt is None and not isinstance(latest.interpretation, Unusable):
-        return known(fact.name, latest.interpretation, partial(_tell, [latest]))
-    if latest.interpretation in (LOW, HIGH) and not _unadjusted(latest, results, kind, fact, index):
-        return known(fact.name, str(latest.interpretation), partial(_tell, [latest], _note_of(doubt)))
+        return known(fact.name, latest.interpretation, partial(tell, [latest]))
+    if latest.interpretation in (LOW, HIGH) and not unadjusted(latest, results, kind, fact, index):
+        return known(fact.name, str(latest.interpretation), partial(tell, [latest], note_of(doubt)))
     # One that is read and stands, even if one still newer may not, takes the alarm of what came before it.
     is_open = latest.is_preliminary or isinstance(latest.interpretation, Unusable)
-    older = _older_abnormal(latest, kind, index) if is_open else None
-    if older is not None and not _unadjusted(older, [older], kind, fact, index):
-        return known(fact.name, str(older.interpretation), partial(_tell, [older], _newer_unread(latest, index)))
+    older = older_abnormal(latest, kind, index) if is_open else None
+    if older is not None and not unadjusted(older, [older], kind, fact, index):
+        return known(fact.name, str(older.interpretation), partial(tell, [older], newer_unread(latest, index)))
     if doubt is not None:
         return doubt.unknown(fact.name)
     assert isinstance(latest.interpretation, Unusable)
-    return unknown(fact.name, State.UNUSABLE, latest.interpretation.reason, partial(_tell, [latest]))
+    return unknown(fact.name, State.UNUSABLE, latest.interpretation.reason, partial(tell, [latest]))
 
 
 def not_in_range(index: ChartIndex) -> list[Result]:
@@ -74,10 +79,12 @@ def not_in_range(index: ChartIndex) -> list[Result]:
     kinds = [
         AgainstRange(question="", analytes=(analyte,)) for analyte in index.knowledge.labs if f"lab:{analyte}" in index.measured
     ]
-    latest = [_latest(_read_day(newest, kind, index), kind, index) for kind in kinds if (newest := newest_of(kind, index))]
+    latest = [_latest(read_day(newest, kind, index), kind, index) for kind in kinds if (newest := newest_of(kind, index))]
     # Where it has no range, a rule looks at its number.
-    numbered = (LatestValue, ReportedOrEstimated)
+    numbered = (LatestValue, ReportedOrEstimated, TimesUpperLimit)
     by_number = {key for fact in index.knowledge.facts.values() if isinstance(fact.kind, numbered) for key in fact.analytes}
+    undated = [item for kind in kinds for item in unplaced_of(kind, index)]
+    latest += [replace(read(item, index), interpretation=UNPLACED) for item in undated]
     return [
         item
         for item in latest
@@ -86,7 +93,7 @@ def not_in_range(index: ChartIndex) -> list[Result]:
     ]
 
 
-class _Doubt(NamedTuple):
+class Doubt(NamedTuple):
     """Why the latest result that was found may not be the latest, or may not stand: with what rests in doubt."""
 
     reason: str
@@ -97,34 +104,34 @@ class _Doubt(NamedTuple):
         return unknown(name, self.state, self.reason, self.evidence)
 
 
-def _note_of(doubt: _Doubt | None) -> str:
+def note_of(doubt: Doubt | None) -> str:
     """What a reader must know beside a result that alarms all the same."""
     if doubt is None:
         return ""
     return "a newer result may not have been understood" if doubt.state is State.NOT_UNDERSTOOD else doubt.reason
 
 
-def _doubt_about(
+def doubt_about(
     latest: Result, results: list[Result], kind: OfAnalytes, fact: FactDefinition, index: ChartIndex
-) -> _Doubt | None:
+) -> Doubt | None:
     """What keeps a result from saying that all is well."""
-    if doubt := _unadjusted(latest, results, kind, fact, index):
-        return _Doubt(doubt, State.UNUSABLE, [latest.describe()])
+    if doubt := unadjusted(latest, results, kind, fact, index):
+        return Doubt(doubt, State.UNUSABLE, [latest.describe()])
     if latest.is_preliminary:
-        return _Doubt("a preliminary result", State.UNUSABLE, [latest.describe()])
+        return Doubt("a preliminary result", State.UNUSABLE, [latest.describe()])
     if index.memo(("plain", kind.analytes, fact.queries), partial(_is_plain, kind, fact, index)):
         return None
     day = latest.span.first if latest.span else date.min
     newer = [item for item in index.doubts(fact.queries, concepts_of(kind.analytes)) if _is_newer(item.when, day)]
     if newer:
         named = [Evidence(item.reference or item.place, words_of(item), date=item.when) for item in newer]
-        return _Doubt(reason_of(newer[0]), State.NOT_UNDERSTOOD, named)
+        return Doubt(reason_of(newer[0]), State.NOT_UNDERSTOOD, named)
     state = index.chart.looking(fact.queries)
     if state is State.INCOMPLETE and not index.chart.runs_newest_first(fact.queries):
-        return _Doubt(index.shortfall(fact.queries)[1], state, ())
+        return Doubt(index.shortfall(fact.queries)[1], state, ())
     unplaced = [item for item in unplaced_of(kind, index) if item.day > day]
     if unplaced:
-        return _Doubt(UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
+        return Doubt(UNPLACED.reason, State.UNUSABLE, [read(unplaced[0], index).describe()])
     return None
 
 
@@ -140,29 +147,35 @@ def _is_newer(when: str, day: date) -> bool:
     return span is None or span.last >= day
 
 
-def _older_abnormal(latest: Result, kind: OfAnalytes, index: ChartIndex) -> Result | None:
+def older_abnormal(latest: Result, kind: OfAnalytes, index: ChartIndex) -> Result | None:
     """The last readable result before the day of the latest, if it lies out of its range."""
+    older = older_readable(latest, kind, index, to_judge=True)
+    return older if older is not None and older.interpretation in (LOW, HIGH) else None
+
+
+def older_readable(latest: Result, kind: OfAnalytes, index: ChartIndex, *, to_judge: bool = False) -> Result | None:
+    """The last result before the day of the latest that can be read, or `to_judge` be judged by a range."""
     before = latest.span.first if latest.span else date.max
     for item in in_window(kind, index):
         if item.span and item.span.last < before:
             result = read(item, index)
-            if not isinstance(result.interpretation, Unusable):
-                return result if result.interpretation in (LOW, HIGH) else None
+            if not isinstance(result.interpretation if to_judge else result.amount, Unusable):
+                return result
     return None
 
 
-def _newer_unread(latest: Result, index: ChartIndex) -> str:
+def newer_unread(latest: Result, index: ChartIndex) -> str:
     when = say_date(latest.when, index.as_of) if latest.when else "undated"
     return f"a newer result ({when}) {'is preliminary' if latest.is_preliminary else 'could not be read'}"
 
 
-def _tell(results: Iterable[Result], note: str = "") -> list[Evidence]:
+def tell(results: Iterable[Result], note: str = "") -> list[Evidence]:
     """Each in words, with what a reader must know beside its value."""
     shown = [item.describe() for item in results]
     return [replace(item, note="; ".join(filter(None, (note, item.note)))) for item in shown] if note else shown
 
 
-def _none_found(fact: FactDefinition, kind: OfAnalytes, index: ChartIndex) -> Fact:
+def none_found(fact: FactDefinition, kind: OfAnalytes, index: ChartIndex) -> Fact:
     looked = presence(fact.name, [], index, fact.queries, concepts_of(kind.analytes))
     return unknown(fact.name, looked.state, looked.reason or _none_in(kind.days), looked.evidence_source)
 
@@ -171,60 +184,23 @@ def _none_in(days: int | None) -> str:
     return "none on record" if days is None else f"none in {days} days"
 
 
-def latest_value(
-    fact: FactDefinition, kind: LatestValue, index: ChartIndex, number: Callable[[Result], Amount] = attrgetter("amount")
-) -> Fact:
-    """The latest result of the window as a number in the unit of its analyte; `lowest` and `highest` choose of one time.
-
-    Two values of the same time that differ cannot be read: nothing says which of them holds. `number`: what is asked of it.
-    """
-    newest = newest_of(kind, index)
-    if not newest:
-        return _none_found(fact, kind, index)
-    results = _read_day(newest, kind, index)
-    readable = [item for item in results if not isinstance(number(item), Unusable)]
-    if not readable:
-        older = _older_abnormal(results[0], kind, index)
-        if older is not None and not isinstance(value := number(older), Unusable):
-            return known(fact.name, value, partial(_tell, [older], _newer_unread(results[0], index)))
-        reason = value.reason if isinstance(value := number(results[0]), Unusable) else ""
-        return unknown(fact.name, State.UNUSABLE, reason, partial(_tell, results[:1]))
-    chosen = _same_time(readable, kind, index)
-    if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and kind.choose is None:
-        return unknown(fact.name, State.UNUSABLE, "two results of the same time disagree", partial(_tell, chosen))
-    least = (max if kind.choose == "highest" else min)(chosen, key=_least)
-    doubt = _doubt_about(least, results, kind, fact, index)
-    if doubt is not None and (least.interpretation not in (LOW, HIGH) or _unadjusted(least, results, kind, fact, index)):
-        return doubt.unknown(fact.name)
-    value = number(least)
-    assert not isinstance(value, Unusable)
-    return known(fact.name, value, partial(_tell, [least], _note_of(doubt)))
-
-
-def _least(result: Result) -> Decimal:
-    amount = result.amount
-    if isinstance(amount, Interval):
-        return amount.low if amount.low is not None else Decimal("-Infinity")
-    return amount if isinstance(amount, Decimal) else Decimal("Infinity")
-
-
 def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> Fact:
     """Was any of these measured in the last `days`? A result that cannot be read was measured all the same."""
     newest = newest_of(kind, index)
     if newest and newest[0].span is None:
-        return unknown(fact.name, State.UNUSABLE, UNPLACED.reason, lambda: _tell(read(item, index) for item in newest))
+        return unknown(fact.name, State.UNUSABLE, UNPLACED.reason, lambda: tell(read(item, index) for item in newest))
     final = next((item for item in newest if not is_preliminary(item, index)), None)
     final = final or next((item for item in in_window(kind, index) if not is_preliminary(item, index)), None)
     if final:
-        return known(fact.name, True, lambda: _tell([read(final, index)]))
+        return known(fact.name, True, lambda: tell([read(final, index)]))
     if newest:
-        return unknown(fact.name, State.UNUSABLE, "a preliminary result", lambda: _tell([read(newest[0], index)]))
+        return unknown(fact.name, State.UNUSABLE, "a preliminary result", lambda: tell([read(newest[0], index)]))
     if index.chart.reaches(fact.queries, index.since(kind.days)) and not index.doubts(fact.queries, concepts_of(kind.analytes)):
         return nothing(fact.name)
     return presence(fact.name, [], index, fact.queries, concepts_of(kind.analytes))
 
 
-def _read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
+def read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
     """The results of one day, read, and what they give together."""
     results = [read(item, index) for item in taken]
     if len(results) > 1:
@@ -235,14 +211,14 @@ def _read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex
 
 def _latest(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> Result:
     """Of one day the preferred analyte, of that the newest result; two that disagree cannot be read."""
-    same_time = _same_time(results, kind, index)
-    readable = [item for item in same_time if not isinstance(item.interpretation, Unusable)]
+    together = same_time(results, kind, index)
+    readable = [item for item in together if not isinstance(item.interpretation, Unusable)]
     if len(readable) > 1 and len({item.interpretation for item in readable}) > 1:
         return replace(readable[0], interpretation=Unusable("two results of the same time disagree"))
-    return (readable or same_time)[0]
+    return (readable or together)[0]
 
 
-def _same_time(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
+def same_time(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
     """Of the preferred analyte, what was measured last."""
     if len(results) == 1:
         return results
@@ -252,7 +228,7 @@ def _same_time(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> li
     return sorted((item for item in chosen if item.instant == newest), key=lambda item: item.reference)
 
 
-def _unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: FactDefinition, index: ChartIndex) -> str:
+def unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: FactDefinition, index: ChartIndex) -> str:
     """Why a result may not stand as it is: what would adjust it is there, but cannot be read. Empty if it may."""
     adjustment = _adjustment(kind, index)
     if adjustment is None or result.analyte != adjustment[1].of:

@@ -20,8 +20,8 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import LatestValue
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN
-from cds_service.observations.results import latest_value
 from cds_service.observations.timeline import last_measured
+from cds_service.observations.values import latest_value
 
 Measuring = Literal["record", "value", "missing"]
 _A_MONTH = timedelta(days=30)
@@ -93,9 +93,16 @@ def slides(knowledge: Knowledge, jurisdiction: str) -> Mapping[str, Slide]:
 
 
 def offered(knowledge: Knowledge, kind: str) -> Mapping[str, str]:
-    """The titles of the value sets of a kind that some fact looks for, by name and sorted by title."""
+    """The titles of the value sets of a kind that some fact looks for, by name and sorted by title.
+
+    What is recognised by words alone has no code to be added by.
+    """
     asked = {name for fact in knowledge.facts.values() for name in fact.value_sets}
-    titles = {name: parts[0].title for name, parts in knowledge.value_sets.items() if name in asked and parts[0].kind == kind}
+    titles = {
+        name: parts[0].title
+        for name, parts in knowledge.value_sets.items()
+        if name in asked and parts[0].kind == kind and any(rows for part in parts for rows in part.codes.values())
+    }
     return dict(sorted(titles.items(), key=lambda item: item[1].lower()))
 
 

@@ -42,13 +42,14 @@ def advise(
     firing = {item.rule_id for item in findings if item.outcome is Outcome.FIRES}
     covered = {name for rule in served.rules.values() if rule.id in firing for name in rule.file.replaces}
     indicators = {group.id: group.indicator for group in groups}
+    priorities = {group.id: group.order_priority for group in groups}
     fired = [rule for name, rule in served.rules.items() if name in firing]
     beside = {indicators[rule.file.group] for rule in fired if rule.id not in covered}
     said = [
         RuleAdvice(
             rule.id,
             _lines(rule, served, values, beside),
-            _offers(rule, served.knowledge, values),
+            _offers(rule, served.knowledge, values, priorities[rule.file.group]),
             speaks=rule.id not in covered and rule.id not in suppressed,
         )
         for rule in fired
@@ -96,12 +97,15 @@ def _place(line: Line, jurisdiction: str, beside: Container[str]) -> LineState:
     return LineState.STANDS
 
 
-def _offers(rule: Rule, knowledge: Knowledge, values: Mapping[str, Value]) -> tuple[Offered, ...]:
-    """The tests that a rule asks for; of one that is pending nobody needs to know whether it is recommended."""
+def _offers(rule: Rule, knowledge: Knowledge, values: Mapping[str, Value], priority: str) -> tuple[Offered, ...]:
+    """The tests that a rule asks for; of one that is pending nobody needs to know whether it is recommended.
+
+    `priority`: of requests of which the rule says nothing else.
+    """
     found = []
     for use in rule.orders:
         if use.when(values).value is True:
             on_order = values[knowledge.orders[use.order].pending_fact]
             recommended = on_order is not True and use.recommended_when(values).value is True
-            found.append(Offered(use.order, on_order, recommended))
+            found.append(Offered(use.order, on_order, recommended, use.priority or priority))
     return tuple(found)

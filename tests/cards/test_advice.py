@@ -27,7 +27,7 @@ EVERYTHING = {
 
 def form(**answers: Any) -> dict[str, Any]:
     items = [{"linkId": link.replace("_", "-"), "answer": given} for link, given in answers.items()]
-    return bundle(response({}, item=items))
+    return bundle(response({}, "2026-11-15", item=items))
 
 
 def yes() -> list[dict[str, Any]]:

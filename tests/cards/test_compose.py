@@ -122,6 +122,21 @@ def test_what_could_not_be_read_is_said_on_the_first_card(knowledge: Knowledge) 
     assert "Not judged: Potassium 3.1 (12 Nov): no unit" in first.detail
 
 
+@pytest.mark.parametrize(
+    ("result", "test", "priority"),
+    [
+        (observation(2.4, when="2026-11-19"), "Order potassium", "stat"),
+        (observation(118, code="2951-2", when="2026-11-19"), "Order sodium", "urgent"),
+        (observation(3.3, when="2026-11-19"), "Order TSH", None),
+    ],
+)
+def test_what_a_critical_card_asks_for_is_urgent(knowledge: Knowledge, result: Any, test: str, priority: str | None) -> None:
+    found = [item for card in cards(knowledge, {"electrolytes": bundle(result)}) for item in card.suggestions]
+    (action,) = next(item.actions for item in found if item.label == test)
+    assert action.resource
+    assert action.resource.get("priority") == priority
+
+
 def test_a_suggestion_names_the_cramps_as_its_reason(knowledge: Knowledge) -> None:
     (action,) = by_topic(cards(knowledge), "Workup").suggestions[0].actions
     assert action.resource
@@ -164,6 +179,12 @@ def test_hostile_text_from_the_record_is_shown_never_obeyed(knowledge: Knowledge
     assert len(card.summary) <= SUMMARY_LIMIT
     assert len(card.detail) < 2000
     assert "\n#" not in card.detail
+
+
+@pytest.mark.parametrize(("note", "text"), [("checked", "CK 5 (undated), checked. Now"), ("", "CK 5 (undated). Now")])
+def test_a_part_that_is_empty_takes_its_comma_away(note: str, text: str) -> None:
+    fact = Fact("f", 5, evidence_source=(Evidence("X/1", "CK", value="5", note=note),))
+    assert fill("CK {f.value} ({f.date}), {f.note}. Now", {"f": fact}, AS_OF) == text
 
 
 def test_a_comparator_is_not_taken_for_markup() -> None:

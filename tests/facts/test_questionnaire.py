@@ -12,26 +12,26 @@ from tests.support.history import OURS, coded, response
 from tests.support.people import bundle, fact_of
 
 
-def told(knowledge: Knowledge, *responses: Any, name: str = "told_palpitations") -> Any:
+def told(knowledge: Knowledge, *responses: Any, name: str = "told_numbness") -> Any:
     return fact_of(knowledge, name, crampHistory=bundle(*responses))
 
 
 @pytest.mark.parametrize("value", [True, False])
 def test_an_answer_is_what_was_answered(knowledge: Knowledge, value: bool) -> None:
-    assert told(knowledge, response({"palpitations": value})).value is value
+    assert told(knowledge, response({"numbness": value})).value is value
 
 
 @pytest.mark.parametrize(
     "form",
     [
         response({"swelling": True}),
-        response({"palpitations": True}, "2026-08-21"),
-        response({"palpitations": True}, "2026-11-22"),
-        response({"palpitations": True}, status="in-progress"),
-        response({"palpitations": True}, status="entered-in-error"),
-        response({"palpitations": True}, questionnaire="https://ehr.example/Questionnaire/other"),
-        response({}, item=[{"linkId": "palpitations", "answer": [{"valueString": "yes"}]}]),
-        response({}, item=[{"linkId": "palpitations", "answer": [{"valueBoolean": True}, {"valueBoolean": False}]}]),
+        response({"numbness": True}, "2026-08-21"),
+        response({"numbness": True}, "2026-11-22"),
+        response({"numbness": True}, status="in-progress"),
+        response({"numbness": True}, status="entered-in-error"),
+        response({"numbness": True}, questionnaire="https://ehr.example/Questionnaire/other"),
+        response({}, item=[{"linkId": "numbness", "answer": [{"valueString": "yes"}]}]),
+        response({}, item=[{"linkId": "numbness", "answer": [{"valueBoolean": True}, {"valueBoolean": False}]}]),
     ],
 )
 def test_what_was_not_answered_to_our_form_in_time_is_unknown(knowledge: Knowledge, form: Any) -> None:
@@ -39,14 +39,14 @@ def test_what_was_not_answered_to_our_form_in_time_is_unknown(knowledge: Knowled
 
 
 def test_the_newest_form_counts_and_the_version_of_its_address_does_not(knowledge: Knowledge) -> None:
-    older = response({"palpitations": True}, "2026-10-01")
-    newer = response({"palpitations": False}, "2026-11-01", questionnaire=f"{OURS}|0.1.0")
+    older = response({"numbness": True}, "2026-10-01")
+    newer = response({"numbness": False}, "2026-11-01", questionnaire=f"{OURS}|0.1.0")
     assert told(knowledge, older, newer).value is False
     assert told(knowledge, newer, older).value is False
 
 
 def test_an_answer_within_a_group_is_found(knowledge: Knowledge) -> None:
-    nested = [{"linkId": "heart", "item": [{"linkId": "palpitations", "answer": [{"valueBoolean": True}]}]}]
+    nested = [{"linkId": "heart", "item": [{"linkId": "numbness", "answer": [{"valueBoolean": True}]}]}]
     assert told(knowledge, response({}, item=nested)).value is True
 
 
@@ -117,6 +117,6 @@ def test_each_question_can_be_shown_by_any_renderer(knowledge: Knowledge) -> Non
 
 
 def test_an_old_form_without_the_newer_questions_leaves_them_open(knowledge: Knowledge) -> None:
-    old = response({"palpitations": False}, questionnaire=f"{OURS}|0.1.0")
+    old = response({"numbness": False}, questionnaire=f"{OURS}|0.1.0")
     assert told(knowledge, old).value is False
     assert told(knowledge, old, name="told_twitching").value is UNKNOWN

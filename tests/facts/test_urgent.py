@@ -11,7 +11,7 @@ import pytest
 
 from cds_service.cdshooks.request import read_request
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.model import UNKNOWN, Interval, State
+from cds_service.model import UNKNOWN, Interval, Seen, State
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.people import (
@@ -75,14 +75,120 @@ def test_a_result_older_than_a_week_is_no_emergency_of_today(knowledge: Knowledg
     [
         ([], State.ABSENT),
         ([observation(2.4, None, when="2026-11-19")], State.UNUSABLE),
-        ([observation(2.4, when="2026-11-19"), observation(4.4, when="2026-11-19", id="o2")], State.UNUSABLE),
     ],
 )
-def test_what_is_missing_unreadable_or_contradictory_is_no_number(
-    knowledge: Knowledge, results: list[Any], state: State
-) -> None:
+def test_what_is_missing_or_unreadable_is_no_number(knowledge: Knowledge, results: list[Any], state: State) -> None:
     fact = potassium(knowledge, *results)
     assert (fact.value, fact.state) == (UNKNOWN, state)
+
+
+@pytest.mark.parametrize(
+    ("results", "value", "urgent"),
+    [
+        # Two of one moment: one of them is dangerous, and both are told.
+        (
+            [observation(2.4, when="2026-11-19"), observation(4.4, when="2026-11-19", id="o2")],
+            "2.4 and 4.4 mmol/L",
+            True,
+        ),
+        ([observation(2.4, when="2026-11-19", status="preliminary")], "2.4 mmol/L", True),
+        ([observation(4.4, when="2026-11-19", status="preliminary")], "4.4 mmol/L", False),
+        # A newer one that is preliminary, or cannot be read, takes away no alarm.
+        (
+            [observation(4.4, when="2026-11-19", status="preliminary"), observation(2.4, when="2026-11-18", id="o2")],
+            "2.4 mmol/L",
+            True,
+        ),
+        ([observation(4.4, None, when="2026-11-19"), observation(2.4, when="2026-11-18", id="o2")], "2.4 mmol/L", True),
+        ([observation(4.4, None, when="2026-11-19"), observation(3.9, when="2026-11-18", id="o2")], "3.9 mmol/L", False),
+    ],
+)
+def test_a_danger_that_is_seen_is_not_silenced_by_what_is_unknown(
+    knowledge: Knowledge, results: list[Any], value: str, urgent: bool
+) -> None:
+    fact = potassium(knowledge, *results)
+    assert isinstance(fact.value, Seen)
+    assert fact.evidence[0].value == value
+    assert ("severe-potassium" in fired(knowledge, electrolytes=bundle(*results))) is urgent
+
+
+def test_without_a_range_too_a_danger_stands(knowledge: Knowledge) -> None:
+    low = observation(61, "g/L", "718-7", when="2026-11-18")
+    unread = observation(120, "furlong", "718-7", when="2026-11-19", id="o2")
+    assert "severe-haemoglobin" in fired(knowledge, bloodTests=bundle(low, unread))
+
+
+@pytest.mark.parametrize(
+    ("members", "urgent"),
+    [
+        ({"referenceRange": [{"high": {"value": 200, "unit": "U/L"}}]}, True),
+        ({"referenceRange": [{"high": {"value": 600, "unit": "U/L"}}]}, False),
+        ({"referenceRange": [{"text": "see report"}]}, True),
+        ({}, True),
+        ({"status": "preliminary"}, True),
+    ],
+)
+def test_creatine_kinase_is_judged_by_the_limit_of_its_laboratory(
+    knowledge: Knowledge, members: dict[str, Any], urgent: bool
+) -> None:
+    result = observation(5000, "U/L", "2157-6", when="2026-11-10", **members)
+    assert ("muscle-breakdown" in fired(knowledge, otherResults=bundle(result))) is urgent
+
+
+@pytest.mark.parametrize("medications", [bundle(), None])
+def test_only_an_anticoagulant_that_is_seen_excuses_a_clot(knowledge: Knowledge, medications: Any) -> None:
+    clot = bundle(LEG_CRAMPS, NEW_CLOT)
+    assert "possible-clot" in fired(knowledge, conditions=clot, medicationRequests=medications)
+    seen = bundle(medication(concept(text="Eliquis 5 mg tablets")))
+    assert {"possible-clot", "clot-treated"} & fired(knowledge, conditions=clot, medicationRequests=seen) == {"clot-treated"}
+
+
+@pytest.mark.parametrize(
+    ("jurisdiction", "given", "members", "wanted"),
+    [
+        ("us", "2021-11-09", {}, "wound-vaccinated"),
+        ("us", "2021-11-08", {}, "wound-before-cramps"),
+        ("uk", "2016-11-09", {}, "wound-vaccinated"),
+        ("uk", "2016-11-08", {}, "wound-before-cramps"),
+        # On the day of the wound it comes too late; a dose that is weak, or of which nobody knows the day, shows nothing.
+        ("us", "2026-11-09", {}, "wound-before-cramps"),
+        ("us", "2024-03-03", {"isSubpotent": True}, "wound-before-cramps"),
+        ("us", "2024-03-03", {"status": "perhaps"}, "wound-before-cramps"),
+        ("us", None, {}, "wound-before-cramps"),
+    ],
+)
+def test_only_a_vaccination_seen_before_the_wound_excuses_it(
+    knowledge: Knowledge, jurisdiction: Any, given: str | None, members: dict[str, Any], wanted: str
+) -> None:
+    cramps = LEG_CRAMPS | {"onsetDateTime": "2026-11-16"}
+    wound = condition(concept("283682007", SNOMED, text="Dog bite of leg"), id="bite", onsetDateTime="2026-11-09")
+    dose: dict[str, Any] = {"resourceType": "Immunization", "id": "i1", "status": "completed", "patient": OWN}
+    dose |= {"vaccineCode": concept("115", "http://hl7.org/fhir/sid/cvx")} | ({"occurrenceDateTime": given} if given else {})
+    found = fired(knowledge, jurisdiction, conditions=bundle(cramps, wound), immunizations=bundle(dose | members))
+    assert {name for name in found if "wound" in name} - {"open-wound"} == {wanted}
+
+
+@pytest.mark.parametrize(
+    ("days", "measured", "wanted"),
+    [
+        ("2026-11-13", "2026-11-14", "heartbeat"),
+        ("2026-11-12", "2026-11-11", "heartbeat"),
+        ("2026-11-12", "2026-11-12", "heartbeat-watched"),
+        ("2026-11-05", "2026-11-04", "heartbeat-workup"),
+        ("2026-10-21", "2026-11-04", "heartbeat-watched"),
+        ("2026-10-20", "2026-11-04", None),
+    ],
+)
+def test_an_abnormal_heartbeat_alarms_the_less_the_older_it_is(
+    knowledge: Knowledge, days: str, measured: str, wanted: str | None
+) -> None:
+    entry = condition(concept("R00.2", ICD10CM), id="beat", recordedDate=days)
+    salts = [
+        observation(value, code=code, when=measured, id=code)
+        for code, value in (("2823-3", 4), ("2601-3", 0.8), ("29265-6", 2.4))
+    ]
+    found = fired(knowledge, conditions=bundle(LEG_CRAMPS, entry), electrolytes=bundle(*salts))
+    assert {name for name in found if name.startswith("heartbeat")} == ({wanted} if wanted else set())
 
 
 @pytest.mark.parametrize(("comparator", "urgent"), [("<", True), (">", False)])

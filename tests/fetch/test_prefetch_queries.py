@@ -144,7 +144,7 @@ async def test_each_query_is_asked_once_all_with_the_token_and_what_was_sent_is_
     ehr = Ehr(Encounter={"resourceType": "Encounter", "id": "e1"})
     async with serving(ehr) as base:
         await fetched(decision_service, base, nothing_sent(encounterId="e1"))
-        assert len(ehr.asked) == len(decision_service.templates(SERVICE)) == 12
+        assert len(ehr.asked) == len(decision_service.templates(SERVICE)) == 13
         assert ehr.tokens == {f"Bearer {TOKEN}"}
         ehr.asked.clear()
         await fetched(decision_service, base, body(without=("electrolytes",)))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cds_service.errors import LogicError
 from cds_service.jsonlogic.compile import Expression, compile_rule, compile_untyped
 from cds_service.jsonlogic.typecheck import ARITY
-from cds_service.model import UNKNOWN, FactType, Interval
+from cds_service.model import UNKNOWN, FactType, Interval, Seen
 from tests.conftest import ROOT
 
 CASES = json.loads((ROOT / "tests/data/jsonlogic-cases.json").read_text(), parse_float=Decimal)
@@ -115,6 +115,26 @@ def test_an_interval_decides_only_where_all_of_it_lies_on_one_side(
 ) -> None:
     rule = compile_rule({operator: [{"var": "n"}, Decimal(bound)]}, TYPES, "rule")
     assert rule({"n": value}).value is expected
+
+
+SEEN = Seen((Decimal("2.4"), Decimal("4.4")))
+
+
+@pytest.mark.parametrize(
+    ("logic", "expected"),
+    [
+        ({"<=": [{"var": "n"}, Decimal("2.5")]}, True),
+        ({">=": [{"var": "n"}, Decimal("6.5")]}, UNKNOWN),
+        ({"<": [{"var": "n"}, Decimal("2.4")]}, UNKNOWN),
+        ({">": [{"var": "n"}, 4]}, True),
+        ({"==": [{"var": "n"}, Decimal("4.4")]}, True),
+        ({"==": [{"var": "n"}, 3]}, UNKNOWN),
+        ({"!": [{"<=": [{"var": "n"}, Decimal("2.5")]}]}, False),
+        ({"or": [{"<=": [{"var": "n"}, 2]}, {">=": [{"var": "n"}, Decimal("6.5")]}]}, UNKNOWN),
+    ],
+)
+def test_what_was_seen_shows_what_it_shows_and_denies_nothing(logic: Any, expected: Any) -> None:
+    assert compile_rule(logic, TYPES, "rule")({"n": SEEN}).value is expected
 
 
 def test_an_interval_is_not_reckoned_with() -> None:

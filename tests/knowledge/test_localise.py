@@ -82,7 +82,9 @@ _PARTS = (
 )
 BRITISH = re.compile(rf"\b(?:{'|'.join((*_ENDINGS, *_PARTS))})\b", re.IGNORECASE)
 _ALIKE = {"exercise", "exercises", "raise", "raised", "otherwise", "analysis", "dialysis", "promise", "precise", "advise"}
-_IDENTIFIERS = re.compile(r'"(?:rule|fact)":"[^"]*"|Rules: [^(]*\(draft|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+_IDENTIFIERS = re.compile(
+    r'"(?:rule|fact)":"[^"]*"|"code":"[A-Z][A-Za-z]*"|Rules: [^(]*\(draft|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
+)
 
 
 def british(text: str) -> set[str]:
@@ -112,7 +114,7 @@ def test_the_scan_leaves_american_words() -> None:
 
 
 def test_the_scan_does_not_read_ids() -> None:
-    assert british('{"uuid":"11111111-1111-4111-8111-9caec35c2e7f","rule":"severe-anaemia"}') == set()
+    assert british('{"uuid":"11111111-1111-4111-8111-9caec35c2e7f","rule":"severe-anaemia","code":"LimbIschaemia"}') == set()
 
 
 def record_of(person: Person) -> str:

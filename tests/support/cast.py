@@ -11,6 +11,8 @@ import pytest
 
 from cds_service.cdshooks.request import read_request
 from cds_service.cdshooks.response import CdsResponse, encode
+from cds_service.knowledge.fact_kinds import NotKnown, NotShown
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.people import Person, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.service import Decision, DecisionService
@@ -49,3 +51,9 @@ def without_uuids(node: Any) -> Any:
 
 def cards_of(answer: Decision) -> Any:
     return without_uuids(json.loads(encode(CdsResponse(answer.cards))))
+
+
+def excused(knowledge: Knowledge) -> set[str]:
+    """The rules of dangers that something seen may excuse: where that cannot be seen any more, they speak."""
+    kinds = (NotShown, NotKnown)
+    return {rule.id for rule in knowledge.rules if any(isinstance(knowledge.facts[name].kind, kinds) for name in rule.facts)}

@@ -92,6 +92,7 @@ def body(prefetch: Json | None = None, without: tuple[str, ...] = (), **context:
         "crampHistory": bundle(),
         "orders": bundle(),
         "procedures": bundle(),
+        "immunizations": bundle(),
     }
     sections |= prefetch or {}
     return {
