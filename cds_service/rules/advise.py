@@ -107,5 +107,5 @@ def _offers(rule: Rule, knowledge: Knowledge, values: Mapping[str, Value], prior
         if use.when(values).value is True:
             on_order = values[knowledge.orders[use.order].pending_fact]
             recommended = on_order is not True and use.recommended_when(values).value is True
-            found.append(Offered(use.order, on_order, recommended, use.priority or priority))
+            found.append(Offered(use.order, on_order, recommended, priority=use.priority or priority))
     return tuple(found)
