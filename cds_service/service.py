@@ -21,11 +21,11 @@ from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart, require_mandatory
 from cds_service.facts.baseline import BaselineFindings
 from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.fetch.prefetch_templates import queries_in_use, with_codes
 from cds_service.fhir.zones import zone_named
 from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.localise import spelled
-from cds_service.knowledge.prefetch_templates import queries_in_use, with_codes
 from cds_service.model import Advice, Fact, Finding, Outcome
 from cds_service.rules.advise import advise, ranked, unreadable
 from cds_service.rules.evaluate import find, precompute

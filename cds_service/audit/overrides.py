@@ -1,4 +1,6 @@
-"""Which rules were overridden for which patient: a small table in memory, refreshed from the database beside the answering.
+"""Which rules are not shown again to which patient, as they were overridden, or are shown once in a while: in memory.
+
+The table is refreshed from the database beside the answering.
 
 Answering looks only here, so a database that is slow or away delays nobody. A patient is a keyed hash: without the key
 there is none, and nothing is ever silenced.
@@ -7,27 +9,33 @@ there is none, and nothing is ever silenced.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
-from cds_service.audit.queries import Override, major, read_overrides
+from cds_service.audit.queries import Override, major, read_overrides, read_shown
+from cds_service.knowledge.schema import RuleFile
 from cds_service.log import log
 from cds_service.store.database import Store
 
 _NONE: Mapping[str, date] = MappingProxyType({})
+_NEVER: Mapping[str, datetime] = MappingProxyType({})
 # A card may be written down after feedback on it has come: what came lately is read again.
 _OVERLAP = timedelta(minutes=15)
 _WHOLE = timedelta(hours=1)
 
 
 class Overrides:
-    """`versions`: the rules served, with their versions. `failures` counts the times that the table could not be refreshed."""
+    """`rules`: those served. `failures` counts the times that the table could not be refreshed."""
 
-    def __init__(self, store: Store, key: str | None, days: int, versions: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, key: str | None, days: int, rules: Iterable[RuleFile]) -> None:
+        served = list(rules)
         self._store, self._key, self._days = store, (key or "").encode(), timedelta(days=days)
-        self._versions = {name: major(version) for name, version in versions.items()}
+        self._versions = {rule.id: major(rule.version) for rule in served}
+        self._once = {rule.id: timedelta(days=rule.not_again_for) for rule in served if rule.not_again_for}
+        self._groups = sorted({rule.group for rule in served if rule.not_again_for})
         self._known: dict[str, dict[str, datetime]] = {}
+        self._shown: dict[str, dict[str, datetime]] = {}
         self._read_whole_at = datetime.min.replace(tzinfo=UTC)
         self.failures = 0
 
@@ -43,31 +51,52 @@ class Overrides:
         return hmac.digest(self._key, text.encode(), "sha256").hex()
 
     def of(self, patient: str | None, now: datetime) -> Mapping[str, date]:
-        """The rules overridden for a patient within the days that count, each with the day here on which it was."""
-        found = self._known.get(patient) if patient else None
-        if not found:
+        """The rules not to be shown again to a patient, each with the day here on which it was overridden, or last shown.
+
+        What is shown once in a while is shown all of the first day: a chart may be opened several times in one visit.
+        """
+        if not patient:
             return _NONE
-        since = now - self._days
-        return {rule: at.astimezone().date() for rule, at in found.items() if at >= since}
+        today = now.astimezone().date()
+        shown = {
+            rule: at.astimezone().date()
+            for rule, at in self._shown.get(patient, _NEVER).items()
+            if at >= now - self._once[rule]
+        }
+        found = {
+            rule: at.astimezone().date() for rule, at in self._known.get(patient, _NEVER).items() if at >= now - self._days
+        }
+        return {rule: day for rule, day in shown.items() if day < today} | found
 
     async def refresh(self, now: datetime) -> None:
         """Read what came lately, and now and then all of it, which forgets what counts no more."""
         if not self.wanted:
             return
         whole = now - self._read_whole_at >= _WHOLE
+        longest = max(self._once.values(), default=timedelta())
         try:
             found = await read_overrides(self._store, now - (self._days if whole else min(_OVERLAP, self._days)))
+            shown = await read_shown(self._store, now - (longest if whole else _OVERLAP), self._groups) if self._groups else []
         except Exception as error:
             self.failures += 1
             log.error("overrides not read", error=type(error).__name__)
             return
         if whole:
-            self._known, self._read_whole_at = {}, now
+            self._known, self._shown, self._read_whole_at = {}, {}, now
         for item in found:
-            self._take(item)
+            self._take(item, self._known, self._versions)
+        for item in shown:
+            # The first day counts: each later one would put off the next.
+            self._take(item, self._shown, self._once, min)
 
-    def _take(self, item: Override) -> None:
-        own = {rule for rule, version in item.rules if self._versions.get(rule) == major(version)}
-        known = self._known.setdefault(item.patient, {}) if own else {}
+    def _take(
+        self,
+        item: Override,
+        table: dict[str, dict[str, datetime]],
+        wanted: Container[str],
+        which: Callable[[datetime, datetime], datetime] = max,
+    ) -> None:
+        own = {rule for rule, version in item.rules if rule in wanted and self._versions.get(rule) == major(version)}
+        known = table.setdefault(item.patient, {}) if own else {}
         for rule in own:
-            known[rule] = max(item.at, known.get(rule, item.at))
+            known[rule] = which(item.at, known.get(rule, item.at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -117,6 +117,24 @@ async def read_overrides(store: Store, since: datetime) -> list[Override]:
         found = (await connection.execute(statement)).all()
     # A client's clock may be ahead; nothing is silenced for longer because of that.
     return [Override(row.patient, min(utc(row.outcome_at), utc(row.received_at)), row.rules) for row in found]
+
+
+async def read_shown(store: Store, since: datetime, groups: Collection[str]) -> list[Override]:
+    """Cards of these groups shown since then to patients who are told apart, in the shape of overrides; newest first."""
+    from sqlalchemy import select
+
+    from cds_service.store.tables import shown_cards
+
+    statement = (
+        select(shown_cards.c.patient, shown_cards.c.shown_at, shown_cards.c.rules)
+        .where(shown_cards.c.shown_at >= since, shown_cards.c.card_group.in_(groups), shown_cards.c.patient.is_not(None))
+        .order_by(shown_cards.c.shown_at.desc())
+        .limit(_MOST_OVERRIDES)
+    )
+    engine = await store.open()
+    async with engine.connect() as connection:
+        found = (await connection.execute(statement)).all()
+    return [Override(row.patient, utc(row.shown_at), row.rules) for row in found]
 
 
 async def read_reactions(

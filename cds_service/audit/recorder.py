@@ -34,10 +34,10 @@ class Recorder:
     def __init__(self, settings: Settings, decision_service: DecisionService, store: Store) -> None:
         knowledge, key = decision_service.knowledge, settings.patient_key
         self._settings, self._store, self._fingerprint = settings, store, knowledge.fingerprint
-        versions = {rule.id: rule.file.version for rules in decision_service.rules.values() for rule in rules}
+        served = {rule.id: rule.file for rules in decision_service.rules.values() for rule in rules}
         self.journal = Journal(store)
         self.codes = CodesSeen(store)
-        self.overrides = Overrides(store, key.get_secret_value() if key else None, settings.override_days, versions)
+        self.overrides = Overrides(store, key.get_secret_value() if key else None, settings.override_days, served.values())
         self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
         self._feedback: list[str] = []
         self._refreshed_at = datetime.min.replace(tzinfo=UTC)

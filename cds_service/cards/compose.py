@@ -13,8 +13,9 @@ from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
 from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
 from cds_service.chart.index import ChartIndex
 from cds_service.fhir.dates import say_date
+from cds_service.knowledge.card_files import FormRequest, Group
 from cds_service.knowledge.knowledge import CardText, Knowledge, Rule
-from cds_service.knowledge.schema import FormRequest, Group, Order
+from cds_service.knowledge.schema import Order
 from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, Offered, RuleAdvice, State
 
 _REMOVED = "remove"
@@ -200,7 +201,8 @@ class _CardWriter:
         name = offer.panel or offer.order
         order = self._knowledge.orders[name]
         own = self._order_codes.get(name)
-        resource = service_request(order, self._knowledge, self._subject, self._view.jurisdiction, own, offer.priority)
+        resource = service_request(order, self._knowledge, self._subject, self._view.jurisdiction, own)
+        resource |= {"priority": offer.priority} if offer.priority else {}
         action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
             label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if offer.recommended else None, actions=(action,)
@@ -290,7 +292,6 @@ def service_request(
     subject: OrderSubject,
     jurisdiction: str = "",
     own: Mapping[str, str] | None = None,
-    priority: str = "",
 ) -> dict[str, Any]:
     """A draft ServiceRequest (R4) that proposes a test, under the EHR's own code first where it has one.
 
@@ -305,8 +306,6 @@ def service_request(
         "code": {"coding": codings, "text": order.title},
         "subject": {"reference": subject.reference},
     }
-    if priority:
-        request["priority"] = priority
     if subject.reason_reference:
         request["reasonReference"] = [{"reference": subject.reason_reference}]
     return request

@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 
 from cds_service.cards.approvals import Approval
 from cds_service.cdshooks.response import CardCoding, CardLink, CardSource
+from cds_service.knowledge.card_files import Group
 from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.knowledge.schema import Group, Source
+from cds_service.knowledge.schema import Source
 
 REASONS = "example.leg-cramps.reasons"
 """The member of a card's `extension` that says what it rests on: an object of `rules`, `statements` and `sources`."""

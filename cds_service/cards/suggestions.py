@@ -9,7 +9,7 @@ from typing import Any
 
 from cds_service.cards.text import clip, plain
 from cds_service.cdshooks.response import Action, Suggestion
-from cds_service.knowledge.schema import FormRequest, Removal
+from cds_service.knowledge.card_files import FormRequest, Removal
 from cds_service.model import Evidence, Fact
 
 NAME = "{name}"

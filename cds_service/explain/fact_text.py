@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cds_service.explain.counterfactuals import joined
+from cds_service.knowledge.card_files import Phrase
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.schema import Phrase
 from cds_service.model import UNKNOWN, Fact, Interval, Seen, State
 
 NUMBER = "number"

@@ -10,6 +10,7 @@ from cds_service.chart.presence import known, unknown
 from cds_service.facts import conditions, draft_orders, episodes, medications, orders_and_procedures, patient, questionnaire
 from cds_service.facts.baseline import affected_by, baseline_of
 from cds_service.fhir.dates import read_span
+from cds_service.knowledge import composed_kinds
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.model import UNKNOWN, Fact, State, Value
@@ -172,10 +173,10 @@ def not_known(name: str, parts: list[Fact]) -> Fact:
 
 
 COMPOSED: Mapping[type[Any], Callable[[str, list[Fact]], Fact]] = {
-    kinds.AnyOf: any_of,
-    kinds.AllOf: all_of,
-    kinds.AllShown: all_shown,
-    kinds.NewerThan: newer_than,
-    kinds.NotShown: not_shown,
-    kinds.NotKnown: not_known,
+    composed_kinds.AnyOf: any_of,
+    composed_kinds.AllOf: all_of,
+    composed_kinds.AllShown: all_shown,
+    composed_kinds.NewerThan: newer_than,
+    composed_kinds.NotShown: not_shown,
+    composed_kinds.NotKnown: not_known,
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cds_service.knowledge import composed_kinds
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_kinds import FactKind
 from cds_service.knowledge.schema import Analyte, Equation
@@ -26,6 +27,9 @@ _ADJUSTED = ", adjusted where it can be,"
 _MEASURED = "Was {says} measured in the last {days} days?"
 _ON_ORDER = "Is {says} on order, alone or in a panel, in the last {days} days?"
 _ANSWER = "Cramp history: {text}"
+
+
+_OF_ONE_FACT = (composed_kinds.NotShown, composed_kinds.NotKnown)
 
 
 class _Declared(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -149,7 +153,7 @@ class FactMaker:
             analytes=analytes,
             value_sets=tuple(dict.fromkeys(value_sets_of(kind))),
             adjusted_by=tuple(self._adjusting(analytes)),
-            facts=(kind.fact,) if isinstance(kind, (kinds.NotShown, kinds.NotKnown)) else getattr(kind, "facts", ()),
+            facts=(kind.fact,) if isinstance(kind, _OF_ONE_FACT) else getattr(kind, "facts", ()),
         )
 
     def _kinds(self, file: FactFile) -> Iterator[tuple[str, FactKind]]:
@@ -177,7 +181,7 @@ class FactMaker:
             question = _STARTED_NOT_KNOWN.format(says=drug.says)
             yield (
                 f"{name}_start_against_cramps_not_known",
-                kinds.NotKnown(question=question, fact=f"{name}_start_against_cramps"),
+                composed_kinds.NotKnown(question=question, fact=f"{name}_start_against_cramps"),
             )
 
     def _of_result(self, name: str, result: DeclaredResult) -> Iterator[tuple[str, FactKind]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Union
 
-import msgspec
-
+from cds_service.knowledge.composed_kinds import AllOf, AllShown, AnyOf, Kind, NewerThan, NotKnown, NotShown
 from cds_service.model import ValueType
 
 CONDITIONS = ("conditions",)
@@ -18,18 +17,7 @@ HISTORY = ("crampHistory",)
 DRAFTS = ("draftOrders",)
 
 
-class _Kind(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
-    """`reads`: the queries that it rests on, but for those of analytes. `roles`: the kind of thing that a member names."""
-
-    type: ClassVar[ValueType] = "boolean"
-    values: ClassVar[tuple[str, ...]] = ()
-    reads: ClassVar[tuple[str, ...]] = ()
-    roles: ClassVar[dict[str, str]] = {}
-
-    question: str
-
-
-class _OfPatient(_Kind):
+class _OfPatient(Kind):
     reads: ClassVar[tuple[str, ...]] = ("patient",)
 
 
@@ -47,11 +35,11 @@ class Replaced(_OfPatient, tag="replaced"):
     """Was this record merged into another?"""
 
 
-class Unmatched(_Kind, tag="unmatched"):
+class Unmatched(Kind, tag="unmatched"):
     """Does any entry of the lists match no set of ours?"""
 
 
-class _OfCondition(_Kind):
+class _OfCondition(Kind):
     reads: ClassVar[tuple[str, ...]] = CONDITIONS
     roles: ClassVar[dict[str, str]] = {"condition": "condition"}
 
@@ -78,7 +66,7 @@ class EncounterReason(_OfCondition, tag="encounter-reason"):
     reads: ClassVar[tuple[str, ...]] = ("encounter",)
 
 
-class BeganWithin(_Kind, tag="began-within"):
+class BeganWithin(Kind, tag="began-within"):
     """Is one of them active that began, or failing an onset was recorded, in the last `days`?
 
     `unless`: words of an entry beside which it does not count, as where a code holds what is acute and what is chronic.
@@ -92,7 +80,7 @@ class BeganWithin(_Kind, tag="began-within"):
     unless: tuple[str, ...] = ()
 
 
-class DoneAfterCondition(_Kind, tag="done-after-condition"):
+class DoneAfterCondition(Kind, tag="done-after-condition"):
     """Was the procedure done on a later day than that on which each of these conditions, of the last `days`, began?
 
     `unless`: as `began-within` has it.
@@ -107,7 +95,7 @@ class DoneAfterCondition(_Kind, tag="done-after-condition"):
     unless: tuple[str, ...] = ()
 
 
-class RecordedWithin(_Kind, tag="recorded-within"):
+class RecordedWithin(Kind, tag="recorded-within"):
     """Is one of them on record, over or not, that began, or failing an onset was recorded, in the last `days`?"""
 
     reads: ClassVar[tuple[str, ...]] = CONDITIONS
@@ -128,7 +116,7 @@ class BeganAgainstOnset(_OfCondition, tag="began-against-onset"):
     days: int
 
 
-class VaccinatedBefore(_Kind, tag="vaccinated-before"):
+class VaccinatedBefore(Kind, tag="vaccinated-before"):
     """Was the vaccine given in the `years` before the day on which each of these conditions, of the last `days`, began?
 
     `years` by jurisdiction. A dose of that day or later does not count, nor one that was not completed or is subpotent.
@@ -154,7 +142,7 @@ class Ongoing(_OfCondition, tag="ongoing"):
     days: int
 
 
-class OfCourse(_Kind, kw_only=True):
+class OfCourse(Kind, kw_only=True):
     """Of the whole course of a drug. `repeats`: how many days may lie between two issues; left out, that of `windows.json`."""
 
     repeats: int | None = None
@@ -170,7 +158,7 @@ class ConditionAfterDrug(OfCourse, tag="condition-after-drug", kw_only=True):
     drug: str
 
 
-class _OfDrug(_Kind):
+class _OfDrug(Kind):
     reads: ClassVar[tuple[str, ...]] = MEDICATIONS
     roles: ClassVar[dict[str, str]] = {"drug": "medication"}
 
@@ -217,7 +205,7 @@ class DoneSinceDrug(OfCourse, tag="done-since-drug", kw_only=True):
     days: int
 
 
-class OfAnalytes(_Kind):
+class OfAnalytes(Kind):
     """`days`: how long a result counts; left out, it counts for ever. Of several analytes the first is preferred."""
 
     roles: ClassVar[dict[str, str]] = {"analytes": "analyte"}
@@ -279,7 +267,7 @@ class MeasuredSince(OfAnalytes, tag="measured-since", kw_only=True):
     conditions: tuple[str, ...]
 
 
-class OfEquation(_Kind):
+class OfEquation(Kind):
     roles: ClassVar[dict[str, str]] = {"equation": "equation"}
 
     equation: str
@@ -296,7 +284,7 @@ class IsEstimated(OfEquation, tag="is-estimated"):
     """Is the answer of `reported-or-estimated` an estimate?"""
 
 
-class CodedAnswer(_Kind, tag="coded-answer"):
+class CodedAnswer(Kind, tag="coded-answer"):
     """Does the newest Observation `asked`, of the query `observed_under`, answer with a code of `answer`?"""
 
     roles: ClassVar[dict[str, str]] = {"asked": "observation", "answer": "condition"}
@@ -306,7 +294,7 @@ class CodedAnswer(_Kind, tag="coded-answer"):
     observed_under: str
 
 
-class OfHistory(_Kind):
+class OfHistory(Kind):
     """`days`: left out, the window of a cramp history in `windows.json`."""
 
     reads: ClassVar[tuple[str, ...]] = HISTORY
@@ -349,7 +337,7 @@ class IntegerAtLeast(OfQuestion, tag="integer-at-least", kw_only=True):
     least: int
 
 
-class BeingOrdered(_Kind, tag="being-ordered"):
+class BeingOrdered(Kind, tag="being-ordered"):
     """Is one of these drugs among the orders of the hook? With `reason`, an order for something else does not count."""
 
     reads: ClassVar[tuple[str, ...]] = DRAFTS
@@ -359,7 +347,7 @@ class BeingOrdered(_Kind, tag="being-ordered"):
     reason: str | None = None
 
 
-class OrderReason(_Kind, tag="order-reason"):
+class OrderReason(Kind, tag="order-reason"):
     """Is one of these drugs ordered for the indication, for something else, or without a reason?"""
 
     type: ClassVar[ValueType] = "string"
@@ -371,7 +359,7 @@ class OrderReason(_Kind, tag="order-reason"):
     indication: str
 
 
-class OnOrder(_Kind, tag="on-order"):
+class OnOrder(Kind, tag="on-order"):
     """Is an order for it open that was made in the last `days`, or the window of orders in `windows.json`?"""
 
     reads: ClassVar[tuple[str, ...]] = ("orders",)
@@ -381,7 +369,7 @@ class OnOrder(_Kind, tag="on-order"):
     days: int | None = None
 
 
-class Done(_Kind, tag="done"):
+class Done(Kind, tag="done"):
     """Was the procedure done in the last `days`, or without these ever? `observed_under`: as an Observation too."""
 
     reads: ClassVar[tuple[str, ...]] = ("procedures",)
@@ -390,42 +378,6 @@ class Done(_Kind, tag="done"):
     procedure: str
     days: int | None = None
     observed_under: str = ""
-
-
-class _Composed(_Kind):
-    """Made of other facts."""
-
-    facts: tuple[str, ...]
-
-
-class AnyOf(_Composed, tag="any-of"):
-    """True if one is, false if all are, else unknown."""
-
-
-class AllOf(_Composed, tag="all-of"):
-    """False if one is, true if all are, else unknown."""
-
-
-class AllShown(_Composed, tag="all-shown"):
-    """True if all are true, else false: what is not known is not shown either."""
-
-
-class NewerThan(_Composed, tag="newer-than"):
-    """Does what the first fact rests on have a later day than what the second rests on? True too where the second is false."""
-
-
-class _OfOneFact(_Kind):
-    """Says something of one other fact, for the texts of cards. Never unknown itself."""
-
-    fact: str
-
-
-class NotShown(_OfOneFact, tag="not-shown"):
-    """True where the fact is false or not known, so that a text can say what holds as far as anybody knows."""
-
-
-class NotKnown(_OfOneFact, tag="not-known"):
-    """True where the fact is not known, so that a text can say so."""
 
 
 # fmt: off

@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.jsonlogic.compile import Expression
+from cds_service.knowledge.card_files import CardFile, Group, OverrideReasons, Phrase, Wording
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.recognition import Lexicon, Recognition
 from cds_service.knowledge.schema import (
     Analyte,
-    CardFile,
     Disjoint,
     Equation,
-    Group,
     Order,
     OtherWords,
-    OverrideReasons,
     Panel,
-    Phrase,
     Query,
     RuleFile,
     Service,
@@ -30,7 +27,6 @@ from cds_service.knowledge.schema import (
     Statuses,
     SystemFile,
     ValueSet,
-    Wording,
 )
 from cds_service.knowledge.sites import SitedConcept, sited_concepts
 from cds_service.knowledge.terminology import AnyPhrase, CodeEntry, System, Terminology

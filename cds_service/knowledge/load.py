@@ -17,20 +17,17 @@ import msgspec
 
 from cds_service.errors import KnowledgeError, LogicError, Problem
 from cds_service.jsonlogic.compile import Expression, compile_rule
+from cds_service.knowledge.card_files import CardFile, GroupsFile, Line, Phrase, filled, stand_ins
 from cds_service.knowledge.fact_files import FactDefinition, FactFile, FactMaker, Windows
 from cds_service.knowledge.knowledge import CardText, Knowledge, Rule, Suggestable, fact_types
 from cds_service.knowledge.schema import (
     Analyte,
-    CardFile,
     Disjoint,
     Equation,
-    GroupsFile,
-    Line,
     Order,
     OrderUse,
     OtherWords,
     Panel,
-    Phrase,
     Query,
     RuleFile,
     Service,
@@ -40,7 +37,6 @@ from cds_service.knowledge.schema import (
     SystemFile,
     ValueSet,
 )
-from cds_service.knowledge.shared_lines import filled, stand_ins
 from cds_service.model import FactTypes
 
 T = TypeVar("T")

@@ -14,11 +14,11 @@ Priority = Literal["", "urgent", "asap", "stat"]
 """Of a ServiceRequest, as FHIR has it; empty: it goes without saying, so routine."""
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class KnowledgeFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     pass
 
 
-class SystemFile(_File):
+class SystemFile(KnowledgeFile):
     """A code system. `also`: systems whose codes some senders write under this one's address.
 
     `complete`: our sets hold all codes of their meaning, so that any other code says that it is something else.
@@ -34,7 +34,7 @@ class SystemFile(_File):
     complete: bool
 
 
-class BodySite(_File):
+class BodySite(KnowledgeFile):
     """How a thing is recognised that has its place in the body: words of the thing beside words of the place.
 
     `allowed`: words that elsewhere deny a condition and here do not.
@@ -50,7 +50,7 @@ class BodySite(_File):
     assumed_in: dict[str, tuple[str, ...]]
 
 
-class ValueSet(_File):
+class ValueSet(KnowledgeFile):
     """`phrases` name a condition in words, `names` a drug; `site`: where its place in the body decides."""
 
     id: str
@@ -67,7 +67,7 @@ class ValueSet(_File):
     site: BodySite | None = None
 
 
-class Disjoint(_File):
+class Disjoint(KnowledgeFile):
     """Value sets that share no code, by pairs; `shared` names by system the codes that stand in two of them on purpose."""
 
     sets: tuple[str, ...]
@@ -75,7 +75,7 @@ class Disjoint(_File):
     shared: dict[str, tuple[str, ...]] = {}
 
 
-class AdultRange(_File):
+class AdultRange(KnowledgeFile):
     """Two limits, of which one is empty where the source gives none."""
 
     low: str
@@ -87,7 +87,7 @@ class AdultRange(_File):
         return (Decimal(self.low) if self.low else None, Decimal(self.high) if self.high else None)
 
 
-class Adjustment(_File):
+class Adjustment(KnowledgeFile):
     """A result corrected by another of the same day: `of + per * (base - by)`."""
 
     of: str
@@ -96,7 +96,7 @@ class Adjustment(_File):
     base: str
 
 
-class Analyte(_File):
+class Analyte(KnowledgeFile):
     """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction, as is
     `shown`: the unit that its clinicians read, where that is not `unit`. `decimals`: how laboratories report it in `unit`,
     to which what is converted is rounded. `query`: under which its results are asked for; `names`: as words name it.
@@ -121,7 +121,7 @@ class Analyte(_File):
     slide: dict[str, tuple[str, str, str]] = {}
 
 
-class Panel(_File):
+class Panel(KnowledgeFile):
     """An Observation, by its LOINC code, whose components are results. `holds` names their analytes."""
 
     display: str
@@ -129,7 +129,7 @@ class Panel(_File):
     origin: str
 
 
-class GenderTerms(_File):
+class GenderTerms(KnowledgeFile):
     """What differs by administrative gender: with `x` the result over `pivot`, `min(x, 1)^below * max(x, 1)^above * times`."""
 
     pivot: str
@@ -138,7 +138,7 @@ class GenderTerms(_File):
     times: str
 
 
-class Equation(_File):
+class Equation(KnowledgeFile):
     """An analyte estimated from another: `scale * yearly^age *` the terms of the gender, rounded to `decimals`.
 
     `of` is read in `unit`. Nobody below `least_age` is estimated, and nothing beyond `plausible`, the least and the most.
@@ -157,7 +157,7 @@ class Equation(_File):
     source: str
 
 
-class OtherWords(_File):
+class OtherWords(KnowledgeFile):
     """Words that say of what an entry is, or that they do not say: see `knowledge/recognition.py`."""
 
     placeholders: tuple[str, ...]
@@ -168,7 +168,7 @@ class OtherWords(_File):
     muscle_or_leg: tuple[str, ...]
 
 
-class Statuses(_File):
+class Statuses(KnowledgeFile):
     """Which FHIR statuses and intents count as what. Each list stands here alone."""
 
     active_condition: tuple[str, ...]
@@ -187,7 +187,7 @@ class Statuses(_File):
     withdrawn_draft: tuple[str, ...]
 
 
-class Query(_File):
+class Query(KnowledgeFile):
     """A FHIR query, or with `from_context` what the call itself brings, for which nothing is asked of the EHR.
 
     `adds_to`: the query whose answer is whole without this one, as many EHRs do not have what this one asks for.
@@ -201,7 +201,7 @@ class Query(_File):
     adds_to: str = ""
 
 
-class Order(_File):
+class Order(KnowledgeFile):
     """An orderable test. The displays of its (system, code) stand in the value sets; `pending_fact`: is it on order?
 
     `codes_in`: by jurisdiction, where its laboratories are asked by other codes. `stands_for`: of a panel, the orders that it
@@ -218,7 +218,7 @@ class Order(_File):
     jurisdiction: tuple[str, ...] = ()
 
 
-class Service(_File):
+class Service(KnowledgeFile):
     """What an EHR may call. `concerned_when`: whether a call concerns it at all, by what the call itself brings. Only then
     are mandatory data demanded.
     """
@@ -233,7 +233,7 @@ class Service(_File):
     concerned_when: Any = True
 
 
-class Source(_File):
+class Source(KnowledgeFile):
     title: str
     publisher: str
     edition: str
@@ -243,13 +243,13 @@ class Source(_File):
     jurisdiction: str = ""
 
 
-class Statement(_File):
+class Statement(KnowledgeFile):
     use: str
     topic: str
     says: str
 
 
-class OrderUse(_File):
+class OrderUse(KnowledgeFile):
     """A test that a rule offers. `priority`: of the request, where it is another than its group's; see `Group`."""
 
     order: str
@@ -258,10 +258,11 @@ class OrderUse(_File):
     priority: Priority = ""
 
 
-class RuleFile(_File):
+class RuleFile(KnowledgeFile):
     """One rule. `priority` ranks it in its group, the lowest number first, and no two rules of a group share one.
 
     `replaces` names the rules, of any group, that need no line of their own where this one fires, as it tells the same.
+    `not_again_for`: days in which it is not shown again to a patient for whom it was shown; 0: always.
     """
 
     id: str
@@ -283,123 +284,4 @@ class RuleFile(_File):
     authored_by: str
     checked_by: str | None
     review_by: str
-
-
-class Line(_File):
-    """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
-    `unless_warned`: also beside a warning, where reassurance would be wrong. `jurisdiction`: said only there.
-    `headline`: where the line stands, the summary says this in place of the headline of the card.
-    """
-
-    say: str
-    when: Any = True
-    headline: str = ""
-    unless_urgent: bool = False
-    unless_warned: bool = False
-    jurisdiction: str = ""
-
-
-class Group(_File):
-    """One kind of card. `summary` holds `{headlines}`; findings of a merging group share one card, as `priority` ranks them.
-
-    `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
-    offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
-    the patient, where the site says at which address it is reached. `order_priority`: of the requests that it offers.
-    `shared_lines` end each card of the group; where they
-    differ by rule they name a stand-in, for which each card gives its own fact.
-    """
-
-    id: str
-    indicator: str
-    merge: bool
-    topic: str
-    summary: str
-    override_reasons: tuple[str, ...]
-    joiner: str = ", "
-    more: str = "and {count} more"
-    lead: str = ""
-    shared_lines: tuple[Line, ...] = ()
-    offers: bool = False
-    leaflet: bool = False
-    order_priority: Priority = ""
-
-
-class Removal(_File):
-    """A draft that may be taken away again: those that `fact` found, each by its `{name}`."""
-
-    fact: str
-    label: str
-    description: str
-
-
-class FormRequest(_File):
-    """A suggestion to have our Questionnaire filled in."""
-
-    label: str
-    description: str
-
-
-class CardFile(_File):
-    """The words of one rule. `shared_facts`: its own facts for the stand-ins in the shared lines of its group.
-
-    `joins`: another group, on whose card it stands where there is one; else it stands on that of its own.
-    """
-
-    rule: str
-    headline: str
-    lines: tuple[Line, ...]
-    joins: str = ""
-    shared_facts: dict[str, str] = {}
-    removes: tuple[Removal, ...] = ()
-    asks_for_form: FormRequest | None = None
-
-
-class Phrase(_File):
-    """How the facts of one kind of question are told. `asks` is that question, with `{blanks}` that the texts fill in.
-
-    `says` has a text for each answer, `true` and `false` for yes and no; of a number only `number`, which `{number}` fills.
-    """
-
-    asks: str
-    about: str
-    says: dict[str, str]
-
-
-class Wording(_File):
-    """The sentences that cards share, such as how a draft rule names itself. What is in braces is filled in."""
-
-    one_article: str
-    both_articles: str
-    draft: str
-    reviewed: str
-    reviewed_in_part: str
-    why_this_card: str
-    why_articles: str
-    why_numbers: str
-    why_misleads: str
-    why_version: str
-    why_footer: str
-    could_not_read: str
-    not_identified: str
-    entries: dict[str, str]
-    not_supplied: str
-    pending: str
-    orders_not_supplied: str
-    left_out: str
-    leaflet_name: str
-    leaflet: str
-    leaflet_sources: str
-
-
-class OverrideReasons(_File):
-    """Why a card may not be followed: codes of one system with its own displays, and where these were read."""
-
-    system: str
-    origin: str
-    displays: dict[str, str]
-
-
-class GroupsFile(_File):
-    groups: tuple[Group, ...]
-    override_reasons: OverrideReasons
-    wording: Wording
+    not_again_for: int = 0

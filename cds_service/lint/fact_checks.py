@@ -11,11 +11,11 @@ from typing import Any
 from cds_service.cards.compose import OrderSubject, service_request
 from cds_service.cards.suggestions import NAME
 from cds_service.errors import Problem
+from cds_service.fetch.prefetch_templates import with_codes
 from cds_service.knowledge import units
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import BeingOrdered, CodedAnswers, HistoryCompleted, OfEquation, OfQuestion
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.prefetch_templates import with_codes
 from cds_service.knowledge.schema import Analyte
 
 Problems = Iterator[Problem]

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from cds_service.knowledge import composed_kinds
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_kinds import FactKind
 from cds_service.knowledge.knowledge import Knowledge
@@ -135,12 +136,12 @@ def _choices(kind: FactKind, knowledge: Knowledge) -> Iterator[tuple[str, FactKi
 
 def _composed(kind: FactKind) -> Iterator[tuple[str, FactKind]]:
     """Any for all, and each of the others; a part that is dropped changes the facts asked, so the caller drops its value."""
-    made = (kinds.AnyOf, kinds.AllOf, kinds.AllShown)
+    made = (composed_kinds.AnyOf, composed_kinds.AllOf, composed_kinds.AllShown)
     if isinstance(kind, made):
         for other in made:
             if not isinstance(kind, other):
                 yield f"{other.__name__} instead", other(question=kind.question, facts=kind.facts)
-    if isinstance(kind, kinds.NotShown):
-        yield "NotKnown instead", kinds.NotKnown(question=kind.question, fact=kind.fact)
-    if isinstance(kind, kinds.NotKnown):
-        yield "NotShown instead", kinds.NotShown(question=kind.question, fact=kind.fact)
+    if isinstance(kind, composed_kinds.NotShown):
+        yield "NotKnown instead", composed_kinds.NotKnown(question=kind.question, fact=kind.fact)
+    if isinstance(kind, composed_kinds.NotKnown):
+        yield "NotShown instead", composed_kinds.NotShown(question=kind.question, fact=kind.fact)

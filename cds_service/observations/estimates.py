@@ -13,13 +13,7 @@ from cds_service.chart.presence import known, unknown
 from cds_service.fhir.dates import Span, age_between, read_span
 from cds_service.fhir.resources import normal_code
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.fact_kinds import (
-    FellBy,
-    IsEstimated,
-    LatestValue,
-    OfEquation,
-    ReportedOrEstimated,
-)
+from cds_service.knowledge.fact_kinds import FellBy, IsEstimated, LatestValue, OfEquation, ReportedOrEstimated
 from cds_service.knowledge.schema import Analyte, Equation, GenderTerms
 from cds_service.model import UNKNOWN, Evidence, Fact, Interval, State
 from cds_service.observations.measurements import DatedMeasurement, Result, read

@@ -51,7 +51,7 @@ class ValueRange(NamedTuple):
     steps: int
 
 
-class Seen(NamedTuple):
+class ChangedCard(NamedTuple):
     """A card as it would be; `news` is new, changed or nothing."""
 
     card: Card
@@ -64,7 +64,7 @@ class WhatIf(NamedTuple):
     record: Record
     changes: Edits
     trial: Trial
-    cards: tuple[Seen, ...]
+    cards: tuple[ChangedCard, ...]
     gone: tuple[Card, ...]
     turns: tuple[OutcomeChange, ...]
     stretches: tuple[ValueRange, ...]
@@ -181,10 +181,10 @@ def _turns(before: Trial, after: Trial) -> Iterator[OutcomeChange]:
             yield OutcomeChange(rule, was, now)
 
 
-def _cards(before: Trial, after: Trial) -> Iterator[Seen]:
+def _cards(before: Trial, after: Trial) -> Iterator[ChangedCard]:
     for item in after.decision.shown:
         old, card = _same(item, before), item.card
-        yield Seen(card, "new" if old is None else "" if _told(old) == _told(card) else "changed")
+        yield ChangedCard(card, "new" if old is None else "" if _told(old) == _told(card) else "changed")
 
 
 def _told(card: Card) -> tuple[Any, ...]:

@@ -9,8 +9,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from cds_service.jsonlogic.compile import Expression
+from cds_service.knowledge.card_files import Line
 from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.knowledge.schema import Line
 from cds_service.model import UNKNOWN, Facts, Finding, LineState, Offered, Outcome, RuleAdvice, State, Value
 from cds_service.rules.panels import with_panels
 

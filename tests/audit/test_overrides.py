@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from cds_service.audit.journal import AnswerRecord, CardRecord, _answer, _cards
@@ -20,6 +21,7 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import Decision, DecisionService
 from cds_service.store.database import Store
 from tests.support.calls import CALL, make, request_of
+from tests.support.cast import conductor_of
 from tests.support.feedback import ACCEPTED, KEY, OVERRIDDEN, read, until
 from tests.support.people import AS_OF, SERVICE, Json, body, bundle, concept, medication, observation, patient
 
@@ -162,8 +164,10 @@ def test_without_a_key_or_with_no_days_nothing_is_silenced(
 # The table of overrides, against the database
 
 
-async def kept(store: Store, table: Overrides, card: str, indicator: str = "warning", client: str = "", **rules: str) -> None:
-    """One card shown to the patient p1."""
+async def kept(
+    store: Store, table: Overrides, card: str, indicator: str = "warning", *, client: str = "", at: datetime = NOW, **rules: str
+) -> None:
+    """One card shown to the patient p1, in the group of its first rule."""
 
     class Rule:
         def __init__(self, rule_id: str, version: str) -> None:
@@ -172,7 +176,7 @@ async def kept(store: Store, table: Overrides, card: str, indicator: str = "warn
 
     spoken_for: Any = tuple(Rule(name.replace("_", "-"), version) for name, version in rules.items())
     noted = AnswerRecord(
-        NOW,
+        at,
         client,
         SERVICE,
         "i",
@@ -181,13 +185,36 @@ async def kept(store: Store, table: Overrides, card: str, indicator: str = "warn
         {},
         1.0,
         table.patient("", None, "p1"),
-        (CardRecord(card, "g", indicator, spoken_for, ()),),
+        (CardRecord(card, spoken_for[0].id, indicator, spoken_for, ()),),
     )
     await write(store, [_answer(noted)], _cards(noted))
 
 
 def table_of(store: Store, days: int = 30, key: str | None = KEY) -> Overrides:
-    return Overrides(store, key, days, {"low-potassium": "1.4.0", "thyroid": "0.2.0"})
+    rules = conductor_of("us").knowledge.rule_by_id
+    versions = {"low-potassium": "1.4.0", "thyroid": "0.2.0", "self-care": "0.3.0"}
+    return Overrides(store, key, days, [replace(rules[name].file, version=version) for name, version in versions.items()])
+
+
+@pytest.mark.asyncio
+async def test_what_is_shown_once_in_a_while_is_not_shown_again_on_the_next_days(database_url: str) -> None:
+    """Self-care, for thirty days, with feedback or without; and all of the first day, as a chart is opened more than once."""
+    store = Store(database_url)
+    table = table_of(store)
+    await kept(store, table, "shown", "info", self_care="0.3.0", thyroid="0.2.0")
+    await table.refresh(NOW)
+    own = table.patient("", None, "p1")
+    day = NOW.astimezone().date()
+    assert table.of(own, NOW + timedelta(minutes=5)) == {}
+    assert table.of(own, NOW + timedelta(days=1)) == {"self-care": day}
+    assert table.of(own, NOW + timedelta(days=30)) == {"self-care": day}
+    assert table.of(own, NOW + timedelta(days=31)) == {}
+    assert table.of(table.patient("", None, "p2"), NOW + timedelta(days=1)) == {}
+    # Shown again within the days, by a worker that did not know yet: the first time counts.
+    await kept(store, table, "again", "info", at=NOW + timedelta(days=2), self_care="0.3.0")
+    await table.refresh(NOW + timedelta(days=2, minutes=1))
+    assert table.of(own, NOW + timedelta(days=3)) == {"self-care": day}
+    await store.close()
 
 
 @pytest.mark.asyncio

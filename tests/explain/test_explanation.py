@@ -18,7 +18,7 @@ from cds_service.explain.explanation import Explanation, explain, ways_to_fire
 from cds_service.explain.fact_text import say_answers, say_interval, statement_of, unspoken
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.jsonlogic.compile import compile_rule
-from cds_service.knowledge.fact_kinds import NotKnown, NotShown
+from cds_service.knowledge.composed_kinds import NotKnown, NotShown
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import UNKNOWN, FactType, Interval, LineState, Outcome
 from cds_service.rules.evaluate import decide

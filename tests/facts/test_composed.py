@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cds_service.facts.evaluate import COMPOSED
-from cds_service.knowledge.fact_kinds import NewerThan, NotKnown, NotShown
+from cds_service.knowledge.composed_kinds import NewerThan, NotKnown, NotShown
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Evidence, Fact, State
 

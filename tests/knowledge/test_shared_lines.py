@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from cds_service.knowledge.card_files import Line, filled, stand_ins
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.schema import Line
-from cds_service.knowledge.shared_lines import filled, stand_ins
 
 NESTED = {"and": [{"!": [{"var": "start"}]}, {"==": [{"var": "word"}, "start"]}, {"var": "smoking"}]}
 LINE = Line(say="Since {start.date} of start, {smoking.name}.", when=NESTED, jurisdiction="uk")

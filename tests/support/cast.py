@@ -11,7 +11,7 @@ import pytest
 
 from cds_service.cdshooks.request import read_request
 from cds_service.cdshooks.response import CdsResponse, encode
-from cds_service.knowledge.fact_kinds import NotKnown, NotShown
+from cds_service.knowledge.composed_kinds import NotKnown, NotShown
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.people import Person, patient_file, read_bundle, read_cast, to_hook_request

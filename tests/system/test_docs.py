@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cds_service.knowledge.card_files import CardFile
 from cds_service.knowledge.fact_files import FactFile
-from cds_service.knowledge.schema import Analyte, CardFile, RuleFile
+from cds_service.knowledge.schema import Analyte, RuleFile
 from cds_service.lint.cases import CasesFile
 from cds_service.lint.fact_cases import FactCase
 from cds_service.settings import Settings
