@@ -212,7 +212,7 @@ def short_name(drug: Identified[Any]) -> str:
 
     A contraceptive is told by its own name, not as the estrogen that it holds.
     """
-    text = text_of(drug.concept)
+    text = text_of(drug.concept) if words_in(drug.concept) else ""
     written = word_pattern([drug.ingredient]).search(text) if drug.ingredient else None
     return written.group() if written else _STRENGTH.split(text)[0].strip(" ,") or drug.ingredient
 

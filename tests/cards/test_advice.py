@@ -47,7 +47,7 @@ def test_a_computed_egfr_is_said_to_be_computed_and_a_reported_one_is_not(knowle
     person = patient(gender="female", birthDate="1958-03-14")
     computed = by_topic(cards(knowledge, {"patient": person, "kidneyFunction": bundle(creatinine)}), "Results")
     assert "eGFR 28 mL/min/1.73m2 (12 Nov)" in computed.summary
-    assert "Computed here from creatinine 1.9 mg/dL (12 Nov) by CKD-EPI 2021" in computed.detail
+    assert "Computed from creatinine 1.9 mg/dL (12 Nov) by CKD-EPI 2021" in computed.detail
     reported = observation(28, "mL/min/1.73m2", "33914-3", id="egfr")
     told = by_topic(cards(knowledge, {"patient": person, "kidneyFunction": bundle(creatinine, reported)}), "Results")
     assert "Computed" not in told.detail
@@ -62,7 +62,7 @@ def test_a_computed_egfr_in_range_completes_the_reassurance(knowledge: Knowledge
 def test_cramps_on_walking_take_the_reassurance_away_and_ask_for_the_arteries(knowledge: Knowledge) -> None:
     found = cards(knowledge, EVERYTHING | {"crampHistory": form(when=coded("walking"))})
     assert "Nothing found in what was supplied" not in details(found)
-    assert "rest when a cramp comes on walking" in details(found)
+    assert "rest when cramps come on walking" in details(found)
     assert {"Order ankle-brachial index", "Order blood count"} <= set(labels(found))
     at_night = cards(knowledge, EVERYTHING | {"crampHistory": form(when=coded("night"))})
     assert "Nothing found in what was supplied" in details(at_night)
@@ -71,21 +71,21 @@ def test_cramps_on_walking_take_the_reassurance_away_and_ask_for_the_arteries(kn
 def test_a_missing_history_is_one_line_and_none_beside_something_urgent(knowledge: Knowledge) -> None:
     quiet = cards(knowledge)
     assert quiet[-1].summary.endswith("; no cramp history")
-    assert details(quiet).count("No cramp history") == 1
+    assert details(quiet).count("cramp history form") == 1
     urgent = cards(knowledge, {"electrolytes": bundle(observation(2.4, when="2026-11-19"))})
     assert urgent[0].indicator == "critical"
-    assert "No cramp history" not in details(urgent)
+    assert "cramp history form" not in details(urgent)
     assert "no cramp history" not in " ".join(card.summary for card in urgent)
 
 
 def test_a_history_that_was_not_looked_for_is_not_called_missing(knowledge: Knowledge) -> None:
-    assert "No cramp history" not in details(cards(knowledge, without=("crampHistory",)))
+    assert "cramp history form" not in details(cards(knowledge, without=("crampHistory",)))
 
 
 @pytest.mark.parametrize(("weeks", "told"), [(3, False), (4, True), (12, True)])
 def test_stretching_that_did_not_help_is_not_prescribed_again_in_silence(knowledge: Knowledge, weeks: int, told: bool) -> None:
     found = cards(knowledge, {"crampHistory": form(stretching_weeks=[{"valueInteger": weeks}])})
-    assert (f"Stretching told for {weeks} weeks" in details(found)) is told
+    assert (f"Stretched for {weeks} weeks already" in details(found)) is told
 
 
 def test_two_signs_on_one_card_offer_a_test_once(knowledge: Knowledge) -> None:
@@ -98,7 +98,7 @@ def test_twitching_alone_recommends_electrolytes_and_is_no_warning(knowledge: Kn
     found = cards(knowledge, {"crampHistory": form(twitching=yes())})
     assert all(card.indicator == "info" for card in found)
     recommended = {item.label for item in by_topic(found, "Workup").suggestions if item.is_recommended}
-    assert recommended == {"Order electrolytes and kidney function (basic metabolic panel)", "Order magnesium"}
+    assert recommended == {"Order basic metabolic panel", "Order magnesium"}
     assert "offered, not recommended: nothing on record" not in details(found)
 
 
@@ -106,7 +106,7 @@ def test_on_dialysis_neither_kidney_function_nor_urine_is_suggested(knowledge: K
     kidneys = condition(concept("N18.6", ICD10CM), id="ckd")
     dialysis = condition(concept("Z99.2", ICD10CM), id="dialysis")
     without = labels(cards(knowledge, {"conditions": bundle(LEG_CRAMPS, kidneys)}))
-    assert {"Order electrolytes and kidney function (basic metabolic panel)", "Order urinalysis"} <= set(without)
+    assert {"Order basic metabolic panel", "Order urinalysis"} <= set(without)
     with_dialysis = labels(cards(knowledge, {"conditions": bundle(LEG_CRAMPS, kidneys, dialysis)}))
     assert not {"Order kidney function", "Order urinalysis"} & set(with_dialysis)
 
@@ -124,7 +124,7 @@ def test_a_possible_clot_offers_the_ultrasound_and_the_workup_does_not_again(kno
 @pytest.mark.parametrize(
     ("jurisdiction", "says"),
     [
-        ("us", "HbA1c 6.5 % (12 Nov), 6.5 % or more"),
+        ("us", "6.5 % or more"),
         ("uk", "HbA1c 48 mmol/mol (12 Nov, recorded as 6.5 %), 48 mmol/mol or more"),
     ],
 )

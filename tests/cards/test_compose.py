@@ -62,7 +62,7 @@ def test_the_order_of_the_cards_is_that_of_the_groups(knowledge: Knowledge) -> N
 def test_what_does_not_fit_is_named_on_the_last_card(knowledge: Knowledge) -> None:
     found = cards(knowledge, CAUSES, max_cards=2)
     assert len(found) == 2
-    for told in ("tests not done recently", "On record and may contribute", "self-care"):
+    for told in ("not tested recently", "On record and may contribute", "self-care"):
         assert told in found[-1].detail
 
 
@@ -93,10 +93,7 @@ def test_an_ankle_index_recommended_beyond_65_says_why(knowledge: Knowledge, smo
     smoker = [condition(concept("F17.210", ICD10CM), id="smoking")] if smoking else []
     sent = {"patient": patient(birthDate="1950-01-01"), "conditions": bundle(LEG_CRAMPS, *diabetes, *smoker)}
     detail = by_topic(cards(knowledge, sent), "Workup").detail
-    assert (
-        f"age 76 {'and smoking, now or past' if smoking else 'with diabetes'}, no ankle-brachial index on record: recommended"
-        in detail
-    )
+    assert f"none on record, age 76{', smoking now or past' if smoking else ' with diabetes'} (ACC/AHA 2024)" in detail
     assert "Offered, not recommended" not in detail.partition("ankle")[0]
 
 
@@ -145,7 +142,7 @@ def test_a_suggestion_names_the_cramps_as_its_reason(knowledge: Knowledge) -> No
 
 
 def test_every_card_says_that_no_clinician_has_reviewed_it(knowledge: Knowledge) -> None:
-    assert all("draft, not clinically reviewed" in card.detail for card in cards(knowledge, CAUSES))
+    assert all("not clinically reviewed" in card.detail for card in cards(knowledge, CAUSES))
 
 
 @pytest.mark.parametrize("jurisdiction", ["us", "uk"])
@@ -284,4 +281,4 @@ def test_a_drug_prescribed_again_is_told_once_with_its_first_start(knowledge: Kn
     told = by_topic(cards(knowledge, {"conditions": bundle(cramps), "medicationRequests": bundle(*again)}), "Medication").detail
     assert told.count("Simvastatin 20 mg") == 1
     assert "Simvastatin 20 mg (since 7 Jun 2025)" in told
-    assert "Started (7 Jun 2025) before the cramps began." in told
+    assert "(since 7 Jun 2025)" in told

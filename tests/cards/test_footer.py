@@ -23,24 +23,24 @@ def footer(knowledge: Knowledge, names: list[str], signed: dict[str, Approval], 
 @pytest.mark.parametrize(
     ("rules", "signed", "line"),
     [
-        (["low-potassium"], {}, "Two general health articles; draft, not clinically reviewed."),
-        (["dialysis"], {}, "Two general health articles; draft, not clinically reviewed."),
-        (["parkinson-wearing-off"], {}, "Two general health articles; draft, not clinically reviewed."),
-        (["cancer"], {}, "A general health article; draft, not clinically reviewed."),
+        (["low-potassium"], {}, "Two health articles; not clinically reviewed."),
+        (["dialysis"], {}, "Two health articles; not clinically reviewed."),
+        (["parkinson-wearing-off"], {}, "Two health articles; not clinically reviewed."),
+        (["cancer"], {}, "A health article; not clinically reviewed."),
         (
             ["low-potassium"],
             {"low-potassium": ANNA},
-            "Two general health articles; reviewed here by Dr Anna Sample, 2026-11-01.",
+            "Two health articles; reviewed here by Dr Anna Sample, 2026-11-01.",
         ),
         (
             ["low-potassium", "raised-tsh"],
             {"low-potassium": ANNA},
-            "Two general health articles; only in part reviewed here.",
+            "Two health articles; only in part reviewed here.",
         ),
         (
             ["low-potassium", "raised-tsh"],
             {"low-potassium": ANNA, "raised-tsh": BORIS},
-            "Two general health articles; only in part reviewed here.",
+            "Two health articles; only in part reviewed here.",
         ),
     ],
 )

@@ -23,7 +23,7 @@ def test_every_rule_is_told_with_its_statements_and_sources(client: TestClient, 
         assert all(knowledge.evidence[name].says in shown and f", {name}" in shown for name in rule.file.evidence), rule.id
         assert all(knowledge.sources[name].title in shown for name in rule.file.sources), rule.id
         assert rule.file.may_mislead_when in shown
-        assert f"version {rule.file.version}, draft, not clinically reviewed" in shown
+        assert f"version {rule.file.version}, not clinically reviewed" in shown
 
 
 def test_the_page_names_who_reviewed_a_rule(knowledge: Knowledge) -> None:

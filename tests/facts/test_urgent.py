@@ -274,7 +274,7 @@ def test_beside_something_urgent_nobody_is_told_to_massage_the_leg(knowledge: Kn
     cards = DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards
     assert cards[0].indicator == "critical"
     assert "massage" not in cards[-1].detail
-    assert "Help the same day" in cards[-1].detail
+    assert "Same day (or 911)" in cards[-1].detail
 
 
 def test_without_anything_urgent_the_everyday_advice_stands(knowledge: Knowledge) -> None:
@@ -451,11 +451,11 @@ def test_a_wound_prone_to_tetanus_alarms_only_where_the_cramps_came_after_it(
 @pytest.mark.parametrize(
     ("result", "jurisdiction", "expected"),
     [
-        (observation(11, "ug/dL", "5671-3"), "us", "high"),
-        (observation(10, "ug/dL", "5671-3"), "us", "in-range"),
-        (observation(110, "ug/L", "5671-3"), "us", "high"),
-        (observation(0.53, "umol/L", "14807-2"), "us", "high"),
-        (observation(0.48, "umol/L", "14807-2"), "us", "in-range"),
+        (observation(5.1, "ug/dL", "5671-3"), "us", "high"),
+        (observation(4.9, "ug/dL", "5671-3"), "us", "in-range"),
+        (observation(51, "ug/L", "5671-3"), "us", "high"),
+        (observation(0.25, "umol/L", "14807-2"), "us", "high"),
+        (observation(0.24, "umol/L", "14807-2"), "us", "in-range"),
         (observation(11, "ug/dL", "5671-3"), "uk", UNKNOWN),
         (observation(0.3, "umol/L", "14807-2", referenceRange=[{"high": {"value": 0.24, "unit": "umol/L"}}]), "uk", "high"),
         (observation(60, "ug/dL", "5671-3", when="2026-08-21"), "us", UNKNOWN),
@@ -464,7 +464,7 @@ def test_a_wound_prone_to_tetanus_alarms_only_where_the_cramps_came_after_it(
 def test_lead_is_judged_by_the_laboratorys_range_or_a_sourced_one(
     knowledge: Knowledge, result: Any, jurisdiction: str, expected: Any
 ) -> None:
-    """0.53 umol/L x 20.72 = 10.98 ug/dL; 0.48 gives 9.95. No British range could be sourced."""
+    """0.25 umol/L x 20.72 = 5.18 ug/dL; 0.24 gives 4.97. No British range could be sourced."""
     found = fact_of(knowledge, "lead_against_range", jurisdiction, bloodTests=bundle(result))
     assert found.value == expected
 

@@ -121,7 +121,7 @@ def test_mapped_codes_count_as_the_codes_themselves(decision_service: DecisionSe
     said = [(card["indicator"], card["summary"]) for card in own]
     assert said == [(card["indicator"], card["summary"]) for card in same]
     assert any("2.9 mmol/L" in summary for _, summary in said)
-    assert any("- furosemide (D-0417) (since 5 May 2025)." in card["detail"] for card in own)
+    assert any("- furosemide (D-0417) (since 5 May 2025):" in card["detail"] for card in own)
     assert not [name for name in ("“KALI”", "“D-0417”") if name in str(own)]
 
 
@@ -136,7 +136,12 @@ def test_without_the_map_nobody_knows_them(decision_service: DecisionService) ->
 def test_a_test_is_suggested_under_the_sites_own_code_first(decision_service: DecisionService, tmp_path: Path) -> None:
     signer = Signer()
     with hospital(decision_service, tmp_path, signer) as service:
-        cards = post(service, signer, body({"medicationRequests": bundle(medication(FUROSEMIDE))}))
+        # With calcium and creatinine measured, sodium and potassium are what is asked for together.
+        measured = {
+            "electrolytes": bundle(observation(9.5, "mg/dL", "17861-6", id="ca")),
+            "kidneyFunction": bundle(observation(0.9, "mg/dL", "2160-0", id="cr")),
+        }
+        cards = post(service, signer, body({"medicationRequests": bundle(medication(FUROSEMIDE))} | measured))
     created = [action["resource"] for card in cards for item in card.get("suggestions", ()) for action in item["actions"]]
     orders = [resource for resource in created if resource["resourceType"] == "ServiceRequest"]
     assert [ServiceRequest.model_validate(order) for order in orders]

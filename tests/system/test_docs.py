@@ -87,7 +87,7 @@ def test_every_json_block_is_json(document: str) -> None:
 
 def test_the_examples_of_a_rule_have_the_shape_that_is_read() -> None:
     rule, cases, card, *_ = fences("CONTRIBUTING.md", "json")
-    assert list(json.loads(rule)) == list(RuleFile.__struct_fields__)
+    assert list(json.loads(rule)) == [name for name in RuleFile.__struct_fields__ if name != "not_again_for"]
     assert json.loads(rule) == json.loads((ROOT / "logic/rules/results/low-potassium.json").read_text())
     assert msgspec.json.decode(cases, type=CasesFile).rule == "low-potassium"
     assert msgspec.json.decode(card, type=CardFile).rule == "low-potassium"

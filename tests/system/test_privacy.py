@@ -117,7 +117,7 @@ def test_a_site_may_serve_only_what_it_has_approved(decision_service: DecisionSe
     path.write_text('[{"rule": "thyroid", "version": "0.1.0", "name": "Dr Invented", "date": "2026-01-01"}]')
     approved = DecisionService(decision_service.knowledge, Settings(serve="approved"), read_approvals(path))
     (card,) = make(approved, tmp_path).post(CALL, json=body()).json()["cards"]
-    assert card["summary"] == "Leg cramps, tests not done recently: TSH"
+    assert card["summary"] == "Leg cramps, not tested recently: TSH"
     assert "reviewed here by Dr Invented, 2026-01-01" in card["detail"]
     assert "draft" not in card["detail"]
     nothing = DecisionService(decision_service.knowledge, Settings(serve="approved"), {})
