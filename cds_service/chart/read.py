@@ -57,7 +57,7 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query], dialect: Dial
         medications=sorter.medications,
         query_state=query_state,
         damaged=sorter.damaged | drafts.damaged,
-        other_patients=sorter.other_patients + drafts.other_patients,
+        other_patients=sorter.other_patients if not drafts.other_patients else sorter.other_patients + drafts.other_patients,
         components=sorter.components,
         oldest={key: day for key, section in sections.items() if (day := _reached(section, dialect))},
         drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
@@ -112,8 +112,10 @@ def _state(query: Query, section: Section | None, dialect: Dialect, has_encounte
 
 def _is_something_else(query: Query, section: Section) -> bool:
     """Whether only resources of other types came than were asked for: such an answer says nothing about those."""
-    others = section.types - {query.resource_type, "Medication"}
-    return bool((others or section.others) and query.resource_type not in section.types and not section.damaged)
+    types = section.types
+    if query.resource_type in types or section.damaged:
+        return False
+    return bool(types - {"Medication"} or section.others)
 
 
 def _always() -> bool:

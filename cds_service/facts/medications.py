@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Drug, Identified
@@ -130,10 +130,10 @@ def _start_of(drug: Drug) -> str:
 def _is_ended(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:
     """An issue that was taken to its end. A course that was stopped is no repeat of the one that is taken now."""
     statuses = index.knowledge.statuses
-    if isinstance(source, MedicationStatement) or source.do_not_perform:
+    # Most of a list is active: its status is asked for first.
+    if normal_code(source.status) not in statuses.ended_request or isinstance(source, MedicationStatement):
         return False
-    intended = normal_code(source.intent) not in statuses.intent_without_order
-    return normal_code(source.status) in statuses.ended_request and intended
+    return normal_code(source.intent) not in statuses.intent_without_order and not source.do_not_perform
 
 
 def _is_first(first: Sequence[CurrentMedication], fact: FactDefinition, index: ChartIndex) -> bool:
@@ -141,7 +141,11 @@ def _is_first(first: Sequence[CurrentMedication], fact: FactDefinition, index: C
     if any(isinstance(item.drug.source, MedicationStatement) for item in first):
         return True
     whole = index.chart.looking(fact.queries) is State.KNOWN
-    return whole and any(_is_ended(item, index) for item in index.chart.all(MedicationRequest))
+    return whole and index.memo("ended requests", lambda: _has_ended(index))
+
+
+def _has_ended(index: ChartIndex) -> bool:
+    return any(_is_ended(item, index) for item in index.chart.all(MedicationRequest))
 
 
 class CurrentMedication(NamedTuple):
@@ -207,13 +211,18 @@ def _later(start: str, as_of: date) -> bool:
     return span is not None and span.first > as_of
 
 
+@lru_cache(maxsize=1024)
+def _whole(ingredient: str) -> re.Pattern[str]:
+    return word_pattern([ingredient])
+
+
 def short_name(drug: Identified[Any]) -> str:
     """The drug in few words, as the record names it: ingredient or brand in its own letters, else what it begins with.
 
     A contraceptive is told by its own name, not as the estrogen that it holds.
     """
     text = text_of(drug.concept) if words_in(drug.concept) else ""
-    written = word_pattern([drug.ingredient]).search(text) if drug.ingredient else None
+    written = _whole(drug.ingredient).search(text) if drug.ingredient else None
     return written.group() if written else _STRENGTH.split(text)[0].strip(" ,") or drug.ingredient
 
 

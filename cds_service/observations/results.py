@@ -190,7 +190,8 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     if newest and newest[0].span is None:
         return unknown(fact.name, State.UNUSABLE, UNPLACED.reason, lambda: tell(read(item, index) for item in newest))
     final = next((item for item in newest if not is_preliminary(item, index)), None)
-    final = final or next((item for item in in_window(kind, index) if not is_preliminary(item, index)), None)
+    if newest and final is None:
+        final = next((item for item in in_window(kind, index) if not is_preliminary(item, index)), None)
     if final:
         return known(fact.name, True, lambda: tell([read(final, index)]))
     if newest:
