@@ -18,10 +18,14 @@ from cds_service.settings import Settings
 
 
 class Tally(NamedTuple):
-    """For each person of the cast how many cards, and how many suggestions on all of them."""
+    """For each person of the cast how many cards, how many suggestions on all of them, and how many words to read.
+
+    Words are those of summaries, details and labels of suggestions.
+    """
 
     cards: tuple[int, ...]
     suggestions: tuple[int, ...]
+    words: tuple[int, ...]
 
 
 def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
@@ -31,7 +35,17 @@ def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
     places = {person.jurisdiction for person in cast}
     sites = {place: DecisionService(knowledge, Settings.model_construct(jurisdiction=place), {}) for place in places}
     text = [_cards(person, sites[person.jurisdiction], fixtures) for person in cast]
-    return Tally(tuple(map(len, text)), tuple(sum(len(card.suggestions) for card in cards) for cards in text))
+    return Tally(
+        tuple(map(len, text)),
+        tuple(sum(len(card.suggestions) for card in cards) for cards in text),
+        tuple(sum(map(_words, cards)) for cards in text),
+    )
+
+
+def _words(card: Card) -> int:
+    """A word holds a letter or a digit: the dash before a line is none."""
+    shown = " ".join((card.summary, card.detail, *(suggestion.label for suggestion in card.suggestions)))
+    return sum(any(map(str.isalnum, word)) for word in shown.split())
 
 
 def _cards(person: Person, decision_service: DecisionService, fixtures: Path) -> Sequence[Card]:
@@ -49,9 +63,8 @@ def rows(counted: Tally) -> Iterator[tuple[int, int, int]]:
 
 
 def sum_up(counted: Tally) -> str:
-    """`65 people: median 3 cards and 4 suggestions, at most 6 and 10.`"""
-    cards, suggestions = counted
+    """`65 people: median 3 cards, 4 suggestions and 120 words, at most 6, 10 and 300.`"""
     return (
-        f"{len(cards)} people: median {median(cards):g} cards and {median(suggestions):g} suggestions, "
-        f"at most {max(cards)} and {max(suggestions)}."
+        f"{len(counted.cards)} people: median {median(counted.cards):g} cards, {median(counted.suggestions):g} suggestions "
+        f"and {median(counted.words):g} words, at most {max(counted.cards)}, {max(counted.suggestions)} and {max(counted.words)}."
     )

@@ -373,7 +373,7 @@ def test_a_reason_is_read_from_the_card_to_the_rule_to_the_statement(watched: Wa
     page = watched.page
     page.goto("/try/ada-stiffcalf")
     page.get_by_text("Why these cards, and what would change them").click()
-    page.get_by_role("link", name="low-potassium 0.1.0").click()
+    page.get_by_role("link", name="low-potassium 0.1.1").click()
     expect(page.locator("h1")).to_have_text("Potassium below range")
     page.get_by_role("link", name="US-06").click()
     expect(page.locator("tr:target")).to_contain_text("Low potassium is a cause")

@@ -114,7 +114,7 @@ def test_approvals_are_read_or_refused_plainly(tmp_path: Path) -> None:
 
 def test_a_site_may_serve_only_what_it_has_approved(decision_service: DecisionService, tmp_path: Path) -> None:
     path = tmp_path / "approvals.json"
-    path.write_text('[{"rule": "thyroid", "version": "0.1.0", "name": "Dr Invented", "date": "2026-01-01"}]')
+    path.write_text('[{"rule": "thyroid", "version": "0.1.1", "name": "Dr Invented", "date": "2026-01-01"}]')
     approved = DecisionService(decision_service.knowledge, Settings(serve="approved"), read_approvals(path))
     (card,) = make(approved, tmp_path).post(CALL, json=body()).json()["cards"]
     assert card["summary"] == "Leg cramps, not tested recently: TSH"
