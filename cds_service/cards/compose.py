@@ -20,6 +20,8 @@ from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, Offere
 
 _REMOVED = "remove"
 _FORM = "form"
+# Queries named as not answered in full; `explain` and the pages name all of them.
+_MOST_TITLES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ class _CardWriter:
     def unanswered(self) -> list[str]:
         states = self._view.chart.query_state
         titles = [self._knowledge.queries[name].title for name, state in states.items() if state is not State.KNOWN]
-        return [self._say.not_supplied.format(titles=listed(titles, len(titles)))] if titles else []
+        return [self._say.not_supplied.format(titles=listed(titles, _MOST_TITLES))] if titles else []
 
     def left_out(self, drafts: Sequence[_PendingCard]) -> list[str]:
         text = [draft.group.summary.replace("{headlines}", draft.group.joiner.join(_headlines(draft))) for draft in drafts]

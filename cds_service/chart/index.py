@@ -196,10 +196,15 @@ class ChartIndex:
         return found
 
     def _concepts_of(self, concept: CodeableConcept | None) -> Collection[str]:
-        """The value sets that a concept belongs to: by its codes, or where none is in a set by its words."""
+        """The value sets that a concept belongs to: by its codes, and by its words too, which may name more than a code tells.
+
+        Only a code of a system in which our sets are complete says all.
+        """
         terminology = self.lexicon.terminology
-        matches = terminology.matches(concept)
-        return {match.concept for match in matches} if matches else terminology.phrased(words_in(concept))
+        matched = {match.concept for match in terminology.matches(concept)}
+        if matched and terminology.is_listed(concept):
+            return matched
+        return matched.union(terminology.phrased(words_in(concept)))
 
     @property
     def measured(self) -> Mapping[str, Sequence[ObservedPart]]:

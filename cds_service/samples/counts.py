@@ -66,5 +66,6 @@ def sum_up(counted: Tally) -> str:
     """`65 people: median 3 cards, 4 suggestions and 120 words, at most 6, 10 and 300.`"""
     return (
         f"{len(counted.cards)} people: median {median(counted.cards):g} cards, {median(counted.suggestions):g} suggestions "
-        f"and {median(counted.words):g} words, at most {max(counted.cards)}, {max(counted.suggestions)} and {max(counted.words)}."
+        f"and {median(counted.words):g} words, "
+        f"at most {max(counted.cards)}, {max(counted.suggestions)} and {max(counted.words)}."
     )

@@ -352,3 +352,17 @@ def test_an_inactive_record_alone_silences_nothing(knowledge: Knowledge) -> None
         return [card.summary for card in DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards]
 
     assert cards(active=False) == cards() != []
+
+
+@pytest.mark.parametrize(
+    ("text", "neuropathy"),
+    [
+        ("Type 2 diabetes mellitus with peripheral neuropathy", True),
+        ("Type 2 diabetes mellitus, no peripheral neuropathy", False),
+        ("Type 2 diabetes mellitus", False),
+    ],
+)
+def test_words_may_name_more_than_the_code_beside_them(knowledge: Knowledge, text: str, neuropathy: bool) -> None:
+    sent: dict[str, Any] = {"conditions": bundle(condition(concept("44054006", SNOMED, text), id="d"))}
+    assert fact_of(knowledge, "diabetes", **sent).value is True
+    assert fact_of(knowledge, "peripheral_neuropathy", **sent).value is neuropathy
