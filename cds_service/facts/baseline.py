@@ -13,7 +13,8 @@ facts), whatever the day. Three kinds of care make it whole:
 
 - what asks for the record itself, such as age, is never taken from here (`_OF_THE_RECORD`);
 - a chart of which anything was not read or not understood has no baseline at all, as an absence may be just that;
-- a finding is taken only for a rule of which no fact is affected, and only if it does not fire.
+- a finding is taken only where it does not fire, and for a rule of which no fact is affected that could decide it otherwise:
+  where one fact alone keeps a rule silent, the others may be what they will.
 
 `tests/system` works out all facts and findings of every invented patient with it and without, and compares them.
 """
@@ -32,7 +33,7 @@ from cds_service.fhir.resources import DraftOrder, Encounter, Patient, Questionn
 from cds_service.knowledge import fact_kinds as kinds
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.knowledge import Knowledge, Rule
-from cds_service.model import Fact, Finding, State, Value
+from cds_service.model import Fact, Finding, Outcome, State, Value
 
 _MOST_KEPT = 64
 
@@ -79,24 +80,35 @@ class BaselineFindings:
     """What the rules of one service find on an empty chart, by how far its queries were answered."""
 
     def __init__(self, rules: Iterable[Rule], precompute: Callable[[Mapping[str, Value]], Mapping[str, Finding]]) -> None:
-        self._precompute = precompute
-        self._kept: dict[str, Mapping[str, Finding]] = {}
-        self._deciding: dict[str, set[str]] = defaultdict(set)
-        for rule in rules:
-            for name in rule.fires_when.facts:
-                self._deciding[name].add(rule.id)
+        self._precompute, self._rules = precompute, tuple(rules)
+        self._kept: dict[str, tuple[Mapping[str, Finding], Mapping[str, set[str]]]] = {}
 
     def settled(self, baseline: EmptyChartBaseline | None, affected: Set[str]) -> Mapping[str, Finding]:
-        """The findings that hold for a chart as well: those of rules that no `affected` fact helps to decide."""
+        """The findings that hold for a chart as well: those of rules that no `affected` fact can decide otherwise."""
         if baseline is None:
             return {}
-        found = self._kept.get(baseline.states)
-        if found is None:
+        kept = self._kept.get(baseline.states)
+        if kept is None:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            found = self._kept[baseline.states] = self._precompute(baseline.values)
-        afresh = set().union(*(self._deciding[name] for name in affected if name in self._deciding))
+            found = self._precompute(baseline.values)
+            kept = self._kept[baseline.states] = (found, self._deciding(found))
+        found, deciding = kept
+        afresh = set().union(*(deciding[name] for name in affected if name in deciding))
         return {name: finding for name, finding in found.items() if name not in afresh}
+
+    def _deciding(self, found: Mapping[str, Finding]) -> Mapping[str, set[str]]:
+        """By fact the rules that it can decide otherwise.
+
+        What settled a silent rule keeps it silent whatever its other facts are: one false part makes the whole false.
+        """
+        deciding: dict[str, set[str]] = defaultdict(set)
+        for rule in self._rules:
+            finding = found.get(rule.id)
+            is_silent = finding is not None and finding.outcome is Outcome.SILENT and finding.because
+            for name in finding.because if finding is not None and is_silent else rule.fires_when.facts:
+                deciding[name].add(rule.id)
+        return deciding
 
 
 def _bearings(fact: FactDefinition) -> tuple[str, ...]:
