@@ -212,7 +212,11 @@ def test_the_code_holds_no_clinical_word() -> None:
     for path in CODE:
         code = re.sub(r'("""[\s\S]*?""")|(#.*)', "", path.read_text())
         code = code.replace("leg-cramps.example", "").replace("example.leg-cramps", "").replace("Recurrent leg cramps", "")
-        found = {word for word in words if re.search(rf"\b{re.escape(word)}s?\b", code, re.IGNORECASE)}
+        lowered = code.lower()
+        # Most words stand nowhere, which is told without a pattern.
+        found = {
+            word for word in words if word.lower() in lowered and re.search(rf"\b{re.escape(word)}s?\b", code, re.IGNORECASE)
+        }
         found -= CLINICAL_WORDS_LEFT.get(path.name, set())
         if found:
             told[path.name] = found
