@@ -43,15 +43,15 @@ def fact_mutants(kind: FactKind, knowledge: Knowledge) -> Iterator[tuple[str, Fa
     yield from _composed(kind)
 
 
-def status_mutants(statuses: Statuses) -> Iterator[tuple[str, Statuses]]:
-    """Each list with a status dropped, and with one of FHIR's others added."""
+def status_mutants(statuses: Statuses) -> Iterator[tuple[str, str, Statuses]]:
+    """Each list with a status dropped, and with one of FHIR's others added; and which status that is."""
     for member in statuses.__struct_fields__:
         given = getattr(statuses, member)
         for status in given:
             left = tuple(item for item in given if item != status)
-            yield f"{member} without {status}", msgspec.structs.replace(statuses, **{member: left})
+            yield f"{member} without {status}", status, msgspec.structs.replace(statuses, **{member: left})
         for status in _OTHERS[member]:
-            yield f"{member} with {status}", msgspec.structs.replace(statuses, **{member: (*given, status)})
+            yield f"{member} with {status}", status, msgspec.structs.replace(statuses, **{member: (*given, status)})
 
 
 def _windows(kind: FactKind) -> Iterator[tuple[str, FactKind]]:

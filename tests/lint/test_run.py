@@ -506,7 +506,10 @@ def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
     from cds_service.errors import KnowledgeError
     from cds_service.knowledge.load import load_knowledge
 
-    for spoil, _, _ in BAD.values():
+    # Most house rules are about cases, so those examples come first.
+    for _, (spoil, _, _) in sorted(BAD.items(), key=lambda item: "case" not in item[0]):
+        if len(awake) == len(HOUSE_RULES):
+            break
         for name in ("logic", "cards"):
             shutil.rmtree(tree / name, ignore_errors=True)
             shutil.copytree(ROOT / name, tree / name)
