@@ -218,16 +218,22 @@ class _CardWriter:
         facts = [self._facts[name] for name in names]
         shown = dict.fromkeys(text for fact in facts if fact.state is State.UNUSABLE for text in self._unusable(fact))
         unread = [self._say.could_not_read.format(results=clip("; ".join(shown), 400))] if shown else []
-        return [*unread, *self._not_identified([fact for fact in facts if fact.state is State.NOT_UNDERSTOOD])]
+        return [*unread, *self._not_understood([fact for fact in facts if fact.state is State.NOT_UNDERSTOOD])]
 
-    def _not_identified(self, facts: Sequence[Fact]) -> list[str]:
-        """Entries that nobody can say what they are, in the record's own words: two names a kind, then a number."""
-        found: dict[str, dict[str, str]] = {}
-        for item in (item for fact in facts for item in fact.evidence):
+    def _not_understood(self, facts: Sequence[Fact]) -> list[str]:
+        """One line of entries in the record's own words, with what else is wrong: two names a kind, then a number."""
+        entries = {item.reference: item for fact in facts for item in fact.evidence}.values()
+        if not entries:
+            return []
+        found: dict[str, list[str]] = {}
+        for item in entries:
             kind = self._say.entries.get(item.reference.partition("/")[0], self._say.entries[""])
-            found.setdefault(kind, {})[item.reference] = f"“{clip(plain(item.name), 60)}”"
-        shown = [f"{len(names)} {kind}: {listed(list(names.values()), 2)}" for kind, names in found.items()]
-        return [self._say.not_identified.format(entries="; ".join(shown))] if shown else []
+            why = f" ({plain(item.note)})" if item.note else ""
+            found.setdefault(kind, []).append(f"“{clip(plain(item.name), 60)}”{why}")
+        shown = "; ".join(f"{len(names)} {kind}: {listed(names, 2)}" for kind, names in found.items())
+        # A name that is plain to read, of which only the status is missing, was identified.
+        are_nameless = not any(item.note for item in entries)
+        return [(self._say.not_identified if are_nameless else self._say.not_understood).format(entries=shown)]
 
     def _unusable(self, fact: Fact) -> list[str]:
         if not fact.evidence:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from cds_service.chart.index import ChartIndex
+from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex
 from cds_service.fhir.resources import Resource, text_of
 from cds_service.fhir.sections import Unreadable
 from cds_service.model import UNKNOWN, Evidence, EvidenceSource, Fact, Known, State, ordered
@@ -42,8 +42,16 @@ def presence(name: str, given: Given, view: ChartIndex, queries: tuple[str, ...]
 
 
 def not_understood(name: str, doubts: Sequence[Unreadable]) -> Fact:
-    """Unknown because of entries that were not read or understood, each named in the words of the record."""
-    named = [Evidence(item.reference or item.place, words_of(item), date=item.when) for item in doubts]
+    """Unknown because of entries that were not read or understood, each in the words of the record, with what else is wrong."""
+    named = [
+        Evidence(
+            item.reference or item.place,
+            words_of(item),
+            date=item.when,
+            note="" if item.problem == NOT_IDENTIFIED else item.problem,
+        )
+        for item in doubts
+    ]
     return unknown(name, State.NOT_UNDERSTOOD, reason_of(doubts[0]), named)
 
 

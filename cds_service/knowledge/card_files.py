@@ -109,6 +109,7 @@ class Wording(KnowledgeFile):
     why_footer: str
     could_not_read: str
     not_identified: str
+    not_understood: str
     entries: dict[str, str]
     not_supplied: str
     pending: str
