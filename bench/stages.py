@@ -76,7 +76,7 @@ async def _keeping(content: bytes) -> dict[str, int]:
 
         def note() -> None:
             patient = recorder.patient(request, "")
-            recorder.overridden(patient)
+            recorder.silenced(patient, None)
             # Each answer has cards of its own.
             for item in decision.shown:
                 item.card.uuid = str(uuid.uuid4())

@@ -76,22 +76,22 @@ class CodesSeen:
         self._held: dict[bytes, set[bytes] | None] = {}
         self._waiting: dict[Key, SeenCode] = {}
 
-    def note(self, client: str, patient: Iterable[str | None], codes: Sequence[UnknownCode], at: datetime) -> None:
-        """`patient`: what tells this patient from all others."""
+    def note(self, client: str, patient_id: str, codes: Sequence[UnknownCode], at: datetime) -> None:
+        """Patients are told apart by their id alone: the address of a server has several spellings, and one patient is one."""
         if not codes:
             return
-        one = self._digest(client, *patient)
+        one = self._digest(client, patient_id)
         for item in codes:
             key = (client, *item[:3])
-            words = item.words if item.words and self._is_common((*key, item.words), one) else ""
-            if self._is_common(key, one):
+            words = item.words if item.words and self._had_by_enough((*key, item.words), one) else ""
+            if self._had_by_enough(key, one):
                 self._wait(key, SeenCode(*key, words, 1, at))
 
-    def _digest(self, *parts: str | None) -> bytes:
+    def _digest(self, *parts: str) -> bytes:
         return hashlib.blake2b(repr(parts).encode(), key=self._secret, digest_size=16).digest()
 
-    def _is_common(self, what: Key, patient: bytes) -> bool:
-        """Whether enough patients had this, with this one."""
+    def _had_by_enough(self, what: Key, patient: bytes) -> bool:
+        """Count this patient too, and say whether that makes enough. What is held as None was had by enough before."""
         key = self._digest(*what)
         had = self._held.setdefault(key, set())
         if had is None:

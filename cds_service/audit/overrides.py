@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Container, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 
 from cds_service.audit.queries import Override, major, read_overrides, read_shown
@@ -50,23 +50,20 @@ class Overrides:
         text = "\x1f".join((client, (fhir_server or "").rstrip("/"), patient_id))
         return hmac.digest(self._key, text.encode(), "sha256").hex()
 
-    def of(self, patient: str | None, now: datetime) -> Mapping[str, date]:
-        """The rules not to be shown again to a patient, each with the day here on which it was overridden, or last shown.
+    def of(self, patient: str | None, now: datetime, zone: tzinfo | None = None) -> Mapping[str, date]:
+        """The rules not to be shown again to a patient, each with the day on which it was overridden, or last shown.
+
+        A day is that of the zone, as the dates of the record are; without one, that of this machine.
 
         What is shown once in a while is shown all of the first day: a chart may be opened several times in one visit.
         """
         if not patient:
             return _NONE
-        today = now.astimezone().date()
-        shown = {
-            rule: at.astimezone().date()
-            for rule, at in self._shown.get(patient, _NEVER).items()
-            if at >= now - self._once[rule]
-        }
-        found = {
-            rule: at.astimezone().date() for rule, at in self._known.get(patient, _NEVER).items() if at >= now - self._days
-        }
-        return {rule: day for rule, day in shown.items() if day < today} | found
+        today = now.astimezone(zone).date()
+        shown = {rule: at for rule, at in self._shown.get(patient, _NEVER).items() if at >= now - self._once[rule]}
+        found = {rule: at for rule, at in self._known.get(patient, _NEVER).items() if at >= now - self._days}
+        before_today = {rule: day for rule, at in shown.items() if (day := at.astimezone(zone).date()) < today}
+        return before_today | {rule: at.astimezone(zone).date() for rule, at in found.items()}
 
     async def refresh(self, now: datetime) -> None:
         """Read what came lately, and now and then all of it, which forgets what counts no more."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from cds_service.audit.codes_seen import CodesSeen, by_system, unknown_codes
 from cds_service.audit.journal import AnswerRecord, Journal, kept, outcomes
@@ -56,9 +56,9 @@ class Recorder:
     def patient(self, request: HookRequest, client: str) -> str | None:
         return self.overrides.patient(client, request.fhir_server, request.patient_id)
 
-    def overridden(self, patient: str | None) -> Mapping[str, date]:
-        """The rules that were overridden for this patient, as far as is known here."""
-        return self.overrides.of(patient, datetime.now(UTC)) if patient else {}
+    def silenced(self, patient: str | None, zone: tzinfo | None) -> Mapping[str, date]:
+        """The rules that were overridden or shown lately for this patient, as far as is known here, each with its day there."""
+        return self.overrides.of(patient, datetime.now(UTC), zone) if patient else {}
 
     def note(self, request: HookRequest, decision: Decision, started: float, client: str, patient: str | None) -> None:
         """Keep what is kept of an answer. `started` by `time.perf_counter`."""
@@ -77,7 +77,7 @@ class Recorder:
             decision.view.not_understood_by_type,
             by_system(unknown, decision.view),
         )
-        self.codes.note(client, (request.fhir_server, request.patient_id), unknown, now)
+        self.codes.note(client, request.patient_id, unknown, now)
         self.journal.note(noted)
         self.metrics.note(noted)
 

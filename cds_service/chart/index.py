@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -290,7 +290,7 @@ class ChartIndex:
         put_aside = chain.from_iterable((*self.chart.damaged.values(), *self.not_understood.values()))
         types = [
             *(item.resource_type for item in put_aside),
-            *(str(type(drug.source).__struct_config__.tag) for drug in self.drugs[1]),
+            *(kind for kind, _ in self._unidentified_drugs),
         ]
         return Counter(name if name in asked else "other" for name in types)
 
@@ -303,8 +303,15 @@ class ChartIndex:
             for item in items
             for concept in item.concepts
         ]
-        drugs = [(str(type(drug.source).__struct_config__.tag), drug.concept) for drug in self.drugs[1] if drug.concept]
-        return [*put_aside, *drugs]
+        return [*put_aside, *((kind, concept) for kind, concept in self._unidentified_drugs if concept)]
+
+    @property
+    def _unidentified_drugs(self) -> Iterator[tuple[str, CodeableConcept | None]]:
+        """Those on record and those being ordered, each with its resource type."""
+        for drug in self.drugs[1]:
+            yield str(type(drug.source).__struct_config__.tag), drug.concept
+        for draft in self.drafts[1]:
+            yield str(type(draft.source).__struct_config__.tag), draft.concept
 
     @cached_property
     def unmatched(self) -> Sequence[Resource]:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from cds_service.fhir.resources import (
     Condition,
     Encounter,
+    Immunization,
     MedicationRequest,
     MedicationStatement,
     Observation,
@@ -38,6 +39,7 @@ _MEMBERS: Mapping[type[Resource], tuple[str, ...]] = {
     Procedure: ("performed_date_time", "performed_period"),
     Encounter: ("period",),
     QuestionnaireResponse: ("authored",),
+    Immunization: ("occurrence_date_time",),
 }
 
 

@@ -104,14 +104,14 @@ class CdsHooksEndpoints:
         parsed, as_of = self._dated(request, parsed, decision_service.dialect.zone)
         name = client.iss if client else ""
         patient = self.recorder.patient(parsed, name)
-        overridden = self.recorder.overridden(patient)
+        silenced = self.recorder.silenced(patient, decision_service.dialect.zone)
         if decision_service.concerns(service_id, parsed, as_of):
             parsed = await self.fetching.complete(parsed, decision_service.templates(service_id), client, started)
         if len(body) + fetched_bytes(parsed) > _BIG:
             # A chart this large takes long enough to keep others waiting.
-            decision = await asyncio.to_thread(decision_service.answer, service_id, parsed, as_of, overridden)
+            decision = await asyncio.to_thread(decision_service.answer, service_id, parsed, as_of, silenced)
         else:
-            decision = decision_service.answer(service_id, parsed, as_of, overridden)
+            decision = decision_service.answer(service_id, parsed, as_of, silenced)
         self.recorder.note(parsed, decision, started, name, patient)
         _log_answer(parsed.hook_instance, decision, started, client)
         return Response(encode(CdsResponse(decision.cards)), media_type=JSON)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cds_service.fhir.resources import CodeableConcept, codings
+from cds_service.fhir.resources import CodeableConcept
 from cds_service.knowledge.schema import OtherWords
 from cds_service.knowledge.terminology import Terminology, word_pattern
 from cds_service.model import CodeMap
@@ -44,7 +44,7 @@ class Recognition:
         self._muscle_or_leg = word_pattern(words.muscle_or_leg)
         self._analytes = {name.lower().replace("-", " "): key for key, names in analytes.items() for name in names}
         self._analyte = word_pattern(self._analytes)
-        self._others: set[tuple[str | None, str | None] | None] = set()
+        self._others: set[int] = set()
 
     def over(self, terminology: Terminology) -> Recognition:
         """The same over the codes of one client."""
@@ -68,20 +68,19 @@ class Recognition:
     def is_another_result(self, concept: CodeableConcept | None) -> bool:
         """Whether a result, an order or a procedure that no set holds is understood as something else.
 
-        Of a coded one this is kept by its code, and nothing of its words: thousands of a chart are of a few codes.
-        A code without words is never looked up there: the answer must not depend on what was asked before.
+        Thousands of a chart have the same few words, so what was found is kept: by a hash of the words, not by the words. Nor
+        by the code, beside which another record may have other words: the answer must not depend on what was asked before.
         """
         words = words_in(concept)
         if self._terminology.is_declared_other(concept):
             return not self.analyte(words)
         if not words:
             return False
-        coding = next((item for item in codings(concept) if item.code and item.system), None)
-        key = (coding.system, coding.code) if coding else None
+        key = hash(words)
         if key in self._others:
             return True
         found = self.is_readable(words) and not self.analyte(words)
-        if found and key and len(self._others) < _MOST_KEPT:
+        if found and len(self._others) < _MOST_KEPT:
             self._others.add(key)
         return found
 

@@ -63,7 +63,8 @@ def as_low_before(fact: FactDefinition, kind: AsLowBefore, index: ChartIndex) ->
     found = _find(fact, asked, index)
     if isinstance(found, Fact):
         return presence(fact.name, (), index, fact.queries, concepts_of(kind.analytes))
-    latest = found.results[0]
+    # Where two of one time disagree, the lower is the danger.
+    latest = min(found.results, key=_least)
     earlier = [
         read(item, index) for item in in_window(kind, index) if latest.span and item.span and item.span.last < latest.span.first
     ]

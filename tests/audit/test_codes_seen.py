@@ -79,7 +79,7 @@ def test_results_and_conditions_are_looked_at_too(decision_service: DecisionServ
 def seen(*sightings: tuple[str, UnknownCode]) -> list[SeenCode]:
     found = CodesSeen(Store("sqlite+aiosqlite://"))
     for patient, code in sightings:
-        found.note("ehr", (None, patient), [code], NOW)
+        found.note("ehr", patient, [code], NOW)
     return list(found._waiting.values())
 
 
@@ -103,13 +103,13 @@ def test_of_what_is_held_only_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cds_service.audit.codes_seen._MOST_HELD", 20)
     found = CodesSeen(Store("sqlite+aiosqlite://"))
     for number in range(1000):
-        found.note("ehr", ("a",), [KALI._replace(code=f"K{number}")], NOW)
+        found.note("ehr", "a", [KALI._replace(code=f"K{number}")], NOW)
     assert len(found._held) == 20
 
 
 def test_what_is_held_of_a_patient_and_of_words_can_be_read_by_nobody() -> None:
     found = CodesSeen(Store("sqlite+aiosqlite://"))
-    found.note("ehr", ("zebedee",), [KALI._replace(words="for Quokka")], NOW)
+    found.note("ehr", "zebedee", [KALI._replace(words="for Quokka")], NOW)
     held = repr(found._held)
     assert len(found._held) == 2
     assert not [word for word in ("zebedee", "Quokka", "KALI") if word in held]
@@ -151,6 +151,17 @@ def called(client: TestClient, *patients: str) -> None:
         drugs = [medication(concept("D-17", DRUGS, display="Xyzzyforte"))]
         drugs += [secret] if patient == "zebedee" else []
         assert client.post(CALL, json=call_of(patient, *drugs)).status_code == 200
+
+
+def test_one_patient_by_several_spellings_of_her_server_is_one(
+    decision_service: DecisionService, tmp_path: Path, database_url: str
+) -> None:
+    drug = medication(concept("D-17", DRUGS, display="for Quokka"))
+    with make(decision_service, tmp_path, database_url=database_url) as client:
+        for server in (None, "http://127.0.0.1:1/fhir", "http://127.0.0.1:1/fhir/"):
+            call = call_of("anna", drug) | ({"fhirServer": server} if server else {})
+            assert client.post(CALL, json=call).status_code == 200
+    assert asyncio.run(rows(database_url, codes_seen)) == []
 
 
 def test_from_an_answer_to_the_command_the_dashboard_and_the_metrics(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec.structs import replace
@@ -235,6 +236,22 @@ async def test_an_override_counts_by_rule_and_major_version_for_its_days(databas
     assert table.of(table.patient("", None, "p2"), NOW) == table.of(None, NOW) == {}
     await table.refresh(NOW + timedelta(days=31))
     assert table._known == {}
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_an_override_is_of_the_day_that_it_is_where_the_site_is(database_url: str) -> None:
+    """So that a result of the next day there is news."""
+    store = Store(database_url)
+    table = table_of(store)
+    evening = datetime(2026, 11, 21, 1, tzinfo=UTC)
+    await kept(store, table, "warned", at=evening, low_potassium="1.4.0")
+    said = OVERRIDDEN | {"card": "warned", "outcomeTimestamp": evening.isoformat()}
+    await record_feedback(store, SERVICE, read(said), evening)
+    await table.refresh(evening)
+    own = table.patient("", None, "p1")
+    assert table.of(own, evening, ZoneInfo("America/New_York")) == {"low-potassium": date(2026, 11, 20)}
+    assert table.of(own, evening, ZoneInfo("Europe/London")) == {"low-potassium": date(2026, 11, 21)}
     await store.close()
 
 

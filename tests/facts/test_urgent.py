@@ -112,6 +112,13 @@ def test_a_danger_that_is_seen_is_not_silenced_by_what_is_unknown(
     assert ("severe-potassium" in fired(knowledge, electrolytes=bundle(*results))) is urgent
 
 
+@pytest.mark.parametrize(("first", "second"), [("o1", "o2"), ("o2", "o1")])
+def test_of_two_that_disagree_the_lower_is_the_danger_whatever_their_ids(knowledge: Knowledge, first: str, second: str) -> None:
+    of_today = [(55, first, "2026-11-19"), (110, second, "2026-11-19"), (108, "o3", "2026-11-09")]
+    results = [observation(value, "g/L", "718-7", when=when, id=name) for value, name, when in of_today]
+    assert "severe-haemoglobin" in fired(knowledge, bloodTests=bundle(*results))
+
+
 def test_without_a_range_too_a_danger_stands(knowledge: Knowledge) -> None:
     low = observation(61, "g/L", "718-7", when="2026-11-18")
     unread = observation(120, "furlong", "718-7", when="2026-11-19", id="o2")

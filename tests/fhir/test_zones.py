@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 
 from cds_service.app import client_schema
 from cds_service.errors import SettingsError
+from cds_service.fhir import resources, zones
 from cds_service.fhir.resources import (
     Condition,
     Encounter,
+    Immunization,
     MedicationRequest,
     MedicationStatement,
     Observation,
@@ -56,6 +59,7 @@ def test_a_moment_is_written_as_the_day_that_it_is_there(text: str, zone: ZoneIn
     assert in_zone(written, zone) == written
 
 
+DATES = re.compile(r"date|period|instant|authored|issued")
 PERIOD = {"start": LATE, "end": LATE}
 DATED: dict[type[Any], Json] = {
     Condition: {"onsetDateTime": LATE, "abatementPeriod": PERIOD, "onsetPeriod": PERIOD, "recordedDate": LATE},
@@ -70,6 +74,7 @@ DATED: dict[type[Any], Json] = {
     Procedure: {"performedDateTime": LATE, "performedPeriod": PERIOD},
     Encounter: {"period": PERIOD},
     QuestionnaireResponse: {"authored": LATE},
+    Immunization: {"occurrenceDateTime": LATE},
 }
 
 
@@ -80,6 +85,14 @@ def test_every_date_that_is_read_is_written_so(kind: type[Any]) -> None:
     write_in(LONDON, resource)
     assert str(resource).count("2026-11-29") == str(given).count("2026-11-28")
     assert "2026-11-28" not in str(resource)
+
+
+def test_no_member_of_a_date_is_forgotten() -> None:
+    """Those of a patient are days of the calendar wherever she is, and a draft order is of now."""
+    kinds = {kind for kind in vars(resources).values() if isinstance(kind, type) and issubclass(kind, resources.Resource)}
+    for kind in kinds - {resources.Patient, resources.DraftOrder}:
+        names = [name for name in kind.__struct_fields__ if DATES.search(name)]
+        assert {name for name in names if name not in zones._MEMBERS.get(kind, ())} == set(), kind
 
 
 def service_in(knowledge: Knowledge, zone: str | None) -> DecisionService:

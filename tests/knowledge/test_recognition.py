@@ -50,6 +50,12 @@ def test_a_code_without_words_is_not_understood_whatever_was_asked_before(knowle
     assert not recognition.is_another_result(concept(code="8867-4"))
 
 
+def test_the_words_of_one_record_do_not_speak_for_the_code_of_another(knowledge: Knowledge) -> None:
+    recognition = knowledge.recognition
+    assert recognition.is_another_result(concept("Blood culture", code="K1"))
+    assert not recognition.is_another_result(concept("Potassium", code="K1"))
+
+
 @pytest.mark.parametrize(
     ("words", "analyte"),
     [
