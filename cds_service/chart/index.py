@@ -12,9 +12,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
+from cds_service.chart.doubt import Doubt
+from cds_service.chart.measured import Measured, ObservedPart, measured
 from cds_service.fhir.resources import (
     CodeableConcept,
-    Component,
     Condition,
     DraftOrder,
     Immunization,
@@ -26,13 +27,11 @@ from cds_service.fhir.resources import (
     ServiceRequest,
     normal_code,
 )
-from cds_service.fhir.sections import Unreadable, measurement, set_aside
+from cds_service.fhir.sections import Unreadable, set_aside
 from cds_service.fhir.understood import status_of
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.recognition import Lexicon, words_in
 from cds_service.knowledge.sites import SitedConcept, placed
-from cds_service.knowledge.terminology import Match
-from cds_service.knowledge.units import Unusable, convert
 from cds_service.model import State
 
 _NOT_YET: Any = object()
@@ -43,9 +42,6 @@ NOT_IDENTIFIED = "could not be identified"
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure, Immunization)
 
-
-ObservedPart = tuple[Observation, Observation | Component]
-"""One measured value: an Observation, and what of it holds the value: itself, or one of its components."""
 
 P = TypeVar("P", MedicationRequest | MedicationStatement, DraftOrder)
 
@@ -209,36 +205,11 @@ class ChartIndex:
     @property
     def measured(self) -> Mapping[str, Sequence[ObservedPart]]:
         """Results by `lab:<analyte>`, and Observations by value set of their code."""
-        return self._results[0]
+        return self._results.found
 
     @cached_property
-    def _results(self) -> tuple[Mapping[str, Sequence[ObservedPart]], Sequence[Observation]]:
-        """What was measured, and the Observations of which no part is of a concept of ours."""
-        found: dict[str, list[ObservedPart]] = defaultdict(list)
-        unmatched: list[Observation] = []
-        matches_of = self.lexicon.terminology.matches
-        for observation in self.chart.all(Observation):
-            matches = matches_of(observation.code) or self._measured_in_words(observation.code, observation)
-            for match in matches:
-                found[match.concept].append((observation, observation))
-            if observation.component:
-                for part in self.chart.components_of(observation):
-                    for match in matches_of(part.code) or self._measured_in_words(part.code, part):
-                        found[match.concept].append((observation, part))
-            elif not matches:
-                unmatched.append(observation)
-        return found, unmatched
-
-    def _measured_in_words(self, code: CodeableConcept | None, part: Observation | Component) -> Sequence[Match]:
-        """What a result is of where no set has its code: by its words and a unit that leaves no doubt."""
-        recognition = self.lexicon.recognition
-        analyte = "" if recognition.is_another_result(code) else recognition.analyte(words_in(code))
-        return (Match(f"lab:{analyte}", analyte),) if analyte and self._has_unit_of(analyte, part) else ()
-
-    def _has_unit_of(self, analyte: str, part: Observation | Component) -> bool:
-        said = measurement(part)
-        quantity = said.value_quantity if said else None
-        return quantity is not None and not isinstance(convert(quantity, self.knowledge.factors[analyte]), Unusable)
+    def _results(self) -> Measured:
+        return measured(self.chart, self.lexicon, self.knowledge.factors)
 
     @cached_property
     def drugs(self) -> tuple[Mapping[str, Sequence[Drug]], Sequence[Drug]]:
@@ -280,7 +251,9 @@ class ChartIndex:
         for item in asked:
             if id(item) not in own and not recognition.is_another_result(item.code):
                 found[type(item).__name__].append(_put_aside(item))
-        found["Observation"] = [_put_aside(item) for item in self._results[1] if not recognition.is_another_result(item.code)]
+        found["Observation"] = [
+            _put_aside(item) for item in self._results.unmatched if not recognition.is_another_result(item.code)
+        ]
         return found
 
     @cached_property
@@ -377,29 +350,8 @@ class ChartIndex:
         if self.is_clear:
             return []
         doubtful = [item for query in queries for item in self._doubtful(query)]
-        wanted = set(concepts)
-        wanted |= {sited.site.without_site for sited in self.knowledge.sited if sited.value_set in wanted}
-        return [item for item in {id(item): item for item in doubtful}.values() if self._may_be(item, wanted)]
-
-    def _may_be(self, item: Unreadable, wanted: set[str]) -> bool:
-        """Whether an entry may be about one of these, by what can still be read of it."""
-        return not item.concepts or any(self._may_mean(concept, item.resource_type, wanted) for concept in item.concepts)
-
-    def _may_mean(self, concept: CodeableConcept, kind: str, wanted: set[str]) -> bool:
-        terminology, recognition = self.lexicon
-        words = words_in(concept)
-        matched = {match.concept for match in (terminology.matches(concept) or terminology.named(words))}
-        if not matched:
-            matched = set(terminology.phrased(words))
-            matched |= {f"lab:{analyte}"} if kind == "Observation" and (analyte := recognition.analyte(words)) else set()
-        if matched:
-            return not matched.isdisjoint(wanted)
-        if kind in ("MedicationRequest", "MedicationStatement"):
-            return not recognition.is_another_drug(concept)
-        another = recognition.is_another_condition if kind == "Condition" else recognition.is_another_result
-        return not another(concept) or any(
-            sited.value_set in wanted and sited.is_named(words) for sited in self.knowledge.sited
-        )
+        about = Doubt(self.lexicon, self.knowledge.sited, concepts)
+        return [item for item in {id(item): item for item in doubtful}.values() if about.may_be(item)]
 
 
 def _put_aside(resource: Condition | Observation | Procedure | ServiceRequest) -> Unreadable:

@@ -7,7 +7,8 @@ from datetime import date
 from functools import lru_cache, partial
 from operator import itemgetter
 
-from cds_service.chart.index import ChartIndex, ObservedPart
+from cds_service.chart.index import ChartIndex
+from cds_service.chart.measured import ObservedPart
 from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import effective, has_code, normal_code
 from cds_service.knowledge.fact_kinds import OfAnalytes

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from cds_service.chart.chart import Chart
-from cds_service.chart.index import ChartIndex, ObservedPart
+from cds_service.chart.index import ChartIndex
+from cds_service.chart.measured import ObservedPart
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.resources import CodeableConcept, Coding, Measurement
 from cds_service.fhir.sections import measurement
