@@ -14,7 +14,8 @@ import msgspec
 from msgspec.structs import replace
 
 from cds_service.cards.text import clip, listed, plain
-from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex
+from cds_service.chart.doubt import NOT_IDENTIFIED
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import UNNAMED, words_of
 from cds_service.explain.fact_text import statement_of
 from cds_service.facts.conditions import NOT_PLACED

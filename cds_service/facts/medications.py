@@ -9,7 +9,8 @@ from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Drug, Identified
+from cds_service.chart.doubt import NOT_IDENTIFIED
+from cds_service.chart.index import ChartIndex, Drug, Identified
 from cds_service.chart.presence import UNNAMED, known, presence, reference_to, unknown
 from cds_service.facts.conditions import began, evidence_of, first_onset, is_active
 from cds_service.facts.orders_and_procedures import done

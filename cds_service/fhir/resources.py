@@ -124,6 +124,7 @@ class Observation(Resource, tag="Observation"):
     interpretation: Raw = Raw()
     reference_range: Raw = Raw()
     component: Raw = Raw()
+    has_member: Raw = Raw()
 
 
 class Medication(Resource, tag="Medication"):

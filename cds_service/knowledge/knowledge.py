@@ -180,6 +180,12 @@ class Knowledge:
                 found[key] = tuple(row[0] for part in parts for rows in part.codes.values() for row in rows)
         return found
 
+    @cached_property
+    def sets_of_no_result(self) -> frozenset[str]:
+        """Value sets of what is ordered or given: of what a result with such a code is, they say nothing."""
+        kinds = ("order", "medication", "vaccine")
+        return frozenset(part.id for parts in self.value_sets.values() for part in parts if part.kind in kinds)
+
     def _panels_with(self, analyte: str) -> tuple[str, ...]:
         return tuple(code for code, panel in self.panels.items() if analyte in panel.holds)
 

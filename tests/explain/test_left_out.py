@@ -79,7 +79,7 @@ def test_whatever_leaves_a_rule_open_is_named() -> None:
             ["prefetch.electrolytes.entry[0].resource", "Observation/o1", "2823-3", "subject cannot be resolved"],
         ),
         (
-            {"medicationRequests": {"resourceType": "Bundle", "entry": [None, {"resource": NAMELESS}]}},
+            {"medicationRequests": {"resourceType": "Bundle", "entry": [{"resource": patient()}, {"resource": NAMELESS}]}},
             ["prefetch.medicationRequests.entry[1].resource", "MedicationRequest/m1", "Xyzzyforte 20", NOT_IDENTIFIED],
         ),
         (

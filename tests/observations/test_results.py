@@ -349,16 +349,35 @@ def without_value(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "valueQuantity"}
 
 
+HERE, ELSEWHERE = {"reference": "Observation/o1"}, {"reference": "Observation/elsewhere"}
+
+
 @pytest.mark.parametrize("code", ["24326-1", "24323-8"])
-@pytest.mark.parametrize("members", [[], [{"reference": "Observation/o1"}, {"reference": "Observation/elsewhere"}]])
-@pytest.mark.parametrize(("results", "expected"), [([observation(3.1)], "low"), ([], UNKNOWN)])
-def test_a_panel_that_only_names_its_members_adds_nothing(
+@pytest.mark.parametrize(
+    ("members", "results", "expected"),
+    [
+        ([], [], UNKNOWN),
+        ([ELSEWHERE], [], UNKNOWN),
+        # An older result is not the latest; what it warns of stands.
+        ([ELSEWHERE], [observation(4.0)], UNKNOWN),
+        ([ELSEWHERE], [observation(3.1)], "low"),
+        # Its member, or a result of its day, is what the panel brought.
+        ([HERE, ELSEWHERE], [observation(4.0)], "in-range"),
+        ([], [observation(4.0, when="2026-11-13T06:00:00Z")], "in-range"),
+        ([ELSEWHERE], [observation(4.0, when="2026-11-14")], "in-range"),
+    ],
+)
+def test_what_a_panel_measured_and_did_not_bring_is_unknown(
     knowledge: Knowledge, code: str, members: list[Any], results: list[Any], expected: Any
 ) -> None:
     panel = without_value(observation(0, code=code, when="2026-11-13", id="panel", hasMember=members))
-    found = of(knowledge, *results, panel)
-    assert found.value == expected
-    assert found.evidence == of(knowledge, *results).evidence
+    assert of(knowledge, *results, panel).value == expected
+    assert of(knowledge, panel, name="potassium_measured").value is UNKNOWN
+
+
+@pytest.mark.parametrize("status", ["registered", "cancelled", "entered-in-error"])
+def test_a_panel_that_was_not_reported_measured_nothing(knowledge: Knowledge, status: str) -> None:
+    panel = without_value(observation(0, code="24326-1", when="2026-11-13", id="panel", status=status))
     assert of(knowledge, panel, name="potassium_measured").value is False
 
 

@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from cds_service.cdshooks.request import read_request
 from cds_service.errors import RequestError
 from cds_service.knowledge.fact_kinds import ActiveCondition, AgainstRange, Measured, Taking
@@ -191,6 +193,7 @@ def fired(decision: Decision) -> set[str]:
     return {item.rule_id for item in decision.findings if item.outcome is Outcome.FIRES}
 
 
+@pytest.mark.no_cover
 @PEOPLE
 def test_nothing_rests_on_what_is_not_understood(person: Person) -> None:
     request = request_of(person)
@@ -226,6 +229,7 @@ def rests_on(before: Decision, was: Json) -> list[str]:
     return [name for name in asked if reference in {item.reference for item in before.facts[name].evidence}]
 
 
+@pytest.mark.no_cover
 def test_the_fog_is_thick() -> None:
     """Thousands of variants over the cast, and the calm line stands without them: the test could not fail else."""
     counted = sum(1 for person in CAST for _ in fogged(request_of(person), random.Random(person.id)))
