@@ -179,6 +179,7 @@ class Statuses(KnowledgeFile):
     intent_without_order: tuple[str, ...]
     reported_result: tuple[str, ...]
     preliminary_result: tuple[str, ...]
+    unreported_result: tuple[str, ...]
     awaited_result: tuple[str, ...]
     open_order: tuple[str, ...]
     undone_procedure: tuple[str, ...]

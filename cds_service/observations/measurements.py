@@ -15,11 +15,11 @@ from cds_service.chart.index import ChartIndex, Locale
 from cds_service.chart.measured import ObservedPart
 from cds_service.chart.presence import reference_to
 from cds_service.fhir.dates import Span, read_instant
-from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code, normal_code
+from cds_service.fhir.resources import Measurement, Observation, Quantity, ReferenceRange, has_code, normal_code
 from cds_service.fhir.sections import measurement
 from cds_service.fhir.understood import is_modified
 from cds_service.knowledge import units
-from cds_service.knowledge.schema import Adjustment
+from cds_service.knowledge.schema import Adjustment, Statuses
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Interval
 
@@ -31,6 +31,7 @@ _INTERPRETATIONS = {
 }
 _UNREADABLE = Unusable("it cannot be read")
 _IMPOSSIBLE = Unusable("no value that a living person can have")
+NOT_REPORTED = Unusable("its status says that there is no result")
 RANGE_UNREAD = Unusable("its range could not be read")
 NO_RANGE = Unusable("no reference range")
 _NO_UNIT = ("", "1", "{ratio}")
@@ -76,6 +77,15 @@ class Result(msgspec.Struct):
         return read_instant(self.when) or EARLIEST
 
 
+def says_no_result(observation: Observation, statuses: Statuses) -> bool:
+    """Whether it says of itself that there is no result: registered only, cancelled, or not performed."""
+    return is_not_performed(observation) or normal_code(observation.status) in statuses.unreported_result
+
+
+def is_not_performed(observation: Observation) -> bool:
+    return bool(observation.data_absent_reason) and has_code(observation.data_absent_reason, "not-performed")
+
+
 class RangeUsed(NamedTuple):
     """What a verdict rests on: whose range or interpretation, with its limits and, if the laboratory's, as it was written."""
 
@@ -94,7 +104,9 @@ def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:
     said = measurement(part)
     amount = units.convert(said.value_quantity, here.knowledge.factors[analyte]) if said else _UNREADABLE
     said = said or Measurement()
-    if isinstance(amount, Decimal) and not _is_possible(amount, analyte, here):
+    if says_no_result(observation, here.knowledge.statuses):
+        amount = NOT_REPORTED
+    elif isinstance(amount, Decimal) and not _is_possible(amount, analyte, here):
         amount = _IMPOSSIBLE
     interpretation: str | Unusable
     interpretation, basis = (amount, RangeUsed()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)

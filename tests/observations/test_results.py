@@ -15,7 +15,7 @@ from cds_service.fhir.resources import Quantity
 from cds_service.knowledge import units
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import Unusable, convert, say_number
-from cds_service.model import UNKNOWN, Interval, Outcome, State
+from cds_service.model import UNKNOWN, Interval, Outcome, Seen, State
 from cds_service.rules.evaluate import decide
 from cds_service.service import DecisionService
 from tests.support.calls import CALL, make
@@ -255,8 +255,8 @@ def test_the_time_of_a_result_is_found_in_all_its_members(knowledge: Knowledge, 
         ("final ", True),
         ("Final", True),
         ("preliminary", UNKNOWN),
-        ("registered", False),
-        ("cancelled", False),
+        ("registered", UNKNOWN),
+        ("cancelled", UNKNOWN),
         ("entered-in-error", False),
         ("unknown", UNKNOWN),
         (None, UNKNOWN),
@@ -264,6 +264,23 @@ def test_the_time_of_a_result_is_found_in_all_its_members(knowledge: Knowledge, 
 )
 def test_only_reported_results_count(knowledge: Knowledge, status: Any, counts: Any) -> None:
     assert of(knowledge, observation(3.1, status=status), name="potassium_measured").value is counts
+
+
+NOT_PERFORMED = {"dataAbsentReason": {"coding": [{"code": "not-performed"}]}}
+SAYS_NO_RESULT = [{"status": "registered"}, {"status": "cancelled"}, NOT_PERFORMED]
+
+
+@pytest.mark.parametrize("members", SAYS_NO_RESULT)
+def test_a_result_that_says_it_is_none_was_not_measured_unless_it_bears_a_value(knowledge: Knowledge, members: Any) -> None:
+    told = observation(2.0, **members)
+    fact = of(knowledge, told)
+    assert (fact.value, fact.state) == (UNKNOWN, State.UNUSABLE)
+    assert fact.reason == "its status says that there is no result"
+    assert of(knowledge, told, name="potassium_measured").value is UNKNOWN
+    assert of(knowledge, without_value(told), name="potassium_measured").value is False
+    older = observation(4.2, when="2026-11-01", id="o2")
+    assert of(knowledge, told, older).value is UNKNOWN
+    assert of(knowledge, without_value(told), older).value == "in-range"
 
 
 def test_the_newest_result_decides(knowledge: Knowledge) -> None:
@@ -313,6 +330,86 @@ def test_two_results_of_one_time_that_disagree_cannot_be_read(knowledge: Knowled
     fact = of(knowledge, observation(3.1), observation(4.2, id="o2"))
     assert (fact.value, fact.state) == (UNKNOWN, State.UNUSABLE)
     assert "disagree" in fact.reason
+
+
+DAY = "2026-11-19"
+
+
+@pytest.mark.parametrize(
+    ("low", "normal", "latest"),
+    [
+        (DAY, f"{DAY}T08:00:00Z", ""),
+        (f"{DAY}T08:00:00Z", DAY, ""),
+        (f"{DAY}T00:00:00Z", f"{DAY}T08:00:00Z", ""),
+        (f"{DAY}T09:00:00+02:00", f"{DAY}T08:30:00", ""),
+        (f"{DAY}T06:00", f"{DAY}T19:00:00Z", ""),
+        (f"{DAY}T06:00", f"{DAY}T21:00:00Z", "4.4"),
+        (f"{DAY}T08:00:00Z", f"{DAY}T09:00:00Z", "4.4"),
+        (f"{DAY}T08:00", f"{DAY}T09:00", "4.4"),
+        # 06:30 by the clock of the other.
+        (f"{DAY}T08:00:00Z", f"{DAY}T08:30:00+02:00", "2.0"),
+    ],
+)
+def test_of_one_day_only_what_is_later_for_sure_is_the_latest(knowledge: Knowledge, low: str, normal: str, latest: str) -> None:
+    """Without a time of day, or beside a zone without one, nobody knows which came last; a danger is told."""
+    facts = facts_of(
+        knowledge, body({"electrolytes": bundle(observation(2.0, when=low), observation(4.4, when=normal, id="o2"))})
+    )
+    against, number = facts["potassium_against_range"], facts["potassium_value_this_week"]
+    if latest:
+        assert (against.value, number.value) == ("low" if latest == "2.0" else "in-range", Decimal(latest))
+    else:
+        assert (against.value, against.reason) == (UNKNOWN, "two results of the same time disagree")
+        assert number.value == Seen((Decimal("2.0"), Decimal("4.4")))
+
+
+@pytest.mark.parametrize(
+    ("unread", "expected"), [(DAY, UNKNOWN), (f"{DAY}T09:00:00Z", UNKNOWN), (f"{DAY}T07:00:00Z", "in-range")]
+)
+def test_a_result_of_the_same_time_that_cannot_be_read_leaves_one_in_range_open(
+    knowledge: Knowledge, unread: str, expected: Any
+) -> None:
+    results = [observation(4.4, when=f"{DAY}T08:00:00Z"), without_value(observation(2.0, when=unread, id="o2"))]
+    assert of(knowledge, *results).value == expected
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"when": "1900-01-01"},
+        {"when": "0206-11-12"},
+        {"when": "1959-12-31"},
+        {"when": "1970-01-01T00:00:00Z"},
+        {"when": "1900-01-01", "issued": "2026-11-12T08:00:00Z"},
+        {"when": "2016-11-12", "issued": "2026-11-12T08:00:00Z"},
+        {"when": None, "effectivePeriod": {"start": "2019-01-01"}, "issued": "2026-11-12T08:00:00Z"},
+        {"when": None, "effectivePeriod": {"start": "2019-01-01"}},
+    ],
+)
+def test_a_date_that_cannot_be_meant_makes_no_new_result_an_old_one(knowledge: Knowledge, members: dict[str, Any]) -> None:
+    told = observation(2.0, **members)
+    older = observation(4.2, when="2026-11-01", id="o2")
+    assert of(knowledge, told, older).value is UNKNOWN
+    assert of(knowledge, told).value is UNKNOWN
+    assert of(knowledge, told, name="potassium_measured").value is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"when": "2015-03-01"},
+        {"when": "2015-03-01", "issued": "2015-03-04T08:00:00Z"},
+        {"when": "2015-03-01", "issued": "2021-03-04T08:00:00Z"},
+        {"when": "2015-03-01", "issued": "1970-01-01T00:00:00Z"},
+        {"when": "2025-12-01", "issued": "2026-11-01T08:00:00Z"},
+        {"when": None, "effectivePeriod": {"start": "2015-03-01"}, "issued": "2015-03-02T08:00:00Z"},
+    ],
+)
+def test_an_old_result_is_old(knowledge: Knowledge, members: dict[str, Any]) -> None:
+    told = observation(2.0, **members)
+    older = observation(4.2, when="2026-11-01", id="o2")
+    assert of(knowledge, told, older).value == "in-range"
+    assert of(knowledge, told, name="potassium_measured").value is False
 
 
 @pytest.mark.parametrize("code", ["2823-3", "6298-4", "77142-8", "39789-3"])
