@@ -23,7 +23,7 @@ from cds_service.fhir.sections import Unreadable
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import NO_VALUE, Unusable
 from cds_service.model import UNKNOWN, Fact, Outcome, State
-from cds_service.observations.measurements import RANGE_UNREAD, Result, read
+from cds_service.observations.measurements import FLAGGED, OUTLYING, RANGE_UNREAD, Result, read
 from cds_service.observations.results import UNPLACED
 from cds_service.observations.timeline import placed_of
 from cds_service.service import Decision
@@ -145,8 +145,8 @@ def _in_order(item: LeftOut) -> list[tuple[int, str]]:
 def _problem(result: Result) -> Unusable | None:
     if isinstance(result.amount, Unusable):
         return result.amount
-    if result.interpretation is RANGE_UNREAD:
-        return RANGE_UNREAD
+    if isinstance(result.interpretation, Unusable) and result.interpretation in (RANGE_UNREAD, FLAGGED, OUTLYING):
+        return result.interpretation
     span = result.span
     return UNPLACED if span is None or (span.last - span.first).days > _LONGEST_MONTH else None
 

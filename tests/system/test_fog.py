@@ -21,7 +21,7 @@ from cds_service.model import Outcome
 from cds_service.samples.people import Person
 from cds_service.service import Decision
 from tests.support.cast import CAST, PEOPLE, conductor_of, excused, request_of, service_of
-from tests.support.people import concept, medication, observation
+from tests.support.people import UCUM, concept, medication, observation
 
 Json = dict[str, Any]
 CALM = "likely-idiopathic"
@@ -239,6 +239,7 @@ def test_the_fog_is_thick() -> None:
 
 # A potassium of 2.0 or a diuretic that came today, beside older good results in a calm person: each in a way by which it may be
 # taken for absent, for older than it is, or for a normal one.
+MILD = {"value": 3.6, "unit": "mmol/L"}
 NEW_RESULTS: dict[str, Json] = {
     "registered with a value": {"status": "registered"},
     "cancelled with a value": {"status": "cancelled"},
@@ -253,6 +254,14 @@ NEW_RESULTS: dict[str, Json] = {
         "effectivePeriod": {"start": "2019-01-01"},
         "issued": "2026-11-19T08:00:00Z",
     },
+    "a number that nobody can have": {"valueQuantity": {"value": 99999, "unit": "mmol/L", "comparator": ">"}},
+    "a limit of nought": {"referenceRange": [{"low": {"value": 0}}]},
+    "limits of nought and 999": {"referenceRange": [{"low": {"value": 0}, "high": {"value": 999}}]},
+    "called normal": {"interpretation": [{"coding": [{"code": "N"}]}]},
+    "in range and marked as abnormal": {"valueQuantity": MILD, "interpretation": [{"coding": [{"code": "A"}]}]},
+    "in range and low in words": {"valueQuantity": MILD, "interpretation": [{"text": "Low"}]},
+    "in range and marked by a code of its own": {"valueQuantity": MILD, "interpretation": [{"coding": [{"code": "4711"}]}]},
+    "two units": {"valueQuantity": {"value": 4.0, "unit": "g/L", "system": UCUM, "code": "mmol/L"}},
     "an open period, not issued": {"effectiveDateTime": None, "effectivePeriod": {"start": "2019-01-01"}},
 }
 NEW_DRUGS: dict[str, Json] = {
