@@ -30,7 +30,7 @@ from cds_service.knowledge.schema import (
 )
 from cds_service.knowledge.sites import SitedConcept, sited_concepts
 from cds_service.knowledge.terminology import AnyPhrase, CodeEntry, System, Terminology
-from cds_service.knowledge.units import Factors
+from cds_service.knowledge.units import Factors, fold
 from cds_service.model import FactType, FactTypes
 
 
@@ -123,7 +123,8 @@ class Knowledge:
 
     @cached_property
     def factors(self) -> Mapping[str, Factors]:
-        return {name: Factors(analyte.units, analyte.decimals) for name, analyte in self.labs.items()}
+        every = frozenset(fold(spelling) for analyte in self.labs.values() for spelling in analyte.units)
+        return {name: Factors(analyte.units, analyte.decimals, every) for name, analyte in self.labs.items()}
 
     @cached_property
     def terminology(self) -> Terminology:
