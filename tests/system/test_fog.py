@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from cds_service.cdshooks.request import read_request
 from cds_service.errors import RequestError
 from cds_service.knowledge.fact_kinds import ActiveCondition, AgainstRange, Measured, Taking
@@ -19,6 +21,7 @@ from cds_service.model import Outcome
 from cds_service.samples.people import Person
 from cds_service.service import Decision
 from tests.support.cast import CAST, PEOPLE, conductor_of, excused, request_of, service_of
+from tests.support.history import response
 
 Json = dict[str, Any]
 CALM = "likely-idiopathic"
@@ -224,6 +227,69 @@ def rests_on(before: Decision, was: Json) -> list[str]:
     alone = was and "component" not in was
     asked = [name for name, fact in before.knowledge.facts.items() if isinstance(fact.kind, plain)] if alone else []
     return [name for name in asked if reference in {item.reference for item in before.facts[name].evidence}]
+
+
+def answered(day: str, **members: Any) -> Json:
+    """The cramp history with every question answered, and nothing in it that asks for a review."""
+    items = []
+    for item in conductor_of("us").knowledge.questionnaire["item"]:
+        answer: Json = {"valueBoolean": item["linkId"] == "leg-cramps"}
+        if item["type"] != "boolean":
+            answer = {"valueInteger": 0} if item["type"] == "integer" else item["answerOption"][0]
+        items.append({"linkId": item["linkId"], "answer": [answer]})
+    return response({}, day, item=items) | members
+
+
+def with_answer(form: Json, link_id: str, answer: Json) -> Json:
+    others = [item for item in form["item"] if item["linkId"] != link_id]
+    return form | {"item": [*others, {"linkId": link_id, "answer": [answer]}]}
+
+
+def calm_lines(*forms: Json) -> list[str]:
+    person = next(item for item in CAST if item.id == "cora-allwell")
+    request = request_of(person)
+    own = {"reference": f"Patient/{request['context']['patientId']}"}
+    entries = [{"resource": form | {"subject": own}} for form in forms]
+    request["prefetch"]["crampHistory"] = {"resourceType": "Bundle", "type": "searchset", "entry": entries}
+    decision = decide(person, request)
+    assert decision
+    texts = [text for card in decision.cards for text in (card.summary, card.detail or "")]
+    return [text for text in texts if "nothing found" in text.lower()]
+
+
+OLDER, NEWER = answered("2026-10-01"), answered("2026-11-10")
+YES = with_answer(NEWER, "numbness", {"valueBoolean": True})
+UNREADABLE_FORMS = {
+    "yes in words": with_answer(NEWER, "numbness", {"valueString": "Yes"}),
+    "yes as a code": with_answer(NEWER, "numbness", {"valueCoding": {"code": "Y", "display": "Yes"}}),
+    "other words": with_answer(NEWER, "numbness", {"valueString": "sometimes"}),
+    "another type": with_answer(NEWER, "numbness", {"valueQuantity": {"value": 1}}),
+    "a question that is not asked": with_answer(NEWER, "chest-pain", {"valueBoolean": True}),
+    "a question passed over": NEWER | {"item": [item for item in NEWER["item"] if item["linkId"] != "numbness"]},
+    "in progress": YES | {"status": "in-progress"},
+    "foreign status": YES | {"status": "perhaps"},
+    "undated": {name: value for name, value in YES.items() if name != "authored"},
+    "no form named": {name: value for name, value in YES.items() if name != "questionnaire"},
+    "another form with our questions": YES | {"questionnaire": "https://ehr.example/Questionnaire/eAbC"},
+    "a relative address": YES | {"questionnaire": "Questionnaire/leg-cramp-history"},
+    "wrong types": YES | {"id": 7},
+    "redness of a month ago": with_answer(answered("2026-10-20"), "redness-or-warmth", {"valueBoolean": True}),
+}
+
+
+@pytest.mark.parametrize("form", UNREADABLE_FORMS.values(), ids=UNREADABLE_FORMS)
+def test_a_cramp_history_that_is_not_all_read_as_no_calms_nobody(form: Json) -> None:
+    assert not calm_lines(OLDER, form)
+    assert not calm_lines(form)
+
+
+def test_a_cramp_history_that_is_all_no_stays_calm() -> None:
+    other = response({}, "2026-11-10", item=[{"linkId": "q1", "answer": [{"valueInteger": 3}]}])
+    assert calm_lines()
+    assert calm_lines(OLDER)
+    assert calm_lines(OLDER, NEWER | {"questionnaire": "Questionnaire/leg-cramp-history|0.3.0"})
+    assert calm_lines(OLDER, YES | {"status": "entered-in-error"})
+    assert calm_lines(OLDER, other | {"questionnaire": "https://ehr.example/Questionnaire/mood"})
 
 
 def test_the_fog_is_thick() -> None:
