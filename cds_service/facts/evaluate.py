@@ -53,6 +53,7 @@ PICKERS: Mapping[type[Any], Picker] = {
     kinds.CodedAnswers: questionnaire.coded_answers,
     kinds.IntegerAnswer: questionnaire.integer_answer,
     kinds.IntegerAtLeast: questionnaire.integer_at_least,
+    kinds.OtherAnswers: questionnaire.other_answers,
     kinds.BeingOrdered: draft_orders.being_ordered,
     kinds.OrderReason: draft_orders.order_reason,
     kinds.OnOrder: orders_and_procedures.on_order,

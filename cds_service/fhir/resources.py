@@ -221,15 +221,29 @@ class Encounter(Resource, tag="Encounter"):
 
 
 class QuestionnaireAnswer(_Element):
+    """Of an answer of a type that nothing reads it is known that there is one."""
+
     value_boolean: bool | None = None
     value_integer: int | None = None
+    value_string: str | None = None
     value_coding: Coding | None = None
+    value_decimal: Raw = Raw()
+    value_date: Raw = Raw()
+    value_date_time: Raw = Raw()
+    value_time: Raw = Raw()
+    value_uri: Raw = Raw()
+    value_attachment: Raw = Raw()
+    value_quantity: Raw = Raw()
+    value_reference: Raw = Raw()
+    item: list[ResponseItem | None] | None = None
+    modifier_extension: Raw = Raw()
 
 
 class ResponseItem(_Element):
     link_id: str | None = None
     answer: list[QuestionnaireAnswer | None] | None = None
     item: list[ResponseItem | None] | None = None
+    modifier_extension: Raw = Raw()
 
 
 class QuestionnaireResponse(Resource, tag="QuestionnaireResponse"):

@@ -114,6 +114,7 @@ _OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
 _CODED = frozenset((Condition, Immunization, Observation, Procedure, ServiceRequest))
 _FAILED = "holds an OperationOutcome in place of an answer"
 _TAKEN_AWAY = "came with an OperationOutcome that says that some of it may be missing"
+_NOT_SUPPORTED = "came empty, with an OperationOutcome that says that what was asked for is not supported"
 
 
 def measurement(part: Observation | Component) -> Measurement | None:
@@ -165,7 +166,11 @@ def sort_out(
     outcomes = [item for _, item in beside if isinstance(item, OperationOutcome)]
     failed = takes_away(outcomes, alone=alone)
     held = bool(any(by_type.values()) or patients or medications)
-    shortfall = shortfall or ((_TAKEN_AWAY if held else _FAILED) if failed else "")
+    if failed:
+        shortfall = shortfall or (_TAKEN_AWAY if held else _FAILED)
+    elif not held and not damaged and takes_away(outcomes, alone=True):
+        # Nothing came that could show that only a parameter was ignored: it may be the search itself.
+        shortfall = shortfall or _NOT_SUPPORTED
     read = Section(by_type, patients, medications, components, damaged, failed and not held, shortfall)
     return read._replace(not_offered=True) if alone and failed and is_not_offered(outcomes) else read
 

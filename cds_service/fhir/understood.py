@@ -43,7 +43,15 @@ _INTENTS = frozenset(
 )
 _CLINICAL = frozenset(("active", "recurrence", "relapse", "inactive", "remission", "resolved"))
 _VERIFICATION = frozenset(("unconfirmed", "provisional", "differential", "confirmed", "refuted", "entered-in-error"))
-_CLINICAL_OR_VERIFICATION = _CLINICAL | _VERIFICATION
+# Of the codes of R4 some are kinds of others, which may stand beside them: a relapse is active.
+_KINDS: Mapping[str, str] = {code: code for code in _CLINICAL | _VERIFICATION} | {
+    "recurrence": "active",
+    "relapse": "active",
+    "remission": "inactive",
+    "resolved": "inactive",
+    "provisional": "unconfirmed",
+    "differential": "unconfirmed",
+}
 _MODIFIED = "bears a modifier that is not known"
 _NOTHING = (b"", b"null", b"[]", b'""')
 
@@ -107,17 +115,28 @@ def _is_known(concept: CodeableConcept | None, known: frozenset[str]) -> bool:
 
 
 def status_of(concept: CodeableConcept | None) -> str:
-    """A status as its code, from its codes or failing these its words: `Entered in Error` is `entered-in-error`."""
-    for coding in (concept.coding or ()) if concept else ():
-        if coding is not None and (code := normal_code(coding.code)) in _CLINICAL_OR_VERIFICATION:
-            return code
-    return re.sub(r"[\s_-]+", "-", normal_code(text_of(concept)))
+    """A status as its code, from its codes or failing these its words: `Entered in Error` is `entered-in-error`.
+
+    Where these contradict one another it is all of them, which is no status: `active or resolved`.
+    """
+    if concept is None:
+        return ""
+    codes = [code for coding in concept.coding or () if coding and (code := normal_code(coding.code)) in _KINDS]
+    words = _as_code(concept.text) if concept.text else ""
+    said = [*codes, words] if words in _KINDS else codes
+    if not said:
+        return _as_code(text_of(concept))
+    return said[0] if len({_KINDS[code] for code in said}) == 1 else " or ".join(dict.fromkeys(said))
+
+
+def _as_code(words: str) -> str:
+    return re.sub(r"[\s_-]+", "-", normal_code(words))
 
 
 def takes_away(outcomes: Iterable[OperationOutcome], *, alone: bool = False) -> bool:
     """Whether an OperationOutcome says that a search did not bring all that it should: any that is not known as harmless.
 
-    `alone`: it came in place of an answer. Beside one, a parameter that is not supported was ignored: more came, not less.
+    `alone`: nothing came beside it. Beside an answer, a parameter that is not supported was ignored: more came, not less.
     """
     return any(not _is_harmless(issue, alone) for outcome in outcomes for issue in outcome.issue or [None])
 

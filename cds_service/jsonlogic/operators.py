@@ -12,7 +12,7 @@ _NO_POINTS = (Interval, Seen)
 
 
 def truthy(value: Any) -> bool:
-    """As jsonlogic.com has it: 0, "", [] and null are false, "0" is true. An Interval is true if it excludes 0."""
+    """As jsonlogic.com has it: 0, "", [] and null are false, "0" is true. An Interval, or what was Seen, is always true."""
     return bool(value) if not isinstance(value, _NO_POINTS) else True
 
 

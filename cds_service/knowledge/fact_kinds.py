@@ -316,8 +316,10 @@ class OfQuestion(OfHistory, kw_only=True):
     link_id: str
 
 
-class BooleanAnswer(OfQuestion, tag="boolean-answer"):
-    """The yes or no to a question."""
+class BooleanAnswer(OfQuestion, tag="boolean-answer", kw_only=True):
+    """The yes or no to a question. `reassures`: the yes does, and does not stand beside a newer one that is not understood."""
+
+    reassures: bool = False
 
 
 class CodedAnswers(OfQuestion, tag="coded-answers", kw_only=True):
@@ -336,6 +338,10 @@ class IntegerAtLeast(OfQuestion, tag="integer-at-least", kw_only=True):
     """Is the number given `least` or more?"""
 
     least: int
+
+
+class OtherAnswers(OfHistory, tag="other-answers"):
+    """Does the newest response answer what our Questionnaire does not ask? Where it does, nobody knows what it says."""
 
 
 class BeingOrdered(Kind, tag="being-ordered"):
@@ -387,6 +393,7 @@ FactKind = Union[
     RecordedWithin, DoneAfterCondition, VaccinatedBefore, BeganAgainstOnset, Ongoing, ConditionAfterDrug, Taking, DaysTaken,
     StartedAgainstOnset, DoneSinceDrug, AgainstRange, LatestValue, TimesUpperLimit, AsLowBefore, FellBy, Measured,
     MeasuredSince, ReportedOrEstimated, IsEstimated, CodedAnswer, HistoryCompleted, BooleanAnswer, CodedAnswers, IntegerAnswer,
-    IntegerAtLeast, BeingOrdered, OrderReason, OnOrder, Done, AnyOf, AllOf, AllShown, NewerThan, NotShown, NotKnown,
+    IntegerAtLeast, OtherAnswers, BeingOrdered, OrderReason, OnOrder, Done, AnyOf, AllOf, AllShown, NewerThan, NotShown,
+    NotKnown,
 ]
 # fmt: on

@@ -14,6 +14,7 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.recognition import Lexicon, Recognition
 from cds_service.knowledge.schema import (
     Analyte,
+    AnswerWords,
     Disjoint,
     Equation,
     Order,
@@ -101,6 +102,7 @@ class Knowledge:
     one_source: Mapping[str, Mapping[str, tuple[str, ...]]]
     negations: tuple[str, ...]
     other_words: OtherWords
+    answer_words: AnswerWords
     drug_names: tuple[str, ...]
     vocabulary: tuple[str, ...]
     questionnaire: Mapping[str, Any]

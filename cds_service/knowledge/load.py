@@ -22,6 +22,7 @@ from cds_service.knowledge.fact_files import FactDefinition, FactFile, FactMaker
 from cds_service.knowledge.knowledge import CardText, Knowledge, Rule, Suggestable, fact_types
 from cds_service.knowledge.schema import (
     Analyte,
+    AnswerWords,
     Disjoint,
     Equation,
     Order,
@@ -117,6 +118,7 @@ FILES: Mapping[str, tuple[str, Any]] = {
     "evidence": ("logic/evidence.json", dict[str, Statement]),
     "uncited": ("logic/uncited.json", dict[str, str]),
     "other_words": ("logic/other_words.json", OtherWords),
+    "answer_words": ("logic/answer_words.json", AnswerWords),
     "systems": ("logic/systems.json", dict[str, SystemFile]),
     "disjoint": ("logic/disjoint.json", tuple[Disjoint, ...]),
     "one_source": ("logic/one_source.json", dict[str, dict[str, tuple[str, ...]]]),

@@ -170,6 +170,13 @@ class OtherWords(KnowledgeFile):
     muscle_or_leg: tuple[str, ...]
 
 
+class AnswerWords(KnowledgeFile):
+    """The words, or codes of one letter, in which a question is answered yes or no."""
+
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+
+
 class Statuses(KnowledgeFile):
     """Which FHIR statuses and intents count as what. Each list stands here alone."""
 
@@ -186,6 +193,7 @@ class Statuses(KnowledgeFile):
     open_order: tuple[str, ...]
     undone_procedure: tuple[str, ...]
     completed_response: tuple[str, ...]
+    withdrawn_response: tuple[str, ...]
     completed_vaccination: tuple[str, ...]
     withdrawn_draft: tuple[str, ...]
 

@@ -189,8 +189,8 @@ class Terminology:
 
 _CACHE_LIMIT = 50_000
 _MOST_SYSTEMS = 1_000
-# SNOMED CT names its edition, and its version, behind its address.
 _WORD = re.compile(r"\w+")
+# SNOMED CT names its edition, and its version, behind its address.
 _EDITION = re.compile(r"(?<=^http://snomed\.info/sct)/.*$")
 
 

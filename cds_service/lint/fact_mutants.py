@@ -29,7 +29,8 @@ _OTHERS = {
     "open_order": ("draft", "revoked", "completed", "entered-in-error"),
     "undone_procedure": ("in-progress", "on-hold", "stopped", "completed"),
     "completed_vaccination": ("not-done", "entered-in-error"),
-    "completed_response": ("in-progress", "entered-in-error", "stopped"),
+    "completed_response": ("in-progress", "stopped"),
+    "withdrawn_response": ("completed", "amended", "in-progress", "stopped"),
     "withdrawn_draft": ("draft", "active", "on-hold"),
 }
 
@@ -125,6 +126,8 @@ def _choices(kind: FactKind, knowledge: Knowledge) -> Iterator[tuple[str, FactKi
         items = [str(item["linkId"]) for item in knowledge.questionnaire["item"]]
         other = next(link_id for link_id in items if link_id != kind.link_id)
         yield "another question", msgspec.structs.replace(kind, link_id=other)
+    if isinstance(kind, kinds.BooleanAnswer) and kind.reassures:
+        yield "silenced by what is not understood", msgspec.structs.replace(kind, reassures=False)
     if isinstance(kind, kinds.HistoryCompleted):
         yield "a yes to another question", msgspec.structs.replace(kind, says_yes_to="")
     if isinstance(kind, kinds.CodedAnswers):

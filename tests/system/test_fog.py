@@ -7,24 +7,18 @@ line, no "not measured" of its analyte, no older value told as the latest; and n
 from __future__ import annotations
 
 import copy
-import json
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from cds_service.cdshooks.request import read_request
-from cds_service.errors import RequestError
 from cds_service.knowledge.fact_kinds import ActiveCondition, AgainstRange, Measured, Taking
-from cds_service.model import Outcome
 from cds_service.samples.people import Person
 from cds_service.service import Decision
-from tests.support.cast import CAST, PEOPLE, conductor_of, excused, request_of, service_of
-from tests.support.people import UCUM, concept, medication, observation
+from tests.support.calm import CALM, Json, decide, fired
+from tests.support.cast import CAST, PEOPLE, conductor_of, excused, request_of
 
-Json = dict[str, Any]
-CALM = "likely-idiopathic"
 MEDICATIONS = ("MedicationRequest", "MedicationStatement")
 LISTED = ("Condition", "Observation", *MEDICATIONS, "ServiceRequest", "Procedure")
 # An older value that lies out of its range still alarms where the newest is not understood; criteria are "not shown".
@@ -182,18 +176,6 @@ def fogged(request: Json, rng: random.Random) -> Iterator[tuple[str, str, Json, 
                 yield key, f"in its place {other!r}", {}, changed
 
 
-def decide(person: Person, request: Json) -> Decision | None:
-    try:
-        parsed = read_request(json.dumps(request).encode(), person.hook)
-        return conductor_of(person.jurisdiction).answer(service_of(person), parsed, person.day)
-    except RequestError:
-        return None
-
-
-def fired(decision: Decision) -> set[str]:
-    return {item.rule_id for item in decision.findings if item.outcome is Outcome.FIRES}
-
-
 @pytest.mark.no_cover
 @PEOPLE
 def test_nothing_rests_on_what_is_not_understood(person: Person) -> None:
@@ -237,90 +219,3 @@ def test_the_fog_is_thick() -> None:
     assert counted > 5000
     calm = [person.id for person in CAST if (found := decide(person, request_of(person))) and CALM in fired(found)]
     assert calm
-
-
-# A potassium of 2.0 or a diuretic that came today, beside older good results in a calm person: each in a way by which it may be
-# taken for absent, for older than it is, or for a normal one.
-MILD = {"value": 3.6, "unit": "mmol/L"}
-NEW_RESULTS: dict[str, Json] = {
-    "registered with a value": {"status": "registered"},
-    "cancelled with a value": {"status": "cancelled"},
-    "not performed, with a value": {"dataAbsentReason": {"coding": [{"code": "not-performed"}]}},
-    "registered": {"status": "registered", "valueQuantity": None},
-    "before birth": {"effectiveDateTime": "1900-01-01"},
-    "a year mistyped": {"effectiveDateTime": "0206-11-20"},
-    "a clock never set": {"effectiveDateTime": "1970-01-01T00:00:00Z"},
-    "issued long after": {"effectiveDateTime": "2016-11-19", "issued": "2026-11-19T08:00:00Z"},
-    "an open period": {
-        "effectiveDateTime": None,
-        "effectivePeriod": {"start": "2019-01-01"},
-        "issued": "2026-11-19T08:00:00Z",
-    },
-    "a number that nobody can have": {"valueQuantity": {"value": 99999, "unit": "mmol/L", "comparator": ">"}},
-    "a limit of nought": {"referenceRange": [{"low": {"value": 0}}]},
-    "limits of nought and 999": {"referenceRange": [{"low": {"value": 0}, "high": {"value": 999}}]},
-    "called normal": {"interpretation": [{"coding": [{"code": "N"}]}]},
-    "in range and marked as abnormal": {"valueQuantity": MILD, "interpretation": [{"coding": [{"code": "A"}]}]},
-    "in range and low in words": {"valueQuantity": MILD, "interpretation": [{"text": "Low"}]},
-    "in range and marked by a code of its own": {"valueQuantity": MILD, "interpretation": [{"coding": [{"code": "4711"}]}]},
-    "two units": {"valueQuantity": {"value": 4.0, "unit": "g/L", "system": UCUM, "code": "mmol/L"}},
-    "an open period, not issued": {"effectiveDateTime": None, "effectivePeriod": {"start": "2019-01-01"}},
-}
-NEW_DRUGS: dict[str, Json] = {
-    "an end before birth": {"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"end": "1900-01-01"}}}}]},
-    "an end before its start": {"dispenseRequest": {"validityPeriod": {"start": "2026-11-01", "end": "2026-10-01"}}},
-    "a start far to come": {"authoredOn": "2062-11-20"},
-}
-
-
-def calm_with(key: str, *resources: Json) -> bool:
-    person = next(person for person in CAST if person.id == "cora-allwell")
-    request = request_of(person)
-    own = {"reference": f"Patient/{request['context']['patientId']}"}
-    request["prefetch"][key].setdefault("entry", []).extend({"resource": item | {"subject": own}} for item in resources)
-    after = decide(person, request)
-    return after is not None and CALM in fired(after)
-
-
-@pytest.mark.parametrize("how", NEW_RESULTS)
-def test_a_new_result_that_is_hard_to_understand_leaves_nobody_calm(how: str) -> None:
-    changed = observation(2.0, id="new", when="2026-11-20") | NEW_RESULTS[how]
-    assert not calm_with("electrolytes", {key: value for key, value in changed.items() if value is not None})
-
-
-@pytest.mark.parametrize("how", NEW_DRUGS)
-def test_a_drug_whose_dates_cannot_be_meant_leaves_nobody_calm(how: str) -> None:
-    furosemide = medication(concept(text="Furosemide 40 mg tablets"), id="new", authoredOn="2026-11-01")
-    assert not calm_with("medicationRequests", furosemide | NEW_DRUGS[how])
-
-
-TODAY = "2026-11-20"
-
-
-@pytest.mark.parametrize(
-    "times",
-    [
-        (TODAY, f"{TODAY}T08:00:00Z"),
-        (f"{TODAY}T07:00:00+02:00", f"{TODAY}T08:00:00"),
-        (f"{TODAY}T00:00:00Z", f"{TODAY}T08:00:00Z"),
-    ],
-)
-def test_of_two_results_of_a_day_the_one_in_range_calms_nobody_unless_it_is_later(times: tuple[str, str]) -> None:
-    low, normal = times
-    results = [observation(2.0, id="low", when=low), observation(4.4, id="normal", when=normal)]
-    assert not calm_with("electrolytes", *results)
-
-
-@pytest.mark.parametrize(
-    "results",
-    [
-        [],
-        [observation(4.2, id="new", when=TODAY)],
-        [observation(4.2, id="new", when=TODAY, status="cancelled") | {"valueQuantity": {}}],
-        [observation(2.0, id="new", when=TODAY, status="entered-in-error")],
-        [observation(2.0, id="new", when="2015-01-01", issued="2021-01-01T08:00:00Z")],
-        [observation(2.0, id="a", when=f"{TODAY}T07:00:00Z"), observation(4.2, id="b", when=f"{TODAY}T08:00:00Z")],
-    ],
-)
-def test_what_is_understood_leaves_the_calm_line(results: list[Json]) -> None:
-    assert calm_with("electrolytes", *results)

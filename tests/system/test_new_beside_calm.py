@@ -5,19 +5,15 @@ Of the record alone the card says that nothing was found; beside what is new and
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.cast import CAST, request_of
+from tests.support.calm import CORA, OWN, Json, beside, is_calm
+from tests.support.cast import request_of
 from tests.support.people import LOINC, RXNORM, SNOMED, concept, condition, medication, observation
-from tests.system.test_fog import CALM, decide, fired
 
-Json = dict[str, Any]
-CORA = next(person for person in CAST if person.id == "cora-allwell")
-OWN = f"Patient/{CORA.id}"
 LOCAL = {"coding": [{"system": "https://ehr.example/own", "code": "4711"}]}
 PANEL = concept("24323-8", LOINC, "Comprehensive metabolic 2000 panel - Serum or Plasma")
 
@@ -25,13 +21,6 @@ POTASSIUM = observation(2.0, when=str(CORA.day), id="new")
 FUROSEMIDE = medication(concept("4603", RXNORM, "furosemide 20 MG Oral Tablet"), id="new")
 HYPOTHYROIDISM = condition(concept("40930008", SNOMED, "Hypothyroidism"), id="new")
 NEW = {"electrolytes": POTASSIUM, "medicationRequests": FUROSEMIDE, "conditions": HYPOTHYROIDISM}
-
-
-def beside(key: str, *entries: Any) -> Json:
-    """The record with more entries under a query."""
-    request = request_of(CORA)
-    request["prefetch"][key].setdefault("entry", []).extend(copy.deepcopy(entries))
-    return request
 
 
 def new(key: str, **changes: Any) -> Json:
@@ -43,11 +32,6 @@ def without_value(**changes: Any) -> Json:
     found = new("electrolytes", **changes)
     del found["resource"]["valueQuantity"]
     return found
-
-
-def is_calm(request: Json) -> bool:
-    decision = decide(CORA, request)
-    return decision is not None and CALM in fired(decision)
 
 
 def test_the_record_alone_is_calm() -> None:
