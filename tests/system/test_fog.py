@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from cds_service.cdshooks.request import read_request
 from cds_service.errors import RequestError
 from cds_service.knowledge.fact_kinds import ActiveCondition, AgainstRange, Measured, Taking
@@ -224,6 +226,89 @@ def rests_on(before: Decision, was: Json) -> list[str]:
     alone = was and "component" not in was
     asked = [name for name, fact in before.knowledge.facts.items() if isinstance(fact.kind, plain)] if alone else []
     return [name for name in asked if reference in {item.reference for item in before.facts[name].evidence}]
+
+
+HALF_READ = [
+    *(
+        ("electrolytes", "Observation", words)
+        for words in (
+            "Serum Kalium",
+            "Serum Pottasium",
+            "Serum K",
+            "Lytes serum",
+            "Laboratory result",
+            "Potassium (direct ISE)",
+            "Potassium, fluid-filled tube",
+            "Potassium and sodium",
+        )
+    ),
+    *(
+        ("medicationRequests", "MedicationRequest", words)
+        for words in (
+            "Lisinopril/HCT",
+            "Ramipril comp 5/25",
+            "Hyoscine/quinin",
+            "Atorvastatine/ezetimibe",
+            "aspirin and a water tablet",
+            "blister pad pack",
+        )
+    ),
+    *(
+        ("conditions", "Condition", words)
+        for words in (
+            "Diabetes melitus type 2",
+            "Cirrosis of liver",
+            "Niereninsuffizienz chronic",
+            "Under active thyroid",
+            "Parkinsons",
+            "see problem list",
+            "Chronic problem",
+            "G2P1 at 20 weeks",
+        )
+    ),
+]
+
+
+def with_entry(key: str, kind: str, words: str) -> Outcome:
+    """What the calm line comes to with one more entry of today in the chart of a person in whom it is told."""
+    person = next(item for item in CAST if item.id == "cora-allwell")
+    request = request_of(person)
+    subject = {"reference": f"Patient/{request['context']['patientId']}"}
+    resource = {"resourceType": kind, "id": "one-more", "subject": subject, "status": "final", "intent": "order"}
+    if kind == "Condition":
+        resource = {
+            "resourceType": kind,
+            "id": "one-more",
+            "subject": subject,
+            "clinicalStatus": {"coding": [{"code": "active"}]},
+        }
+    if kind == "Observation":
+        value = {"value": 2.0, "unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"}
+        resource |= {"effectiveDateTime": str(person.day), "valueQuantity": value}
+    if kind == "MedicationRequest":
+        resource["status"] = "active"
+    resource[concept_of(resource)[0]] = {"text": words}
+    request["prefetch"][key].setdefault("entry", []).append({"resource": resource})
+    decision = decide(person, request)
+    assert decision is not None
+    return next(item.outcome for item in decision.findings if item.rule_id == CALM)
+
+
+@pytest.mark.parametrize(("key", "kind", "words"), HALF_READ)
+def test_nothing_is_calm_beside_an_entry_that_is_read_by_half(key: str, kind: str, words: str) -> None:
+    assert with_entry(key, kind, words) is not Outcome.FIRES
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "words"),
+    [
+        ("electrolytes", "Observation", "Serum ferritin"),
+        ("medicationRequests", "MedicationRequest", "omeprazole (PRILOSEC) 20 MG capsule"),
+        ("conditions", "Condition", "Gastro-oesophageal reflux disease"),
+    ],
+)
+def test_it_stays_calm_beside_what_is_read(key: str, kind: str, words: str) -> None:
+    assert with_entry(key, kind, words) is Outcome.FIRES
 
 
 def test_the_fog_is_thick() -> None:
