@@ -147,6 +147,7 @@ class Knowledge:
             conditions=[phrase for part in parts for phrase in part.phrases],
             drugs=[name for part in parts for name in part.names],
             titles=[part.title for part in parts],
+            displays=[text for lab in self.labs.values() for codes in (lab.loinc, lab.snomed) for text in codes.values()],
         )
         return Recognition(self.terminology, self.other_words, self.drug_names, self.vocabulary, own)
 

@@ -34,12 +34,16 @@ _BRACKETED = re.compile(r"\[([^\]]*)\]|\(([^)]*)\)")
 
 
 class OwnWords(NamedTuple):
-    """What is ours, in words: names of each analyte, phrases of conditions, names of drugs, and the titles of all sets."""
+    """What is ours, in words: names of each analyte, phrases of conditions, names of drugs, and the titles of all sets.
+
+    `displays` are those of the codes of analytes: beside the name they hold the words of specimens and methods.
+    """
 
     analytes: Mapping[str, Sequence[str]]
     conditions: Sequence[str]
     drugs: Sequence[str]
     titles: Sequence[str]
+    displays: Sequence[str]
 
 
 class Misspelt:
@@ -135,7 +139,8 @@ class Recognition:
         own_words = {word for text in (*names, *own.conditions, *own.titles) for word in _read_of(text)}
         self._terminology = terminology
         self._drugs = Drugs(words, drug_names, own.drugs)
-        self._known = frozenset((*vocabulary, *drug_names, *words.readable, *words.supplies, *own_words))
+        of_methods = {word for text in own.displays for word in _read_of(text)}
+        self._known = frozenset((*vocabulary, *drug_names, *words.readable, *words.supplies, *own_words, *of_methods))
         self._generic, self._kinds = frozenset(words.generic), frozenset(words.kinds)
         self._own, self._misspelt = own_words, Misspelt(own_words)
         self._contents = {frozenset(_read_of(phrase)) - self._generic for phrase in own.conditions}
@@ -189,8 +194,12 @@ class Recognition:
         return found
 
     def analyte(self, words: str) -> str:
-        """The analyte that words name, the longest name first; empty where they name none, several, or another specimen."""
-        return self._analytes.only_one_of(words)
+        """The analyte that words name, the longest name first; empty where they name none, several, or another specimen.
+
+        Empty too where a word beside it is not read: it may be that of another specimen, or a second analyte.
+        """
+        found = self._analytes.only_one_of(words)
+        return found if found and not self._unknown(self._content(words)) else ""
 
     def concerns_muscle_or_leg(self, words: str) -> bool:
         """Whether words name a leg, a muscle, a nerve, a vessel, a swelling or an electrolyte."""
@@ -205,7 +214,7 @@ class Recognition:
         if said <= self._placeholders or said & self._statements_of_none:
             return not said <= self._placeholders
         content = self._content(words)
-        unknown = [word for word in content if not self._is_known(word)]
+        unknown = self._unknown(content)
         if 2 * len(unknown) >= len(content) or any(word in self._misspelt for word in unknown):
             return False
         return not any(first + second in self._own for first, second in pairwise(re.findall(r"[^\W\d_]+", words.lower())))
@@ -213,10 +222,13 @@ class Recognition:
     def _content(self, words: str) -> frozenset[str]:
         return frozenset(word for word in _read_of(words) if not self._generic.issuperset(_long_parts(word)))
 
+    def _unknown(self, content: Iterable[str]) -> list[str]:
+        return [word for word in content if not self._is_known(word)]
+
     def _is_known(self, word: str) -> bool:
         if word in self._known or word.removesuffix("'s") in self._known:
             return True
-        return "-" in word and self._known.issuperset(_long_parts(word))
+        return "-" in word and all(part in self._known or part in self._generic for part in _long_parts(word))
 
     def _is_vague(self, words: str) -> bool:
         """Whether words may mean a condition of ours, though not in our words: `CKD4`, `liver problem`, `disease of kidney`."""

@@ -175,7 +175,11 @@ def test_the_words_of_one_record_do_not_speak_for_the_code_of_another(knowledge:
         ("Ankle-brachial index", "abi"),
         ("Potassium haemolysis index", ""),
         ("Urine potassium", ""),
+        ("Potassium Lvl", "potassium"),
+        ("Potassium, whole blood, point of care", "potassium"),
         ("Sodium and potassium", ""),
+        ("Natrium/Potassium", ""),
+        ("Sodium urinaire", ""),
         ("Heart rate", ""),
     ],
 )
