@@ -64,7 +64,7 @@ def _rests(word: str) -> set[str]:
     return {"".join(kept) for left_out in range(most + 1) for kept in combinations(word, len(word) - left_out)}
 
 
-class Drugs:
+class DrugTexts:
     """Whether a text names other drugs and nothing besides: a name that is known does not speak for what stands beside it."""
 
     def __init__(self, words: OtherWords, drug_names: Iterable[str], own: Iterable[str]) -> None:
@@ -138,7 +138,7 @@ class Recognition:
         names = [name for given in own.analytes.values() for name in given]
         own_words = {word for text in (*names, *own.conditions, *own.titles) for word in _read_of(text)}
         self._terminology = terminology
-        self._drugs = Drugs(words, drug_names, own.drugs)
+        self._drugs = DrugTexts(words, drug_names, own.drugs)
         of_methods = {word for text in own.displays for word in _read_of(text)}
         self._known = frozenset((*vocabulary, *drug_names, *words.readable, *words.supplies, *own_words, *of_methods))
         self._generic, self._kinds = frozenset(words.generic), frozenset(words.kinds)
@@ -148,7 +148,7 @@ class Recognition:
         self._placeholders = frozenset(_plain(text) for text in words.placeholders)
         self._statements_of_none = frozenset(words.statements_of_none)
         self._muscle_or_leg = word_pattern(words.muscle_or_leg)
-        self._analytes = Analytes(words, own.analytes)
+        self._analytes = AnalyteNames(words, own.analytes)
         self._others: set[int] = set()
 
     def over(self, terminology: Terminology) -> Recognition:
@@ -211,7 +211,7 @@ class Recognition:
         `Chronic problem` says nothing, and of `serum kalium` the one word that does say something is not read.
         """
         said = {_plain(part) for part in words.split("|")} - {""}
-        if said <= self._placeholders or said & self._statements_of_none:
+        if said <= self._placeholders or said <= self._statements_of_none:
             return not said <= self._placeholders
         content = self._content(words)
         unknown = self._unknown(content)
@@ -237,7 +237,7 @@ class Recognition:
         return is_of_ours and not self._terminology.denies(words)
 
 
-class Analytes:
+class AnalyteNames:
     """Which analyte words name, and whether it is that of blood, certainly another, or in doubt."""
 
     def __init__(self, words: OtherWords, names: Mapping[str, Sequence[str]]) -> None:

@@ -58,6 +58,7 @@ def test_a_drug_is_something_else_only_where_a_list_names_it(knowledge: Knowledg
         ("Gastro-oesophageal reflux disease", True),
         ("Full-time employment (finding)", True),
         ("No known problems", True),
+        ("No known problems | Cirrosis", False),
         ("No liver disease", True),
         # Only words that say that there is something.
         ("Chronic problem", False),
