@@ -160,10 +160,11 @@ def codes_seen(
 @app.command()
 def purge() -> None:
     """Delete what is older than CDS_RETENTION_DAYS; the service does so daily by itself. Example: cds-service purge"""
-    from cds_service.audit.recorder import purge_old
+    from cds_service.audit.recorder import longest_rest, purge_old
 
     settings = read_settings()
-    gone = asyncio.run(_with_store(lambda store: purge_old(store, settings)))
+    longest = longest_rest(rule.file for rule in load_knowledge(settings.knowledge).rules)
+    gone = asyncio.run(_with_store(lambda store: purge_old(store, settings, longest)))
     typer.echo(f"Deleted: {gone.answers} answers, {gone.cards} cards, {gone.feedback} feedback.")
     typer.echo(f"Deleted: {gone.codes} codes that nobody knew. Hashes erased: {gone.hashes}.")
 

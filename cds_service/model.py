@@ -175,8 +175,9 @@ class LineState(enum.StrEnum):
 class Offered(msgspec.Struct, frozen=True):
     """One test that a rule asks for. `on_order`: True where it is pending already, UNKNOWN where nobody could look.
 
-    `panel`: the order by which it is asked for together with others, if any. `priority`: of the request, as FHIR has it; empty
-    where it is routine.
+    `recommended`: the record gives a reason for this test. `panel`: the order by which it is asked for together with others, if
+    any; `with_recommended`: there is a reason for one of these. `priority`: of the request, as FHIR has it; empty where it is
+    routine.
     """
 
     order: str
@@ -184,6 +185,7 @@ class Offered(msgspec.Struct, frozen=True):
     recommended: bool = False
     panel: str = ""
     priority: str = ""
+    with_recommended: bool = False
 
 
 class RuleAdvice(msgspec.Struct, frozen=True):

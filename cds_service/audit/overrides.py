@@ -9,7 +9,7 @@ there is none, and nothing is ever silenced.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 
@@ -33,7 +33,6 @@ class Overrides:
         self._store, self._key, self._days = store, (key or "").encode(), timedelta(days=days)
         self._versions = {rule.id: major(rule.version) for rule in served}
         self._once = {rule.id: timedelta(days=rule.not_again_for) for rule in served if rule.not_again_for}
-        self._groups = sorted({rule.group for rule in served if rule.not_again_for})
         self._known: dict[str, dict[str, datetime]] = {}
         self._shown: dict[str, dict[str, datetime]] = {}
         self._read_whole_at = datetime.min.replace(tzinfo=UTC)
@@ -41,7 +40,7 @@ class Overrides:
 
     @property
     def wanted(self) -> bool:
-        return bool(self._key and self._days)
+        return bool(self._key and (self._days or self._once))
 
     def patient(self, client: str, fhir_server: str | None, patient_id: str) -> str | None:
         """A keyed hash that nobody without the key can make, also not by trying all ids. Ids are those of one server."""
@@ -73,27 +72,32 @@ class Overrides:
         longest = max(self._once.values(), default=timedelta())
         try:
             found = await read_overrides(self._store, now - (self._days if whole else min(_OVERLAP, self._days)))
-            shown = await read_shown(self._store, now - (longest if whole else _OVERLAP), self._groups) if self._groups else []
+            shown = await read_shown(self._store, now - (longest if whole else _OVERLAP), self._once) if self._once else []
         except Exception as error:
             self.failures += 1
             log.error("overrides not read", error=type(error).__name__)
             return
         if whole:
             self._known, self._shown, self._read_whole_at = {}, {}, now
+        overridden_since = dict.fromkeys(self._versions, now - self._days)
+        shown_since = {rule: now - span for rule, span in self._once.items()}
         for item in found:
-            self._take(item, self._known, self._versions)
+            self._take(item, self._known, overridden_since)
         for item in shown:
             # The first day counts: each later one would put off the next.
-            self._take(item, self._shown, self._once, min)
+            self._take(item, self._shown, shown_since, min)
 
     def _take(
         self,
         item: Override,
         table: dict[str, dict[str, datetime]],
-        wanted: Container[str],
+        since: Mapping[str, datetime],
         which: Callable[[datetime, datetime], datetime] = max,
     ) -> None:
-        own = {rule for rule, version in item.rules if rule in wanted and self._versions.get(rule) == major(version)}
-        known = table.setdefault(item.patient, {}) if own else {}
-        for rule in own:
-            known[rule] = which(item.at, known.get(rule, item.at))
+        """Keep for each of its rules when it was overridden or shown; what is older than `since` counts no more."""
+        for rule, version in item.rules:
+            if rule not in since or item.at < since[rule] or self._versions.get(rule) != major(version):
+                continue
+            known = table.setdefault(item.patient, {})
+            before = known.get(rule, item.at)
+            known[rule] = which(item.at, before) if before >= since[rule] else item.at

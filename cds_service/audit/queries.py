@@ -119,15 +119,18 @@ async def read_overrides(store: Store, since: datetime) -> list[Override]:
     return [Override(row.patient, min(utc(row.outcome_at), utc(row.received_at)), row.rules) for row in found]
 
 
-async def read_shown(store: Store, since: datetime, groups: Collection[str]) -> list[Override]:
-    """Cards of these groups shown since then to patients who are told apart, in the shape of overrides; newest first."""
-    from sqlalchemy import select
+async def read_shown(store: Store, since: datetime, rules: Collection[str]) -> list[Override]:
+    """Cards that spoke for one of these rules since then to patients who are told apart, in the shape of overrides.
+
+    Newest first. By rule, as a rule may stand on the card of another group.
+    """
+    from sqlalchemy import or_, select
 
     from cds_service.store.tables import shown_cards
 
     statement = (
         select(shown_cards.c.patient, shown_cards.c.shown_at, shown_cards.c.rules)
-        .where(shown_cards.c.shown_at >= since, shown_cards.c.card_group.in_(groups), shown_cards.c.patient.is_not(None))
+        .where(shown_cards.c.shown_at >= since, shown_cards.c.patient.is_not(None), or_(*map(_speaks_for, rules)))
         .order_by(shown_cards.c.shown_at.desc())
         .limit(_MOST_OVERRIDES)
     )

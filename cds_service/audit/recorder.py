@@ -15,6 +15,7 @@ from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import Purged, purge, read_reactions
 from cds_service.cdshooks.feedback import Feedback
 from cds_service.cdshooks.request import HookRequest
+from cds_service.knowledge.schema import RuleFile
 from cds_service.log import log
 from cds_service.model import State
 from cds_service.service import Decision, DecisionService
@@ -35,6 +36,7 @@ class Recorder:
         knowledge, key = decision_service.knowledge, settings.patient_key
         self._settings, self._store, self._fingerprint = settings, store, knowledge.fingerprint
         served = {rule.id: rule.file for rules in decision_service.rules.values() for rule in rules}
+        self._longest = longest_rest(served.values())
         self.journal = Journal(store)
         self.codes = CodesSeen(store)
         self.overrides = Overrides(store, key.get_secret_value() if key else None, settings.override_days, served.values())
@@ -118,7 +120,7 @@ class Recorder:
         while not await self._stops_within(pause):
             pause = _PURGE
             try:
-                log.info("purged", **(await purge_old(self._store, self._settings))._asdict())
+                log.info("purged", **(await purge_old(self._store, self._settings, self._longest))._asdict())
             except Exception as error:
                 log.error("not purged", error=type(error).__name__)
 
@@ -128,7 +130,16 @@ class Recorder:
         return self._stopping.is_set()
 
 
-async def purge_old(store: Store, settings: Settings) -> Purged:
-    """Delete what is older than the site keeps. A hash goes earlier: when its card is too old for an override to count."""
+def longest_rest(rules: Iterable[RuleFile]) -> int:
+    """The most days for which one of these is not shown again."""
+    return max((rule.not_again_for for rule in rules), default=0)
+
+
+async def purge_old(store: Store, settings: Settings, longest: int) -> Purged:
+    """Delete what is older than the site keeps. A hash goes earlier: when its card is too old to silence anything.
+
+    An override comes some days after its card and then counts for its days. `longest`: as of `longest_rest`.
+    """
     now = datetime.now(UTC)
-    return await purge(store, now - timedelta(days=settings.retention_days), now - timedelta(days=2 * settings.override_days))
+    hashes = max(2 * settings.override_days, longest + 1)
+    return await purge(store, now - timedelta(days=settings.retention_days), now - timedelta(days=hashes))

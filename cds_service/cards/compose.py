@@ -81,7 +81,7 @@ class Composed(NamedTuple):
 
 @dataclass(slots=True)
 class _Spoken:
-    """One firing rule put into words."""
+    """One firing rule put into words. `has_reason`: the record recommends one of its own tests, not only another of a panel."""
 
     rule: Rule
     headlines: list[str]
@@ -89,6 +89,7 @@ class _Spoken:
     suggestions: list[Suggestion]
     pending: list[str]
     unchecked_orders: bool
+    has_reason: bool
     orders: list[str] = field(default_factory=list)
 
 
@@ -143,12 +144,12 @@ def _at_home(spoken: Iterable[_Spoken], knowledge: Knowledge) -> Mapping[str, li
 def _grouped(group: Group, own: list[_Spoken], reasoned: bool) -> list[_PendingCard]:
     """The cards of one group. `reasoned`: of tests only those for which the record has a reason."""
     if group.offers and reasoned:
-        own = [item for item in own if any(suggestion.is_recommended for suggestion in item.suggestions)]
+        own = [item for item in own if item.has_reason]
     if not own:
         return []
     if group.offers:
         # A test that the record gives a reason for stands before one that is merely offered.
-        own.sort(key=lambda item: not any(suggestion.is_recommended for suggestion in item.suggestions))
+        own.sort(key=lambda item: not item.has_reason)
     return [_PendingCard(group, own)] if group.merge else [_PendingCard(group, [item]) for item in own]
 
 
@@ -180,6 +181,7 @@ class _CardWriter:
             suggestions=[*suggestions, *removing, *forms],
             pending=[self._pending(orders[item.order]) for item in advice.offers if item.on_order is True],
             unchecked_orders=any(item.on_order is UNKNOWN for item in offered),
+            has_reason=any(item.recommended for item in offered) or any(item.is_recommended for item in (*removing, *forms)),
             orders=[
                 *(item.panel or item.order for item in offered),
                 *(_REMOVED for _ in removing),
@@ -207,7 +209,10 @@ class _CardWriter:
         resource |= {"priority": offer.priority} if offer.priority else {}
         action = Action(type="create", description=order.description, resource=resource)
         return Suggestion(
-            label=order.label, uuid=str(uuid.uuid4()), is_recommended=True if offer.recommended else None, actions=(action,)
+            label=order.label,
+            uuid=str(uuid.uuid4()),
+            is_recommended=True if offer.recommended or offer.with_recommended else None,
+            actions=(action,),
         )
 
     def _form(self, asked: FormRequest) -> Suggestion:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cds_service.fhir.resources import CodeableConcept
-from cds_service.fhir.sections import Unreadable
+from cds_service.fhir.resources import CodeableConcept, Condition, Observation, Procedure, ServiceRequest
+from cds_service.fhir.sections import Unreadable, set_aside
 from cds_service.knowledge.recognition import Lexicon, words_in
 from cds_service.knowledge.sites import SitedConcept
 
+NOT_IDENTIFIED = "could not be identified"
 
-class Doubt:
-    """Asks of entries whether they may be about one of these concepts."""
+
+def not_identified(resource: Condition | Observation | Procedure | ServiceRequest) -> Unreadable:
+    return set_aside(resource, "", NOT_IDENTIFIED)
+
+
+class WantedConcepts:
+    """The concepts of a question, of which each entry that is in doubt may be one."""
 
     def __init__(self, lexicon: Lexicon, sited: Sequence[SitedConcept], concepts: Iterable[str]) -> None:
         self._lexicon, self._sited = lexicon, sited

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir.bundles import Entry, RawResource, decode, raw_entries
+from cds_service.fhir.bundles import Entry, RawResource, decode, raw_entries, type_meant
 from cds_service.fhir.resources import DraftOrder, Medication, local_reference
 from cds_service.fhir.sections import Section, Unreadable, sort_out
 
@@ -62,15 +62,18 @@ def _names(raw: RawResource) -> set[str]:
 
 
 def _read_order(raw: RawResource) -> DraftOrder | Unreadable | None:
-    if raw.resource_type == _ORDER:
-        return decode(raw, _order)
-    return None if raw.resource_type else Unreadable("", "", (), raw.place, "says no resourceType")
+    if not raw.resource_type:
+        return Unreadable("", "", (), raw.place, "says no resourceType")
+    if type_meant(raw.resource_type) != _ORDER:
+        return None
+    # One that is spelt otherwise, or of an older version, is an order of a drug all the same, which cannot be read.
+    return decode(raw._replace(resource_type=_ORDER), _order)
 
 
 def _is_found(selection: str, known: set[str]) -> bool:
     """An order of another type is not looked for: it is nothing that is read here."""
     kind, slash, _ = selection.partition("/")
-    return selection in known or bool(slash and kind != _ORDER)
+    return selection in known or bool(slash and type_meant(kind) != _ORDER)
 
 
 def _nowhere(at: int, selection: str) -> Unreadable:

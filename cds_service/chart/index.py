@@ -12,8 +12,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
-from cds_service.chart.doubt import Doubt
-from cds_service.chart.measured import Measured, ObservedPart, measured
+from cds_service.chart.doubt import WantedConcepts, not_identified
+from cds_service.chart.measured import MeasuredParts, Measuring, ObservedPart
 from cds_service.fhir.resources import (
     CodeableConcept,
     Condition,
@@ -21,13 +21,12 @@ from cds_service.fhir.resources import (
     Immunization,
     MedicationRequest,
     MedicationStatement,
-    Observation,
     Procedure,
     Resource,
     ServiceRequest,
     normal_code,
 )
-from cds_service.fhir.sections import Unreadable, set_aside
+from cds_service.fhir.sections import Unreadable
 from cds_service.fhir.understood import status_of
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.recognition import Lexicon, words_in
@@ -37,7 +36,6 @@ from cds_service.model import State
 _NOT_YET: Any = object()
 # What is over may be what ended something else, and is nothing that is active.
 PAST_CONDITION = "past Condition"
-NOT_IDENTIFIED = "could not be identified"
 
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure, Immunization)
@@ -208,8 +206,8 @@ class ChartIndex:
         return self._results.found
 
     @cached_property
-    def _results(self) -> Measured:
-        return measured(self.chart, self.lexicon, self.knowledge.factors)
+    def _results(self) -> MeasuredParts:
+        return Measuring(self.chart, self.lexicon, self.knowledge).done()
 
     @cached_property
     def drugs(self) -> tuple[Mapping[str, Sequence[Drug]], Sequence[Drug]]:
@@ -242,7 +240,7 @@ class ChartIndex:
         for condition in self._conditions.others:
             if not recognition.is_another_condition(condition.code):
                 current = status_of(condition.clinical_status) in ("", *statuses.active_condition)
-                found["Condition" if current else PAST_CONDITION].append(_put_aside(condition))
+                found["Condition" if current else PAST_CONDITION].append(not_identified(condition))
         own = {id(item) for index in (self.orders, self.procedures) for items in index.values() for item in items}
         asked: list[ServiceRequest | Procedure] = [
             *(item for item in self.chart.all(ServiceRequest) if normal_code(item.status) in statuses.open_order),
@@ -250,10 +248,8 @@ class ChartIndex:
         ]
         for item in asked:
             if id(item) not in own and not recognition.is_another_result(item.code):
-                found[type(item).__name__].append(_put_aside(item))
-        found["Observation"] = [
-            _put_aside(item) for item in self._results.unmatched if not recognition.is_another_result(item.code)
-        ]
+                found[type(item).__name__].append(not_identified(item))
+        found["Observation"] += self._results.not_understood
         return found
 
     @cached_property
@@ -350,9 +346,5 @@ class ChartIndex:
         if self.is_clear:
             return []
         doubtful = [item for query in queries for item in self._doubtful(query)]
-        about = Doubt(self.lexicon, self.knowledge.sited, concepts)
+        about = WantedConcepts(self.lexicon, self.knowledge.sited, concepts)
         return [item for item in {id(item): item for item in doubtful}.values() if about.may_be(item)]
-
-
-def _put_aside(resource: Condition | Observation | Procedure | ServiceRequest) -> Unreadable:
-    return set_aside(resource, "", NOT_IDENTIFIED)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex
+from cds_service.chart.doubt import NOT_IDENTIFIED
+from cds_service.chart.index import ChartIndex
 from cds_service.fhir.resources import Resource, text_of
 from cds_service.fhir.sections import Unreadable
 from cds_service.model import UNKNOWN, Evidence, EvidenceSource, Fact, Known, State, ordered

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -13,7 +15,16 @@ from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.chart.draft_orders import PLACE, read_drafts
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.bundles import read_section
-from cds_service.fhir.resources import Component, DraftOrder, Medication, Observation, Patient, Resource
+from cds_service.fhir.resources import (
+    Component,
+    DraftOrder,
+    Medication,
+    Observation,
+    Patient,
+    Resource,
+    local_reference,
+    normal_code,
+)
 from cds_service.fhir.sections import Clinical, Section, Unreadable, set_aside
 from cds_service.fhir.zones import in_zone, is_to_come, write_in
 from cds_service.knowledge.schema import Query
@@ -21,6 +32,8 @@ from cds_service.model import State
 
 _NOWHERE = (State.NOT_SUPPLIED, State.FAILED)
 _MOST_NAMED = 3
+# To a patient, or to what is nobody: another kind of subject, such as a group, may hold the patient.
+_ANOTHER = re.compile(r"(?:Patient|Device|Location)/[A-Za-z0-9.-]{1,64}")
 _SHORT = {
     State.NOT_SUPPLIED: "was not sent",
     State.NONE_SUPPLIED: "is null",
@@ -37,8 +50,8 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query], dialect: Dial
     unasked = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in of_their_own}
     sections |= unasked
     patients = [pair for section in sections.values() for pair in section.patients if pair[1].id == request.patient_id]
-    own = _own_references(request.patient_id, patients)
-    sorter, drafts = _Sorter(own, dialect.zone, request.asked_at), _Sorter(own)
+    subjects = _Subjects(request.patient_id, patients)
+    sorter, drafts = _Sorter(subjects, dialect.zone, request.asked_at), _Sorter(subjects.of_orders())
     for key, section in sections.items():
         sorter.take(key, section, f"prefetch.{key}")
     query_state = {key: _state(query, sections.get(key), dialect, bool(request.encounter_id)) for key, query in queries.items()}
@@ -77,11 +90,6 @@ def _reached(section: Section, dialect: Dialect) -> date | None:
     """The day that an answer goes back to; as written it may be the day before that of the zone."""
     day = section.oldest
     return day + timedelta(days=1) if day and dialect.zone and day < date.max else day
-
-
-def _own_references(patient_id: str, patients: Iterable[tuple[str | None, Patient]]) -> set[str]:
-    """Every subject that means this patient. Where a resource names none, the query it answers says whose it is."""
-    return {"", f"Patient/{patient_id}", f"urn:uuid:{patient_id}", *(url for url, _ in patients if url)}
 
 
 def _answered_in_part(
@@ -160,10 +168,45 @@ def _is_nowhere(query: Query, key: str, chart: Chart) -> bool:
     return chart.query_state[key] in _NOWHERE or (not came and any(not item.is_decoded for item in chart.damaged.get(key, ())))
 
 
+class _Subjects:
+    """Whose a resource is, by its subject: of this patient, of another one, or of nobody knows whom.
+
+    Only a reference that FHIR allows, to another id, says that it is another patient's. Where a resource names none, the query
+    that it answers says whose it is.
+    """
+
+    def __init__(self, patient_id: str, patients: Iterable[tuple[str | None, Patient]]) -> None:
+        self._own = {"", patient_id, f"Patient/{patient_id}", f"urn:uuid:{patient_id}"}
+        self._perhaps = {f"patient/{patient_id}".casefold()}
+        self._are_all_own = False
+        for url, patient in patients:
+            self._own |= {url} if url else set()
+            for link in filter(None, patient.link or ()):
+                other = local_reference(link.other.reference if link.other else None)
+                # A record that this one replaces is of the same person; what else is linked may be.
+                (self._own if normal_code(link.type) == "replaces" else self._perhaps).add(other)
+
+    def of_orders(self) -> _Subjects:
+        """Of what is being ordered: a call is about the orders of its patient, however the subject is spelt."""
+        orders = copy(self)
+        orders._are_all_own = True
+        return orders
+
+    def is_own(self, subject: str) -> bool:
+        if subject in self._own:
+            return True
+        return self._are_all_own and not subject.startswith(("urn:", "#")) and not self.is_another(subject)
+
+    def is_another(self, subject: str) -> bool:
+        if subject in self._own or subject in self._perhaps or subject.casefold() in self._perhaps:
+            return False
+        return bool(_ANOTHER.fullmatch(subject))
+
+
 class _Sorter:
     """Puts resources where the stages look for them, and leaves out those of another patient."""
 
-    def __init__(self, own: set[str], zone: tzinfo | None = None, asked_at: datetime | None = None) -> None:
+    def __init__(self, subjects: _Subjects, zone: tzinfo | None = None, asked_at: datetime | None = None) -> None:
         self.resources: dict[type[Resource], list[Clinical]] = defaultdict(list)
         self.medications: dict[str, Medication] = {}
         self.components: dict[int, Sequence[Component]] = {}
@@ -171,17 +214,18 @@ class _Sorter:
         self.other_patients: Counter[str] = Counter()
         self.others: list[Unreadable] = []
         self.entries: dict[str, Sequence[Any]] = {}
-        self._own, self._zone, self._asked_at = own, zone, asked_at
+        self._subjects, self._zone, self._asked_at = subjects, zone, asked_at
 
     def take(self, key: str, section: Section, place: str) -> None:
         unresolved: list[Unreadable] = []
+        is_own = self._subjects.is_own
         self.medications |= section.medications
         for kind, found in section.resources.items():
-            own = [resource for subject, resource in found if subject in self._own]
+            own = [resource for subject, resource in found if is_own(subject)]
             if len(own) != len(found):
-                others = [(subject, resource) for subject, resource in found if subject not in self._own]
+                others = [(subject, resource) for subject, resource in found if not is_own(subject)]
                 # It may be this patient or not: neither used nor taken for an absence.
-                open_still = [resource for subject, resource in others if subject.startswith(("urn:", "#"))]
+                open_still = [resource for subject, resource in others if not self._subjects.is_another(subject)]
                 unresolved += [set_aside(resource, place, "subject cannot be resolved") for resource in open_still]
                 self.other_patients[place] += len(others) - len(open_still)
             if self._zone:
@@ -193,12 +237,12 @@ class _Sorter:
                 kept = {id(resource) for resource in own} & section.components.keys()
                 self.components |= {name: section.components[name] for name in kept}
         # Of another patient's entries nothing is asked, whether they can be read or not.
-        theirs = [item for item in section.damaged if not self._may_be_own(item.subject)]
-        patients = [patient for _, patient in section.patients if f"Patient/{patient.id}" not in self._own]
+        theirs = [item for item in section.damaged if self._subjects.is_another(item.subject)]
+        patients = [patient for _, patient in section.patients if not is_own(f"Patient/{patient.id}")]
         self.other_patients[place] += len(theirs) + len(patients)
         self.others += section.others
         self.entries[place] = section.entries
-        damaged = [item for item in section.damaged if self._may_be_own(item.subject)]
+        damaged = [item for item in section.damaged if not self._subjects.is_another(item.subject)]
         if self._zone:
             damaged = [item._replace(when=in_zone(item.when, self._zone)) for item in damaged]
         self.damaged[key] = [*damaged, *unresolved]
@@ -212,6 +256,3 @@ class _Sorter:
             late = isinstance(resource, Observation) and self._asked_at and is_to_come(resource, self._asked_at)
             (to_come if late else own).append(resource)
         return own, to_come
-
-    def _may_be_own(self, subject: str) -> bool:
-        return subject in self._own or subject.startswith(("urn:", "#"))

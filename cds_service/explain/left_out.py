@@ -14,23 +14,25 @@ import msgspec
 from msgspec.structs import replace
 
 from cds_service.cards.text import clip, listed, plain
-from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex
+from cds_service.chart.doubt import NOT_IDENTIFIED
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import UNNAMED, words_of
 from cds_service.explain.fact_text import statement_of
 from cds_service.facts.conditions import NOT_PLACED
-from cds_service.fhir.dates import read_span
-from cds_service.fhir.resources import CodeableConcept, Resource, effective, text_of
+from cds_service.fhir.resources import CodeableConcept, Resource, text_of
 from cds_service.fhir.sections import Unreadable
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import NO_VALUE, Unusable
 from cds_service.model import UNKNOWN, Fact, Outcome, State
-from cds_service.observations.measurements import RANGE_UNREAD, DatedMeasurement, Result, read
+from cds_service.observations.measurements import FLAGGED, OUTLYING, RANGE_UNREAD, Result, read
 from cds_service.observations.results import UNPLACED
+from cds_service.observations.timeline import placed_of
 from cds_service.service import Decision
 
 MOST_TOLD = 20
 _MOST_BLAMED = 3
 _LONGEST_NAME = 80
+_LONGEST_MONTH = 31
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -122,15 +124,13 @@ class _Finder:
     def _unread_results(self) -> Iterator[LeftOut]:
         """Results of which it is known what they measure, and whose value, range or day cannot be read."""
         for analyte in self._view.knowledge.labs:
-            for part in self._view.measured.get(f"lab:{analyte}", ()):
-                when = effective(part[0])
-                span = read_span(when)
-                result = read(DatedMeasurement(analyte, part, when, span, span.last if span else self._view.as_of), self._view)
+            for item in placed_of(analyte, self._view):
+                result = read(item, self._view)
                 problem = _problem(result)
                 if problem:
                     said = result.describe()
                     name = said.name if said.value == NO_VALUE else f"{said.name} {said.value}"
-                    yield self._left_out(part[0], name, problem.reason)
+                    yield self._left_out(item.measured[0], name, problem.reason)
 
     def _of_other_patients(self) -> Iterator[LeftOut]:
         for place, count in self._view.chart.other_patients.items():
@@ -146,9 +146,10 @@ def _in_order(item: LeftOut) -> list[tuple[int, str]]:
 def _problem(result: Result) -> Unusable | None:
     if isinstance(result.amount, Unusable):
         return result.amount
-    if result.interpretation is RANGE_UNREAD:
-        return RANGE_UNREAD
-    return UNPLACED if result.span is None else None
+    if isinstance(result.interpretation, Unusable) and result.interpretation in (RANGE_UNREAD, FLAGGED, OUTLYING):
+        return result.interpretation
+    span = result.span
+    return UNPLACED if span is None or (span.last - span.first).days > _LONGEST_MONTH else None
 
 
 def why_no_cards(decision: Decision, places: Mapping[str, str] = MappingProxyType({})) -> str:

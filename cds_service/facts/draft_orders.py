@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Draft
+from cds_service.chart.doubt import NOT_IDENTIFIED
+from cds_service.chart.index import ChartIndex, Draft
 from cds_service.chart.presence import known, presence, unknown
 from cds_service.facts.medications import short_name
 from cds_service.fhir.resources import (

@@ -70,9 +70,9 @@ def measured_since(fact: FactDefinition, kind: MeasuredSince, index: ChartIndex)
     return presence(fact.name, tell(found), index, fact.queries, fact.value_sets)
 
 
-def _starts(conditions: Sequence[Condition], days: int | None, index: ChartIndex) -> list[Span]:
+def _starts(conditions: Sequence[Condition], days: int, index: ChartIndex) -> list[Span]:
     """When those of the last `days` began."""
-    found, _ = begun(conditions, days or 0, index)
+    found, _ = begun(conditions, days, index)
     return [span for item in found if (span := began(item))]
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex, Drug, Identified
+from cds_service.chart.doubt import NOT_IDENTIFIED
+from cds_service.chart.index import ChartIndex, Drug, Identified
 from cds_service.chart.presence import UNNAMED, known, presence, reference_to, unknown
 from cds_service.facts.conditions import began, evidence_of, first_onset, is_active
 from cds_service.facts.orders_and_procedures import done
-from cds_service.fhir.dates import Span, read_span
+from cds_service.fhir.dates import Span, first_day, is_credible, read_span
 from cds_service.fhir.resources import MedicationRequest, MedicationStatement, Period, normal_code, text_of
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import ConditionAfterDrug, DaysTaken, DoneSinceDrug, StartedAgainstOnset, Taking
@@ -22,6 +23,7 @@ from cds_service.knowledge.terminology import word_pattern
 from cds_service.model import Evidence, Fact, Interval, State
 
 _STRENGTH = re.compile(r"\d")
+_PLANNED_AHEAD = timedelta(days=366)
 _NO_START = "no start of the drug on record"
 
 
@@ -113,7 +115,9 @@ def _joined(kind: _OfCourse, index: ChartIndex) -> Sequence[CurrentMedication]:
     course = list(_taken(kind.drug, index))
     first = min((span.first for item in course if (span := read_span(item.start))), default=None)
     ended = [
-        CurrentMedication(drug, _start_of(drug)) for drug in index.drugs[0].get(kind.drug, ()) if _is_ended(drug.source, index)
+        CurrentMedication(drug, _start(drug.source, _periods(drug.source), index))
+        for drug in index.drugs[0].get(kind.drug, ())
+        if _is_ended(drug.source, index)
     ]
     for item in sorted(ended, key=lambda item: item.start, reverse=True):
         span = read_span(item.start)
@@ -121,10 +125,6 @@ def _joined(kind: _OfCourse, index: ChartIndex) -> Sequence[CurrentMedication]:
             course.append(item)
             first = span.first
     return course
-
-
-def _start_of(drug: Drug) -> str:
-    return _earliest(drug.source, _periods(drug.source))
 
 
 def _is_ended(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:
@@ -166,8 +166,8 @@ def _active(drugs: Iterable[Drug], index: ChartIndex) -> list[CurrentMedication]
         source = drug.source
         if _is_current(source, index):
             periods = _periods(source)
-            start = _earliest(source, periods)
-            if not _ended(periods, index.as_of) and not _later(start, index.until):
+            start = _start(source, periods, index)
+            if not _ended(source, periods, index) and not _later(start, index.until):
                 found.append(CurrentMedication(drug, start))
     return found
 
@@ -180,12 +180,18 @@ def _is_current(source: MedicationRequest | MedicationStatement, index: ChartInd
     return normal_code(source.status) in statuses.current_request and intended and not source.do_not_perform
 
 
-def _ended(periods: Sequence[Period], as_of: date) -> bool:
+def _ended(source: MedicationRequest | MedicationStatement, periods: Sequence[Period], index: ChartIndex) -> bool:
     """Past its own end. A list that says active beyond that is stale."""
-    if not periods:
-        return False
-    ends = [read_span(period.end) for period in periods if period.end]
-    return bool(ends) and all(span is not None and span.last < as_of for span in ends)
+    ending = [period for period in periods if period.end] if periods else ()
+    return bool(ending) and all(_is_over(source, period, index) for period in ending)
+
+
+def _is_over(source: MedicationRequest | MedicationStatement, period: Period, index: ChartIndex) -> bool:
+    """An end before its own start, before the order or before birth cannot be meant, and ends nothing."""
+    begun = [read_span(text) for text in _credible((period.start, _given(source)), index)]
+    first = max((span.first for span in begun if span), default=date.min)
+    end = read_span(period.end)
+    return is_credible(end, max(first, _first_day(index))) and end.last < index.as_of
 
 
 def _periods(source: MedicationRequest | MedicationStatement) -> Sequence[Period]:
@@ -198,12 +204,23 @@ def _periods(source: MedicationRequest | MedicationStatement) -> Sequence[Period
     return (source.dispense_request.validity_period,)
 
 
-def _earliest(source: MedicationRequest | MedicationStatement, periods: Sequence[Period]) -> str:
-    given = source.authored_on if isinstance(source, MedicationRequest) else source.effective_date_time
-    if not periods:
-        return given.strip() if given and read_span(given) else ""
-    starts = [text.strip() for text in (*(period.start for period in periods), given) if text and read_span(text)]
-    return min(starts, default="")
+def _given(source: MedicationRequest | MedicationStatement) -> str | None:
+    return source.authored_on if isinstance(source, MedicationRequest) else source.effective_date_time
+
+
+def _start(source: MedicationRequest | MedicationStatement, periods: Sequence[Period], index: ChartIndex) -> str:
+    return min(_credible((*(period.start for period in periods), _given(source)), index), default="")
+
+
+def _credible(starts: Iterable[str | None], index: ChartIndex) -> Iterator[str]:
+    """Those that can be meant: not before birth, nor so far to come that nobody plans it."""
+    for text in starts:
+        if text and is_credible(span := read_span(text), _first_day(index)) and span.first <= index.until + _PLANNED_AHEAD:
+            yield text.strip()
+
+
+def _first_day(index: ChartIndex) -> date:
+    return index.memo("first day", lambda: first_day(index.chart.patient.birth_date, index.as_of))
 
 
 def _later(start: str, as_of: date) -> bool:
@@ -229,7 +246,10 @@ def short_name(drug: Identified[Any]) -> str:
 def period_of(source: MedicationRequest | MedicationStatement) -> tuple[str, str]:
     """From when to when an entry of a list says that a drug is taken, as written; empty where it does not say."""
     periods = _periods(source)
-    return _earliest(source, periods), max((period.end for period in periods if period.end), default="")
+    starts = [text for period in periods if (text := period.start) and read_span(text)]
+    given = _given(source)
+    starts += [given] if given and read_span(given) else []
+    return min(starts, default="").strip(), max((period.end for period in periods if period.end), default="")
 
 
 def _tell(taken: Iterable[CurrentMedication]) -> list[Evidence]:

@@ -152,7 +152,7 @@ class PrefetchFetcher:
             _add(pages, await self._asker.ask(visit, address))
         if pages.next_url is not None:
             raise FetchFailed("too-many-pages")
-        if pages.matches < pages.total:
+        if pages.is_cut or pages.matches < pages.total:
             raise FetchFailed("fewer-than-told")
 
     async def _read_medications(self, pages: SearchResult, visit: FetchBudget) -> None:

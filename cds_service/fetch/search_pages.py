@@ -17,6 +17,7 @@ from cds_service.fhir.resources import (
 )
 from cds_service.fhir.sections import Clinical, Section
 from cds_service.fhir.understood import takes_away
+from cds_service.fhir.wholeness import next_link, says_less, total_of
 
 FAILED = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"incomplete"}]}'
 
@@ -31,15 +32,11 @@ class _Entry(msgspec.Struct, rename="camel"):
     search: _Search | None = None
 
 
-class _Link(msgspec.Struct):
-    relation: str | None = None
-    url: str | None = None
-
-
 class _Page(msgspec.Struct, rename="camel"):
     resource_type: str
-    link: list[_Link | None] | None = None
+    link: Any = None
     total: Any = None
+    meta: Any = None
     entry: list[Raw] | None = None
 
 
@@ -58,7 +55,8 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class SearchResult:
     """The answer to one query as far as it has come. `problem`: why it is not whole; empty where it is.
 
-    `total` is how many there are by the server's word, `next_url` what leads to the next page.
+    `total` is how many there are by the server's word, `next_url` what leads to the next page, `is_cut` whether a page says
+    that a part was left out, or says what cannot be read.
     """
 
     problem: str = "timeout"
@@ -68,6 +66,7 @@ class SearchResult:
     matches: int = 0
     total: int = 0
     next_url: str | None = None
+    is_cut: bool = False
 
     def add(self, data: bytes) -> bool:
         """Take one more page. False where it is no Bundle in JSON."""
@@ -82,8 +81,10 @@ class SearchResult:
         self.begun = True
         self.entries += map(bytes, own)
         self.matches += sum(map(_is_match, own))
-        self.total = max(self.total, page.total if type(page.total) is int else 0)
-        self.next_url = next((link.url or "" for link in page.link or () if link and link.relation == "next"), None)
+        total, following = total_of(page.total), next_link(page.link)
+        self.total = max(self.total, total or 0)
+        self.is_cut = self.is_cut or says_less(page.meta) or (total or 0) < 0
+        self.next_url = None if following is None else str(following.get("url") or "")
         return True
 
     def medications_wanted(self) -> list[str]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import cache
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import Any, NamedTuple, TypeVar, Union, get_args
 
 import msgspec
@@ -25,32 +28,22 @@ from cds_service.fhir.resources import (
     local_reference,
 )
 from cds_service.fhir.sections import Found, Section, Unreadable, sort_out
-
-
-class BundleLink(msgspec.Struct, gc=False):
-    relation: str | None = None
-    url: str | None = None
-
-
-class EntrySearch(msgspec.Struct, gc=False):
-    mode: str | None = None
-
-
-class EntryResponse(msgspec.Struct, gc=False):
-    status: str | None = None
+from cds_service.fhir.wholeness import has_foreign_members, has_next, shortfall_of
 
 
 class Entry(msgspec.Struct, gc=False, rename="camel"):
+    """What an entry says of itself beside its resource stays as it came: `wholeness` reads it, however it is spelt."""
+
     full_url: str | None = None
     resource: AnyResource | None = None
-    search: EntrySearch | None = None
-    response: EntryResponse | None = None
+    response: Any = None
 
 
 class Bundle(Resource, tag="Bundle"):
-    link: list[BundleLink | None] | None = None
     entry: list[Entry | None] | None = None
-    total: int | None = None
+    link: Any = None
+    total: Any = None
+    meta: Any = None
 
 
 PrefetchValue = Union[Bundle, AnyResource, None]
@@ -60,14 +53,14 @@ PrefetchValue = Union[Bundle, AnyResource, None]
 class _RawEntry(msgspec.Struct, gc=False, rename="camel"):
     full_url: str | None = None
     resource: Raw = Raw()
-    search: Any = None
     response: Any = None
 
 
 class _RawBundle(msgspec.Struct, rename="camel"):
-    link: Any = None
     entry: list[Raw] | None = None
+    link: Any = None
     total: Any = None
+    meta: Any = None
 
 
 class _TypeOnly(msgspec.Struct, rename="camel"):
@@ -94,9 +87,22 @@ _resource = msgspec.json.Decoder(AnyResource)
 _kind = msgspec.json.Decoder(_TypeOnly)
 _contained = msgspec.json.Decoder(list[Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_READ_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(AnyResource))
+_READ_TYPES = {str(kind.__struct_config__.tag).casefold(): str(kind.__struct_config__.tag) for kind in get_args(AnyResource)}
 _NESTED = "is a Bundle inside a Bundle, which is not opened"
 _UNASKED = "is of a type that nothing here asks for"
+_NO_TYPE = "has a type that FHIR does not know"
+_UNREAD = "came as {}, which is not read here"
+# What other versions of FHIR, or other resources of R4, say about what is read here.
+_ALSO_ABOUT = {
+    "medicationdispense": "MedicationRequest",
+    "medicationadministration": "MedicationRequest",
+    "medicationusage": "MedicationRequest",
+    "medicationorder": "MedicationRequest",
+    "medicationprescription": "MedicationRequest",
+    "diagnosticreport": "Observation",
+    "diagnosticorder": "ServiceRequest",
+    "procedurerequest": "ServiceRequest",
+}
 _WHEN_MEMBERS = ("effectiveDateTime", "effectiveInstant", "issued")
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
@@ -119,9 +125,9 @@ def read_section(data: PrefetchValue | Raw | bytes, place: str) -> Section:
     if not isinstance(section, Bundle):
         return sort_out([(None, section)], [], place, alone=True)
     entries = [(entry.full_url, entry.resource) for entry in section.entry or () if entry and entry.resource]
-    cut = _cut(section, section.entry or (), entries)
+    cut = _shortfall(section, section.entry or (), _matches(entries), data)
     section_read = sort_out(entries, [], place, shortfall=cut)._replace(entries=section.entry or ())
-    return section_read._replace(oldest=_oldest(entries)) if cut and _has_next(section.link) else section_read
+    return section_read._replace(oldest=_oldest(entries)) if cut and has_next(section.link) else section_read
 
 
 def _oldest(found: Iterable[Found]) -> date | None:
@@ -135,24 +141,22 @@ def _oldest(found: Iterable[Found]) -> date | None:
 _INCLUDED = (Medication, OperationOutcome)
 
 
-def _cut(bundle: Any, entries: Iterable[Any], found: Sequence[Found], others: int = 0) -> str:
-    """What of a Bundle says that it does not hold all: a further page, more in total than came, an entry that failed."""
-    if _has_next(bundle.link):
-        return "has further pages, which did not come"
-    if any(entry and entry.response is not None and _has_failed(entry) for entry in entries):
-        return "holds an entry whose search failed"
-    total = int(bundle.total) if isinstance(bundle.total, str) and bundle.total.isdecimal() else bundle.total
-    if not isinstance(total, int) or isinstance(total, bool):
-        return ""
-    came = len([None for _, resource in found if type(resource) not in _INCLUDED]) + others
-    return f"says that there are {total}, and {came} came" if total > came else ""
+def _matches(found: Iterable[Found]) -> int:
+    """How many were asked for: not what was included beside them, nor what is said of the search."""
+    return len([None for _, resource in found if type(resource) not in _INCLUDED])
 
 
-def _has_failed(entry: Any) -> bool:
-    """An entry of a batch response whose status is not one of success."""
-    response = getattr(entry, "response", None)
-    status = response.get("status") if isinstance(response, dict) else getattr(response, "status", None)
-    return isinstance(status, str) and not status.strip().startswith("2")
+def _shortfall(bundle: Any, entries: Sequence[Any], came: int, data: Any) -> str:
+    """Why a Bundle does not hold all that was asked for; empty where it does."""
+    if not entries and isinstance(data, (Raw, bytes)) and has_foreign_members(data):
+        return "has no entries, and members that FHIR does not know"
+    filled = [entry.response for entry in entries if entry and _is_filled(entry.resource)]
+    unfilled = [entry and entry.response for entry in entries if not (entry and _is_filled(entry.resource))]
+    return shortfall_of(bundle, responses=filled, unfilled=unfilled, came=came)
+
+
+def _is_filled(resource: AnyResource | Raw | None) -> bool:
+    return resource is not None and not (isinstance(resource, Raw) and bytes(resource).strip() in (b"", _NULL))
 
 
 def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
@@ -171,23 +175,23 @@ def _read_piecemeal(data: Raw | bytes, place: str) -> Section:
         return sort_out([], [Unreadable("", "", (), place, str(error))], place, shortfall="cannot be read as a Bundle")
     resources: list[Found] = []
     broken: list[Unreadable] = []
-    entries: list[_RawEntry] = []
+    entries: list[_RawEntry | None] = []
     others: list[Unreadable] = []
     read: list[Entry] = []
     for number, raw in enumerate(bundle.entry or ()):
         where = f"{place}.entry[{number}]"
         entry, resource, damaged = _read_entry(raw, where)
         read.append(Entry(resource=resource))
-        if entry:
+        if entry or not damaged:
             entries.append(entry)
         if resource:
             resources.append((entry.full_url if entry else None, resource))
         elif damaged:
             broken.append(damaged)
-        elif entry is not None and bytes(entry.resource).strip() not in (b"", _NULL):
+        elif entry is not None and _is_filled(entry.resource):
             others.append(_salvage(entry.resource, _type_of(entry.resource), f"{where}.resource", _UNASKED))
-    matches = len(others) + sum(bool(item.resource_type) for item in broken)
-    cut = _cut(bundle, entries, resources, matches)
+    matches = _matches(resources) + len(others) + sum(bool(item.resource_type) for item in broken)
+    cut = _shortfall(bundle, entries, matches, data)
     return sort_out(resources, broken, place, shortfall=cut)._replace(others=others, entries=read)
 
 
@@ -207,7 +211,7 @@ def raw_entries(data: Raw | bytes, place: str) -> tuple[list[RawResource], list[
             if bytes(raw).strip() != _NULL:
                 broken.append(Unreadable("", "", (), where, str(error)))
             continue
-        if bytes(entry.resource).strip() not in (b"", _NULL):
+        if _is_filled(entry.resource):
             found.append(RawResource(entry.full_url, _type_of(entry.resource), entry.resource, f"{where}.resource", number))
     return found, broken
 
@@ -227,7 +231,7 @@ def _read_entry(raw: Raw, place: str) -> tuple[_RawEntry | None, AnyResource | N
         entry = _raw_entry.decode(raw)
     except _UNREADABLE as error:
         return None, None, Unreadable("", "", (), place, str(error))
-    if bytes(entry.resource).strip() in (b"", b"null"):
+    if not _is_filled(entry.resource):
         return entry, None, None
     resource, damaged = _read_resource(entry.resource, f"{place}.resource")
     return entry, resource, damaged
@@ -239,10 +243,33 @@ def _read_resource(raw: Raw | bytes, place: str) -> tuple[AnyResource | None, Un
         return _resource.decode(raw), None
     except _UNREADABLE as error:
         kind = _type_of(raw)
-        if kind and kind not in _READ_TYPES and kind != "Bundle":
+        if kind == "Bundle":
+            return None, _salvage(raw, kind, place, _NESTED)
+        meant = type_meant(kind)
+        if meant is None:
             return None, None
-        problem = _NESTED if kind == "Bundle" else str(error) or type(error).__name__
-        return None, _salvage(raw, kind, place, problem)
+        problem = str(error) or type(error).__name__
+        if kind != meant:
+            problem = _UNREAD.format(kind.strip()) if kind.strip().casefold() in _ALSO_ABOUT else _NO_TYPE
+        return None, _salvage(raw, kind.strip(), place, problem)._replace(resource_type=meant)
+
+
+def type_meant(kind: str) -> str | None:
+    """The type that is read here and that a resource of type `kind` tells about: its own, or that of another spelling.
+
+    None where it is another resource of FHIR; empty where FHIR knows no such type, so that it may be anything.
+    """
+    folded = kind.strip().casefold()
+    meant = _READ_TYPES.get(folded) or _ALSO_ABOUT.get(folded, "")
+    return meant or (None if folded in _types_of_fhir() else "")
+
+
+@cache
+def _types_of_fhir() -> frozenset[str]:
+    """The resource types of FHIR R4 and R5, by the names of their modules: nothing of these is loaded."""
+    library = find_spec("fhir.resources")
+    rooms = list(library.submodule_search_locations or ()) if library else []
+    return frozenset(module.name for module in iter_modules([*rooms, *(f"{room}/R4B" for room in rooms)]))
 
 
 def _type_of(raw: Raw | bytes) -> str:
@@ -283,14 +310,6 @@ def _loose_concept(value: object) -> CodeableConcept | None:
         return msgspec.convert(value, CodeableConcept) if value else None
     except msgspec.ValidationError:
         return None
-
-
-def _has_next(links: Any) -> bool:
-    """A `next` link says that the Bundle is one page of several: an absence in it proves nothing."""
-    if not isinstance(links, list):
-        return False
-    relations = (link.get("relation") if isinstance(link, dict) else getattr(link, "relation", None) for link in links)
-    return "next" in relations
 
 
 def contained_medication(contained: Raw, reference: str) -> Medication | None:

@@ -6,14 +6,19 @@ The day is the day as written: a result of 23:30 in Denver belongs to that day i
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
 _DECEMBER = 12
 _DAY = 10
 _BEFORE_TIME = ("T", " ")
+_NONE = timedelta(0)
+_FURTHEST_ZONE = timedelta(hours=14)
+_LONGEST_LIFE = 130
+# The day of a clock that was never set, here and west of Greenwich.
+_NEVER_SET = (date(1970, 1, 1), date(1969, 12, 31))
 
 
 class Span(NamedTuple):
@@ -76,6 +81,42 @@ def read_instant(text: str | None) -> datetime | None:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return datetime.combine(span.first, datetime.min.time(), UTC)
+
+
+@lru_cache(maxsize=8192)
+def is_later(text: str, than: str) -> bool:
+    """Whether one moment of a day is later than another for sure: without a time of day, or of a zone, it may not be.
+
+    >>> is_later("2026-11-19T08:00:00Z", "2026-11-19"), is_later("2026-11-19T08:30", "2026-11-19T09:00:00+02:00")
+    (False, False)
+    """
+    one, other = _clock(text), _clock(than)
+    if one is None or other is None:
+        return False
+    by = one.replace(tzinfo=None) - other.replace(tzinfo=None) - (one.utcoffset() or _NONE) + (other.utcoffset() or _NONE)
+    return by > (_NONE if (one.tzinfo is None) == (other.tzinfo is None) else _FURTHEST_ZONE)
+
+
+def _clock(text: str) -> datetime | None:
+    """None where it has no time of day. Midnight to the second is how many systems write a day alone."""
+    if len(text.strip()) <= _DAY:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return moment if moment.time() != time.min else None
+
+
+def first_day(birth_date: str | None, as_of: date) -> date:
+    """Before it nothing can have been: the day of birth or, where that cannot be read, the longest life ago."""
+    birth = read_span(birth_date)
+    return birth.first if birth and birth.first <= as_of else years_before(as_of, min(_LONGEST_LIFE, as_of.year - 1))
+
+
+def is_credible(span: Span | None, first: date) -> TypeGuard[Span]:
+    """Whether a date can be meant: not before `first`, nor the day at which clocks begin that nobody has set."""
+    return span is not None and span.last >= first and not (span.first in _NEVER_SET and span.first == span.last)
 
 
 @lru_cache(maxsize=8192)

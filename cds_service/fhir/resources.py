@@ -124,6 +124,7 @@ class Observation(Resource, tag="Observation"):
     interpretation: Raw = Raw()
     reference_range: Raw = Raw()
     component: Raw = Raw()
+    has_member: Raw = Raw()
 
 
 class Medication(Resource, tag="Medication"):
@@ -314,13 +315,14 @@ def local_reference(reference: str | None) -> str:
 
 
 def effective(observation: Observation) -> str:
-    """When the specimen was taken, or failing that when the result was issued."""
+    """When the specimen was taken, or failing that when the result was issued. A period that is open does not say when."""
     if observation.effective_date_time:
         return observation.effective_date_time.strip()
     period = observation.effective_period
     given = (
         observation.effective_instant,
-        period and (period.end or period.start),
+        period and period.end,
         observation.issued,
+        period and period.start,
     )
     return next((text.strip() for text in given if text and text.strip()), "")

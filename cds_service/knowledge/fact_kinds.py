@@ -265,6 +265,7 @@ class MeasuredSince(OfAnalytes, tag="measured-since", kw_only=True):
     roles: ClassVar[dict[str, str]] = {"analytes": "analyte", "conditions": "condition"}
 
     conditions: tuple[str, ...]
+    days: int
 
 
 class OfEquation(Kind):

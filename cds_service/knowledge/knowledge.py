@@ -30,7 +30,7 @@ from cds_service.knowledge.schema import (
 )
 from cds_service.knowledge.sites import SitedConcept, sited_concepts
 from cds_service.knowledge.terminology import AnyPhrase, CodeEntry, System, Terminology
-from cds_service.knowledge.units import Factors
+from cds_service.knowledge.units import Factors, fold
 from cds_service.model import FactType, FactTypes
 
 
@@ -123,7 +123,8 @@ class Knowledge:
 
     @cached_property
     def factors(self) -> Mapping[str, Factors]:
-        return {name: Factors(analyte.units, analyte.decimals) for name, analyte in self.labs.items()}
+        every = frozenset(fold(spelling) for analyte in self.labs.values() for spelling in analyte.units)
+        return {name: Factors(analyte.units, analyte.decimals, every) for name, analyte in self.labs.items()}
 
     @cached_property
     def terminology(self) -> Terminology:
@@ -180,6 +181,12 @@ class Knowledge:
             if parts[0].kind in ("observation", "procedure"):
                 found[key] = tuple(row[0] for part in parts for rows in part.codes.values() for row in rows)
         return found
+
+    @cached_property
+    def sets_of_no_result(self) -> frozenset[str]:
+        """Value sets of what is ordered or given: of what a result with such a code is, they say nothing."""
+        kinds = ("order", "medication", "vaccine")
+        return frozenset(part.id for parts in self.value_sets.values() for part in parts if part.kind in kinds)
 
     def _panels_with(self, analyte: str) -> tuple[str, ...]:
         return tuple(code for code, panel in self.panels.items() if analyte in panel.holds)

@@ -100,8 +100,9 @@ class Analyte(KnowledgeFile):
     """One measurable thing. `units` maps each spelling to its factor to `unit`; `ranges` is by jurisdiction, as is
     `shown`: the unit that its clinicians read, where that is not `unit`. `decimals`: how laboratories report it in `unit`,
     to which what is converted is rounded. `query`: under which its results are asked for; `names`: as words name it.
-    `possible`: beyond it no value can be a living person's. `adjusted`: how it can be computed
-    where the laboratory has not. `slide`: by unit the least, the most and the step over which a value is tried out.
+    `possible`: beyond it no value can be a living person's; `usual`: beyond it none is normal on the word of its laboratory.
+    `adjusted`: how it can be computed where the laboratory has not. `slide`: by unit the least, the most and the step over
+    which a value is tried out.
     """
 
     title: str
@@ -119,6 +120,7 @@ class Analyte(KnowledgeFile):
     decimals: int | None = None
     adjusted: Adjustment | None = None
     slide: dict[str, tuple[str, str, str]] = {}
+    usual: AdultRange | None = None
 
 
 class Panel(KnowledgeFile):
@@ -198,6 +200,7 @@ class Statuses(KnowledgeFile):
     intent_without_order: tuple[str, ...]
     reported_result: tuple[str, ...]
     preliminary_result: tuple[str, ...]
+    unreported_result: tuple[str, ...]
     awaited_result: tuple[str, ...]
     open_order: tuple[str, ...]
     undone_procedure: tuple[str, ...]

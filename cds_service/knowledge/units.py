@@ -6,7 +6,7 @@ A unit says nothing without its analyte: 4 mEq/L is 4 mmol/L of potassium but 2 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import NamedTuple
@@ -60,7 +60,9 @@ def fold(unit: str) -> str:
 class Factors:
     """The spellings of an analyte's unit, each with its factor; what a Quantity's unit means is looked up once."""
 
-    def __init__(self, by_spelling: Mapping[str, str], decimals: int | None = None) -> None:
+    def __init__(self, by_spelling: Mapping[str, str], decimals: int | None = None, units: Collection[str] = ()) -> None:
+        """`units`: the spellings of all analytes, as they are folded."""
+        self._units = units
         self._step = None if decimals is None else Decimal(1).scaleb(-decimals)
         self._factors = {fold(spelling): read_factor(factor) for spelling, factor in by_spelling.items()}
         self._seen: dict[tuple[str | None, str | None, str | None], Factor | Unusable] = {}
@@ -85,7 +87,8 @@ class Factors:
         known = [self._factors[spelling] for spelling in named if spelling in self._factors]
         if not known or (code and code not in self._factors):
             return Unusable(f"unit {(quantity.code or quantity.unit or '')[:20]!r} unknown")
-        if any(factor != known[0] for factor in known):
+        is_of_another = bool(unit) and unit not in self._factors and unit in self._units
+        if is_of_another or any(factor != known[0] for factor in known):
             return Unusable(f"unit code {quantity.code!r} and unit {quantity.unit!r} disagree")
         return known[0]
 

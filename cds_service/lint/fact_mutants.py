@@ -24,6 +24,7 @@ _OTHERS = {
     "intent_without_order": ("order", "original-order", "reflex-order", "filler-order", "instance-order"),
     "reported_result": ("registered", "cancelled", "entered-in-error"),
     "preliminary_result": ("registered", "cancelled", "entered-in-error"),
+    "unreported_result": ("entered-in-error",),
     "awaited_result": ("final", "preliminary", "cancelled", "entered-in-error"),
     "open_order": ("draft", "revoked", "completed", "entered-in-error"),
     "undone_procedure": ("in-progress", "on-hold", "stopped", "completed"),

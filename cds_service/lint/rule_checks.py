@@ -123,7 +123,7 @@ def evidence_is_cited_and_exists(knowledge: Knowledge) -> Problems:
 def sources_exist_and_are_used(knowledge: Knowledge) -> Problems:
     used = {name for rule in knowledge.rules for name in rule.file.sources}
     used |= {item.source for lab in knowledge.labs.values() for item in lab.ranges.values()}
-    used |= {lab.possible.source for lab in knowledge.labs.values() if lab.possible}
+    used |= {given.source for lab in knowledge.labs.values() for given in (lab.possible, lab.usual) if given}
     used |= {equation.source for equation in knowledge.equations.values()}
     for name in sorted(used - set(knowledge.sources)):
         yield Problem("logic/sources.json", f"source {name!r} does not exist", "write it, with publisher and address")

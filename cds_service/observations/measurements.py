@@ -15,23 +15,40 @@ from cds_service.chart.index import ChartIndex, Locale
 from cds_service.chart.measured import ObservedPart
 from cds_service.chart.presence import reference_to
 from cds_service.fhir.dates import Span, read_instant
-from cds_service.fhir.resources import Measurement, Quantity, ReferenceRange, has_code, normal_code
+from cds_service.fhir.resources import (
+    CodeableConcept,
+    Measurement,
+    Observation,
+    Quantity,
+    ReferenceRange,
+    codings,
+    has_code,
+    is_named,
+    normal_code,
+)
 from cds_service.fhir.sections import measurement
 from cds_service.fhir.understood import is_modified
 from cds_service.knowledge import units
-from cds_service.knowledge.schema import Adjustment
+from cds_service.knowledge.schema import Adjustment, Statuses
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Interval
 
 LOW, IN_RANGE, HIGH = "low", "in-range", "high"
 _INTERPRETATIONS = {
-    LOW: ("l", "ll", "<"),
-    HIGH: ("h", "hh", ">"),
+    LOW: ("l", "ll", "lu", "<"),
+    HIGH: ("h", "hh", "hu", ">"),
     IN_RANGE: ("n",),
 }
+_ABNORMAL = ("a", "aa", *_INTERPRETATIONS[LOW], *_INTERPRETATIONS[HIGH])
+# A change since the last result, and what says that nothing is known, tell nothing of a range.
+_OF_NO_RANGE = ("b", "d", "u", "w", "unk", "ni", "na", "nask", "asku", "unknown", "not-applicable")
+_IN_WORDS = {"normal": "n", "low": "l", "high": "h", "abnormal": "a"}
 _UNREADABLE = Unusable("it cannot be read")
 _IMPOSSIBLE = Unusable("no value that a living person can have")
+NOT_REPORTED = Unusable("its status says that there is no result")
 RANGE_UNREAD = Unusable("its range could not be read")
+FLAGGED = Unusable("its laboratory marks it otherwise than as normal")
+OUTLYING = Unusable("its laboratory calls normal what is far from usual")
 NO_RANGE = Unusable("no reference range")
 _NO_UNIT = ("", "1", "{ratio}")
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
@@ -76,6 +93,15 @@ class Result(msgspec.Struct):
         return read_instant(self.when) or EARLIEST
 
 
+def says_no_result(observation: Observation, statuses: Statuses) -> bool:
+    """Whether it says of itself that there is no result: registered only, cancelled, or not performed."""
+    return is_not_performed(observation) or normal_code(observation.status) in statuses.unreported_result
+
+
+def is_not_performed(observation: Observation) -> bool:
+    return bool(observation.data_absent_reason) and has_code(observation.data_absent_reason, "not-performed")
+
+
 class RangeUsed(NamedTuple):
     """What a verdict rests on: whose range or interpretation, with its limits and, if the laboratory's, as it was written."""
 
@@ -94,7 +120,9 @@ def _read_anew(taken: DatedMeasurement, here: Locale) -> Result:
     said = measurement(part)
     amount = units.convert(said.value_quantity, here.knowledge.factors[analyte]) if said else _UNREADABLE
     said = said or Measurement()
-    if isinstance(amount, Decimal) and not _is_possible(amount, analyte, here):
+    if says_no_result(observation, here.knowledge.statuses):
+        amount = NOT_REPORTED
+    elif not isinstance(amount, Unusable) and not _is_possible(amount, analyte, here):
         amount = _IMPOSSIBLE
     interpretation: str | Unusable
     interpretation, basis = (amount, RangeUsed()) if isinstance(amount, Unusable) else _judge(analyte, said, amount, here)
@@ -119,6 +147,37 @@ def _tell(
 
 
 def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Locale) -> tuple[str | Unusable, RangeUsed]:
+    """A result is in range only where nothing that its laboratory says of it speaks against that."""
+    verdict, basis = _judge_by(analyte, said, amount, here)
+    if verdict != IN_RANGE:
+        return verdict, basis
+    marks = [mark for item in said.interpretation or () if (mark := _mark(item))]
+    is_default = basis.written is None and IN_RANGE not in marks
+    if _ABNORMAL_MARK in marks or (is_default and _UNREAD_MARK in marks):
+        return FLAGGED, basis
+    usual = here.knowledge.labs[analyte].usual
+    if usual and not is_default and _compare(amount, *usual.limits) != IN_RANGE:
+        return OUTLYING, basis
+    return verdict, basis
+
+
+_ABNORMAL_MARK, _UNREAD_MARK = "abnormal", "unread"
+
+
+def _mark(interpretation: CodeableConcept | None) -> str:
+    """What an interpretation says: in range, abnormal, or something that cannot be read; empty where it says nothing."""
+    if interpretation is None or not is_named(interpretation):
+        return ""
+    word = normal_code(interpretation.text)
+    given = [normal_code(coding.code) for coding in codings(interpretation)] + [_IN_WORDS.get(word, word)]
+    if any(code in _ABNORMAL for code in given):
+        return _ABNORMAL_MARK
+    if any(code in _INTERPRETATIONS[IN_RANGE] for code in given):
+        return IN_RANGE
+    return "" if any(code in _OF_NO_RANGE for code in given) else _UNREAD_MARK
+
+
+def _judge_by(analyte: str, said: Measurement, amount: Decimal | Interval, here: Locale) -> tuple[str | Unusable, RangeUsed]:
     """Against the laboratory's own range, else its interpretation code, else the default adult range."""
     own = _own_range(analyte, said, here)
     if own:
@@ -152,11 +211,17 @@ def _own_range(analyte: str, said: Measurement, here: Locale) -> RangeUsed | Non
     given = _with_limits(normal[0])
     low = _limit(analyte, given.low, said, here)
     high = _limit(analyte, given.high, said, here)
-    if isinstance(low, Unusable) or isinstance(high, Unusable) or (low is None and high is None):
+    if isinstance(low, Unusable) or isinstance(high, Unusable):
         return None
     if low is not None and high is not None and low >= high:
         return None
-    return RangeUsed("laboratory's range", low, high, given)
+    if (possible := here.knowledge.labs[analyte].possible) is not None:
+        least, most = _number(possible.low), _number(possible.high)
+        if (high is not None and not least < high <= most) or (low is not None and low >= most):
+            return None
+        # From nought on: no lower limit. If that was the only one, there is no range.
+        low = None if low is not None and low <= least else low
+    return None if low is None and high is None else RangeUsed("laboratory's range", low, high, given)
 
 
 def _with_limits(item: ReferenceRange) -> ReferenceRange:
@@ -178,9 +243,10 @@ def _may_be_own(item: ReferenceRange) -> bool:
     return item.type is None or not item.type.coding or has_code(item.type, "normal")
 
 
-def _is_possible(amount: Decimal, analyte: str, here: Locale) -> bool:
+def _is_possible(amount: Decimal | Interval, analyte: str, here: Locale) -> bool:
+    """Whether some of it is: a comparator may leave nothing, such as `<0`."""
     bounds = here.knowledge.labs[analyte].possible
-    return bounds is None or _number(bounds.low) <= amount <= _number(bounds.high)
+    return bounds is None or _compare(amount, _number(bounds.low), _number(bounds.high)) not in (LOW, HIGH)
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, nothing, presence, reason_of, unknown, words_of
-from cds_service.fhir.dates import read_span, say_date
+from cds_service.fhir.dates import Span, is_later, read_span, say_date
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import (
     AgainstRange,
@@ -30,14 +30,17 @@ from cds_service.observations.measurements import (
     IN_RANGE,
     LOW,
     NO_RANGE,
+    NOT_REPORTED,
     DatedMeasurement,
     Result,
     adjust,
     read,
 )
 from cds_service.observations.timeline import (
+    awaited_of,
     concepts_of,
     in_window,
+    is_final,
     is_preliminary,
     newest_of,
     placed_of,
@@ -46,6 +49,8 @@ from cds_service.observations.timeline import (
 )
 
 UNPLACED = Unusable("its date cannot be placed")
+DISAGREE = Unusable("two results of the same time disagree")
+UNREAD_BESIDE = Unusable("another result of that time could not be read")
 
 
 def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -> Fact:
@@ -75,7 +80,10 @@ def against_range(fact: FactDefinition, kind: AgainstRange, index: ChartIndex) -
 
 
 def not_in_range(index: ChartIndex) -> list[Result]:
-    """The latest result of each analyte that is on record, where it does not lie in its range, or nobody can say."""
+    """The latest result of each analyte that is on record, where it does not lie in its range, or nobody can say.
+
+    And what is newer and only registered: its result is awaited.
+    """
     kinds = [
         AgainstRange(question="", analytes=(analyte,)) for analyte in index.knowledge.labs if f"lab:{analyte}" in index.measured
     ]
@@ -85,6 +93,7 @@ def not_in_range(index: ChartIndex) -> list[Result]:
     by_number = {key for fact in index.knowledge.facts.values() if isinstance(fact.kind, numbered) for key in fact.analytes}
     undated = [item for kind in kinds for item in unplaced_of(kind, index)]
     latest += [replace(read(item, index), interpretation=UNPLACED) for item in undated]
+    latest += [read(item, index) for analyte in index.knowledge.labs for item in awaited_of(analyte, index)]
     return [
         item
         for item in latest
@@ -119,6 +128,8 @@ def doubt_about(
         return Doubt(doubt, State.UNUSABLE, [latest.describe()])
     if latest.is_preliminary:
         return Doubt("a preliminary result", State.UNUSABLE, [latest.describe()])
+    if unread := unread_beside(latest, results):
+        return Doubt(unread.reason, State.UNUSABLE, [latest.describe()])
     if index.memo(("plain", kind.analytes, fact.queries), partial(_is_plain, kind, fact, index)):
         return None
     day = latest.span.first if latest.span else date.min
@@ -189,13 +200,14 @@ def measured_within(fact: FactDefinition, kind: Measured, index: ChartIndex) -> 
     newest = newest_of(kind, index)
     if newest and newest[0].span is None:
         return unknown(fact.name, State.UNUSABLE, UNPLACED.reason, lambda: tell(read(item, index) for item in newest))
-    final = next((item for item in newest if not is_preliminary(item, index)), None)
+    final = next((item for item in newest if is_final(item, index)), None)
     if newest and final is None:
-        final = next((item for item in in_window(kind, index) if not is_preliminary(item, index)), None)
+        final = next((item for item in in_window(kind, index) if is_final(item, index)), None)
     if final:
         return known(fact.name, True, lambda: tell([read(final, index)]))
     if newest:
-        return unknown(fact.name, State.UNUSABLE, "a preliminary result", lambda: tell([read(newest[0], index)]))
+        reason = "a preliminary result" if is_preliminary(newest[0], index) else NOT_REPORTED.reason
+        return unknown(fact.name, State.UNUSABLE, reason, lambda: tell([read(newest[0], index)]))
     if index.chart.reaches(fact.queries, index.since(kind.days)) and not index.doubts(fact.queries, concepts_of(kind.analytes)):
         return nothing(fact.name)
     return presence(fact.name, [], index, fact.queries, concepts_of(kind.analytes))
@@ -212,21 +224,31 @@ def read_day(taken: list[DatedMeasurement], kind: OfAnalytes, index: ChartIndex)
 
 def _latest(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> Result:
     """Of one day the preferred analyte, of that the newest result; two that disagree cannot be read."""
-    together = same_time(results, kind, index)
+    together = same_time(results, kind)
     readable = [item for item in together if not isinstance(item.interpretation, Unusable)]
     if len(readable) > 1 and len({item.interpretation for item in readable}) > 1:
-        return replace(readable[0], interpretation=Unusable("two results of the same time disagree"))
-    return (readable or together)[0]
+        return replace(readable[0], interpretation=DISAGREE)
+    latest = (readable or together)[0]
+    unread = unread_beside(latest, together)
+    return replace(latest, interpretation=unread) if unread and latest.interpretation == IN_RANGE else latest
 
 
-def same_time(results: list[Result], kind: OfAnalytes, index: ChartIndex) -> list[Result]:
-    """Of the preferred analyte, what was measured last."""
+def same_time(results: list[Result], kind: OfAnalytes) -> list[Result]:
+    """Of the preferred analyte, what was measured last: all of the day that none other is later than for sure."""
     if len(results) == 1:
         return results
     preferred = min(results, key=lambda item: kind.analytes.index(item.analyte)).analyte
     chosen = [item for item in results if item.analyte == preferred]
-    newest = max(item.instant for item in chosen)
-    return sorted((item for item in chosen if item.instant == newest), key=lambda item: item.reference)
+    last = [item for item in chosen if not any(is_later(other.when, item.when) for other in chosen)]
+    return sorted(last, key=lambda item: item.reference)
+
+
+def unread_beside(latest: Result, results: Iterable[Result]) -> Unusable | None:
+    """Why one of the same day that cannot be read may say something else: it is of the same time, or later."""
+    unread = [item for item in results if item.analyte == latest.analyte and isinstance(item.amount, Unusable)]
+    if isinstance(latest.amount, Unusable) or all(is_later(latest.when, item.when) for item in unread):
+        return None
+    return UNREAD_BESIDE
 
 
 def unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: FactDefinition, index: ChartIndex) -> str:
@@ -237,7 +259,7 @@ def unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: Fa
     by = adjustment[1].by
     title = index.knowledge.labs[by].title.lower()
     others = _same_day(results, by, index)
-    if any(_may_be_of(when, result) for _, _, when, _ in placed_of(by, index)):
+    if any(_may_be_of(item.span, result.span) for item in placed_of(by, index)):
         return f"{title} has a date that cannot be placed"
     if any(isinstance(other.amount, Unusable) for other in others):
         return f"{title} of that day could not be read"
@@ -245,9 +267,8 @@ def unadjusted(result: Result, results: list[Result], kind: OfAnalytes, fact: Fa
     return f"{title} may be in {damaged.reference or damaged.place}, which could not be read" if damaged else ""
 
 
-def _may_be_of(when: str, result: Result) -> bool:
+def _may_be_of(span: Span | None, own: Span | None) -> bool:
     """Whether a date that is none, or a month or a year, may be the day of a result."""
-    span, own = read_span(when), result.span
     if span is None or own is None:
         return span is None
     return span.first != span.last and span.first <= own.last and span.last >= own.first
@@ -256,8 +277,7 @@ def _may_be_of(when: str, result: Result) -> bool:
 def _same_day(results: list[Result], analyte: str, index: ChartIndex) -> list[Result]:
     """What was measured of another analyte on a day of these results."""
     days = {item.span for item in results if item.span}
-    taken = [DatedMeasurement(analyte, item, when, read_span(when), day) for day, _, when, item in placed_of(analyte, index)]
-    return [read(item, index) for item in taken if item.span in days]
+    return [read(item, index) for item in placed_of(analyte, index) if item.span in days]
 
 
 def _adjustment(kind: OfAnalytes, index: ChartIndex) -> tuple[str, Adjustment] | None:

@@ -17,6 +17,7 @@ from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Fact, Interval, Seen, State
 from cds_service.observations.measurements import HIGH, LOW, Result, read
 from cds_service.observations.results import (
+    DISAGREE,
     doubt_about,
     newer_unread,
     none_found,
@@ -31,7 +32,6 @@ from cds_service.observations.results import (
 from cds_service.observations.timeline import concepts_of, in_window, newest_of
 
 Amount = Decimal | Interval
-_DISAGREE = "two results of the same time disagree"
 _NO_LIMIT = "its laboratory gave no upper limit"
 
 
@@ -53,14 +53,12 @@ def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> 
 
 def times_upper_limit(fact: FactDefinition, kind: TimesUpperLimit, index: ChartIndex) -> Fact:
     """The latest result divided by the upper limit of its laboratory; unknown where that gave none."""
-    asked = LatestValue(question=kind.question, analytes=kind.analytes, days=kind.days, alarms=True)
-    return _answer(fact, _find(fact, asked, index), _times)
+    return _answer(fact, _find(fact, _alarming(kind), index), _times)
 
 
 def as_low_before(fact: FactDefinition, kind: AsLowBefore, index: ChartIndex) -> Fact:
     """Of the results before the day of the latest, final and read. What is no plain number was not as low."""
-    asked = LatestValue(question=kind.question, analytes=kind.analytes, days=kind.days, alarms=True)
-    found = _find(fact, asked, index)
+    found = _find(fact, _alarming(kind), index)
     if isinstance(found, Fact):
         return presence(fact.name, (), index, fact.queries, concepts_of(kind.analytes))
     # Where two of one time disagree, the lower is the danger.
@@ -70,6 +68,11 @@ def as_low_before(fact: FactDefinition, kind: AsLowBefore, index: ChartIndex) ->
     ]
     as_low = [item for item in earlier if not item.is_preliminary and _is_at_most(item, latest, kind.within)]
     return presence(fact.name, tell(as_low), index, fact.queries, concepts_of(kind.analytes))
+
+
+def _alarming(kind: TimesUpperLimit | AsLowBefore) -> LatestValue:
+    """The latest result as it is asked for a danger."""
+    return LatestValue(question=kind.question, analytes=kind.analytes, days=kind.days, alarms=True)
 
 
 def _is_at_most(result: Result, latest: Result, within: int) -> bool:
@@ -95,11 +98,11 @@ def _find(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> _Latest
     readable = [item for item in results if not isinstance(item.amount, Unusable)]
     if not readable:
         return _older(fact, results[0], kind, index)
-    chosen = same_time(readable, kind, index)
+    chosen = same_time(readable, kind)
     if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and kind.choose is None:
         if kind.alarms:
-            return _Latest(chosen, _DISAGREE, True)
-        return unknown(fact.name, State.UNUSABLE, _DISAGREE, partial(tell, chosen))
+            return _Latest(chosen, DISAGREE.reason, True)
+        return unknown(fact.name, State.UNUSABLE, DISAGREE.reason, partial(tell, chosen))
     least = (max if kind.choose == "highest" else min)(chosen, key=_least)
     doubt = doubt_about(least, results, kind, fact, index)
     if doubt is None:

@@ -11,7 +11,7 @@ from cds_service.model import Offered, RuleAdvice
 
 
 def with_panels(advice: Sequence[RuleAdvice], orders: Mapping[str, Order], jurisdiction: str) -> Iterator[RuleAdvice]:
-    """The same advice, each offer with the panel by which it is asked for. A panel is recommended if one of its members is."""
+    """The same advice, each offer with the panel by which it is asked for, and whether there is a reason for a member of it."""
     offers = [offer for item in advice if item.speaks for offer in item.offers if offer.on_order is not True]
     panel_of = dict(_chosen({offer.order for offer in offers}, orders, jurisdiction))
     recommended = {panel_of[offer.order] for offer in offers if offer.recommended and offer.order in panel_of}
@@ -20,7 +20,7 @@ def with_panels(advice: Sequence[RuleAdvice], orders: Mapping[str, Order], juris
 
 
 def _in_panel(offer: Offered, panel: str, recommended: Set[str]) -> Offered:
-    return replace(offer, panel=panel, recommended=panel in recommended) if panel and offer.on_order is not True else offer
+    return replace(offer, panel=panel, with_recommended=panel in recommended) if panel and offer.on_order is not True else offer
 
 
 def _chosen(offered: set[str], orders: Mapping[str, Order], jurisdiction: str) -> Iterator[tuple[str, str]]:

@@ -225,9 +225,24 @@ async def test_more_than_one_turn_of_old_rows_is_purged(database_url: str, monke
     engine = await store.open()
     async with engine.begin() as connection:
         await connection.execute(update(answers).values(answered_at=datetime(2000, 1, 1, tzinfo=UTC)))
-    assert (await purge_old(store, Settings())).answers == 5
+    assert (await purge_old(store, Settings(), 30)).answers == 5
     await store.close()
     assert await rows(database_url, answers) == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("override_days", "longest", "kept"), [(30, 30, 59), (7, 30, 30), (0, 30, 30), (7, 0, 13)])
+async def test_a_hash_is_kept_for_as_long_as_its_card_can_silence_anything(
+    database_url: str, override_days: int, longest: int, kept: int
+) -> None:
+    store = Store(database_url)
+    now = datetime.now(UTC)
+    for days in (kept, kept + 2):
+        await write(store, [], cards(now - timedelta(days=days), f"card-{days}"))
+    assert (await purge_old(store, Settings(override_days=override_days), longest)).hashes == 1
+    await store.close()
+    left = {row.card: row.patient for row in await rows(database_url, shown_cards)}
+    assert left == {f"card-{kept}": "h", f"card-{kept + 2}": None}
 
 
 def test_a_service_that_is_kept_running_purges_by_itself(

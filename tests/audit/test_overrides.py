@@ -191,10 +191,11 @@ async def kept(
     await write(store, [_answer(noted)], _cards(noted))
 
 
-def table_of(store: Store, days: int = 30, key: str | None = KEY) -> Overrides:
+def table_of(store: Store, days: int = 30, key: str | None = KEY, **rests: int) -> Overrides:
     rules = conductor_of("us").knowledge.rule_by_id
     versions = {"low-potassium": "1.4.0", "thyroid": "0.2.0", "self-care": "0.3.0"}
-    return Overrides(store, key, days, [replace(rules[name].file, version=version) for name, version in versions.items()])
+    files = [replace(rules[name].file, version=version) for name, version in versions.items()]
+    return Overrides(store, key, days, [replace(file, not_again_for=rests.get(file.id, file.not_again_for)) for file in files])
 
 
 @pytest.mark.asyncio
@@ -215,6 +216,28 @@ async def test_what_is_shown_once_in_a_while_is_not_shown_again_on_the_next_days
     await kept(store, table, "again", "info", at=NOW + timedelta(days=2), self_care="0.3.0")
     await table.refresh(NOW + timedelta(days=2, minutes=1))
     assert table.of(own, NOW + timedelta(days=3)) == {"self-care": day}
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_what_rests_does_so_for_its_own_days_also_where_overrides_do_not_count(database_url: str) -> None:
+    store = Store(database_url)
+    table = table_of(store, days=0, thyroid=10)
+    assert table.wanted
+    await kept(store, table, "shown", "info", self_care="0.3.0", thyroid="0.2.0")
+    await record_feedback(store, SERVICE, read(OVERRIDDEN | {"card": "shown"}), NOW)
+    own = table.patient("", None, "p1")
+    day = NOW.astimezone().date()
+    await table.refresh(NOW)
+    assert table.of(own, NOW) == {}
+    assert table.of(own, NOW + timedelta(days=9)) == {"self-care": day, "thyroid": day}
+    # Its days are over while those of the other run: shown again, it rests anew.
+    again = NOW + timedelta(days=12)
+    assert table.of(own, again) == {"self-care": day}
+    await kept(store, table, "again", "info", at=again, thyroid="0.2.0")
+    await table.refresh(again)
+    await table.refresh(again + timedelta(seconds=5))
+    assert table.of(own, again + timedelta(days=1)) == {"self-care": day, "thyroid": again.astimezone().date()}
     await store.close()
 
 

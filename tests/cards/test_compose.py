@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import date
 from typing import Any
@@ -11,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cds_service.cards.text import fill, fit, listed, longest, plain
+from cds_service.cdshooks.request import read_request
 from cds_service.cdshooks.response import SUMMARY_LIMIT
 from cds_service.fhir.dates import read_instant, read_span, say_date
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Evidence, Fact
+from cds_service.service import DecisionService
 from tests.support.cards import by_topic, cards
+from tests.support.cast import CAST, conductor_of, request_of, service_of
 from tests.support.people import (
     AS_OF,
     ICD10CM,
@@ -72,6 +76,19 @@ def test_tests_without_a_reason_can_be_switched_off(knowledge: Knowledge) -> Non
     assert "self-care" in only.summary
     reasoned = cards(knowledge, CAUSES, workup_without_reason=False)
     assert all(item.is_recommended for item in by_topic(reasoned, "Workup").suggestions if "calcium" in item.label)
+
+
+@pytest.mark.parametrize("name", ["gwen-lowmag", "wanda-backleg", "yves-untested"])
+def test_a_test_of_a_panel_needs_a_reason_of_its_own(knowledge: Knowledge, name: str) -> None:
+    """That another member of its panel is recommended is none."""
+    person = next(item for item in CAST if item.id == name)
+    choices = conductor_of(person.jurisdiction).settings.model_copy(update={"workup_without_reason": False})
+    request = read_request(json.dumps(request_of(person)).encode(), person.hook)
+    decision = DecisionService(knowledge, choices, {}).answer(service_of(person), request, person.day)
+    offers = {item.rule_id: item.offers for item in decision.advice.rules}
+    on_the_card = [rule.id for shown in decision.shown for rule in shown.rules if rule.file.group == "workup"]
+    assert on_the_card
+    assert {rule for rule in on_the_card if not any(offer.recommended for offer in offers[rule])} == set()
 
 
 def test_a_recommended_test_stands_before_an_offered_one(knowledge: Knowledge) -> None:

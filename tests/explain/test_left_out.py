@@ -79,7 +79,7 @@ def test_whatever_leaves_a_rule_open_is_named() -> None:
             ["prefetch.electrolytes.entry[0].resource", "Observation/o1", "2823-3", "subject cannot be resolved"],
         ),
         (
-            {"medicationRequests": {"resourceType": "Bundle", "entry": [None, {"resource": NAMELESS}]}},
+            {"medicationRequests": {"resourceType": "Bundle", "entry": [{"resource": patient()}, {"resource": NAMELESS}]}},
             ["prefetch.medicationRequests.entry[1].resource", "MedicationRequest/m1", "Xyzzyforte 20", NOT_IDENTIFIED],
         ),
         (
@@ -111,6 +111,15 @@ def test_whatever_leaves_a_rule_open_is_named() -> None:
                 "its range could not be read",
             ],
         ),
+        (
+            {"electrolytes": bundle(observation(3.1, status="cancelled"))},
+            [
+                "prefetch.electrolytes.entry[0].resource",
+                "Observation/o1",
+                "Potassium 3.1 mmol/L",
+                "its status says that there is no result",
+            ],
+        ),
         ({"procedures": None}, ["prefetch.procedures", "PROCEDURES", "is null"]),
         ({"orders": "<html>"}, ["prefetch.orders", "open orders", "is neither a resource nor a Bundle"]),
     ],
@@ -120,6 +129,12 @@ def test_each_kind_of_fault_is_told(decision_service: DecisionService, prefetch:
     title = decision_service.knowledge.queries["procedures"].title
     wanted = [title if text == "PROCEDURES" else text for text in expected]
     assert told(left_out(decision_on(decision_service, body(prefetch)).view)) == [wanted]
+
+
+@pytest.mark.parametrize("status", ["registered", "cancelled", "entered-in-error"])
+def test_a_result_that_rightly_has_no_value_is_no_fault(decision_service: DecisionService, status: str) -> None:
+    empty = observation(3.1, status=status) | {"valueQuantity": {}}
+    assert left_out(decision_on(decision_service, body({"electrolytes": bundle(empty)})).view) == Omissions()
 
 
 def test_nothing_is_told_of_a_record_without_fault(decision_service: DecisionService) -> None:

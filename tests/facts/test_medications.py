@@ -144,6 +144,14 @@ def test_a_salt_in_a_drugs_name_is_no_result(knowledge: Knowledge) -> None:
         ({"dispenseRequest": {"validityPeriod": {"end": "2026-11-20"}}}, True),
         ({"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"end": "2026-01-01"}}}}]}, False),
         ({"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"start": "2026-01-01"}}}}]}, True),
+        # Dates that cannot be meant end nothing, and put nothing off.
+        ({"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"end": "1900-01-01"}}}}]}, True),
+        ({"authoredOn": None, "dispenseRequest": {"validityPeriod": {"end": "0001-01-01"}}}, True),
+        ({"authoredOn": None, "dispenseRequest": {"validityPeriod": {"end": "1970-01-01"}}}, True),
+        ({"dispenseRequest": {"validityPeriod": {"end": "2025-05-04"}}}, True),
+        ({"authoredOn": None, "dispenseRequest": {"validityPeriod": {"start": "2026-05-05", "end": "2026-05-04"}}}, True),
+        ({"authoredOn": "2062-01-01"}, True),
+        ({"authoredOn": "2027-11-01"}, False),
     ],
 )
 def test_a_prescription_is_active_until_something_says_otherwise(
@@ -161,6 +169,8 @@ def test_a_prescription_is_active_until_something_says_otherwise(
         ({"status": "not-taken"}, False),
         ({"effectivePeriod": {"start": "2020-01-01", "end": "2025-01-01"}}, False),
         ({"effectiveDateTime": "2027-01-01"}, False),
+        ({"effectivePeriod": {"end": "0001-01-01"}}, True),
+        ({"effectivePeriod": {"start": "2062-01-01"}}, True),
     ],
 )
 def test_a_statement_counts_as_well_as_a_prescription(knowledge: Knowledge, members: dict[str, Any], expected: bool) -> None:
@@ -264,6 +274,20 @@ def test_a_drugs_start_is_compared_with_the_onset(
         "conditions": bundle(cramps),
     }
     assert fact_of(knowledge, "diuretic_start_against_cramps", **sections).value == expected
+
+
+TAPER = [("2026-01-01", "2026-02-01"), ("2026-02-02", "2026-03-01")]
+
+
+def test_an_order_of_several_periods_ends_with_the_last(knowledge: Knowledge) -> None:
+    timings = [{"timing": {"repeat": {"boundsPeriod": {"start": start, "end": end}}}} for start, end in TAPER]
+    assert taking(knowledge, medication(FUROSEMIDE, dosageInstruction=timings)) is False
+
+
+@pytest.mark.parametrize("start", ["2062-01-01", "1900-01-01"])
+def test_a_start_that_cannot_be_meant_is_none(knowledge: Knowledge, start: str) -> None:
+    quinine = medication(concept(text="Quinine sulfate 200 mg tablets"), authoredOn=start)
+    assert fact_of(knowledge, "quinine_days", medicationRequests=bundle(quinine)).value is UNKNOWN
 
 
 @pytest.mark.parametrize(

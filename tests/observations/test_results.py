@@ -10,16 +10,32 @@ from typing import Any
 
 import pytest
 
+from cds_service.chart.index import ChartIndex
 from cds_service.facts.evaluate import FactValues
 from cds_service.fhir.resources import Quantity
 from cds_service.knowledge import units
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import Unusable, convert, say_number
-from cds_service.model import UNKNOWN, Interval, Outcome, State
+from cds_service.model import UNKNOWN, Interval, Outcome, Seen, State
+from cds_service.observations.measurements import read
+from cds_service.observations.timeline import placed_of
 from cds_service.rules.evaluate import decide
 from cds_service.service import DecisionService
 from tests.support.calls import CALL, make
-from tests.support.people import LOINC, SERVICE, SNOMED, UCUM, body, bundle, concept, fact_of, facts_of, observation
+from tests.support.people import (
+    AS_OF,
+    LOINC,
+    SERVICE,
+    SNOMED,
+    UCUM,
+    body,
+    bundle,
+    chart_of,
+    concept,
+    fact_of,
+    facts_of,
+    observation,
+)
 
 NAMES = {
     "potassium": "potassium_against_range",
@@ -58,6 +74,8 @@ def test_a_potassium_in_mg_per_dl_is_converted_exactly(knowledge: Knowledge) -> 
         (observation(3.1, "mg"), "unknown"),
         (observation(3.1, valueQuantity=quantity(3.1, "mmol/L", "mg/dL")), "disagree"),
         (observation(3.1, valueQuantity=quantity(3.1, "mmol/L", "furlong")), "unknown"),
+        (observation(3.1, valueQuantity=quantity(3.1, "g/L", "mmol/L")), "disagree"),
+        (observation(3.1, valueQuantity=quantity(3.1, "U/L", "mmol/L")), "disagree"),
         (observation(3.1, valueQuantity={"unit": "mmol/L"}), "no value"),
         (observation(3.1, valueQuantity=quantity(3.1, "mmol/L", comparator="~")), "comparator"),
         ({key: item for key, item in observation(3.1).items() if key != "valueQuantity"} | {"valueString": "3.1"}, "no value"),
@@ -73,6 +91,11 @@ def test_a_result_that_cannot_be_read_is_unknown_with_its_reason(knowledge: Know
 
 def test_a_result_that_cannot_be_read_was_measured_all_the_same(knowledge: Knowledge) -> None:
     assert of(knowledge, observation(3.1, None), name="potassium_measured").value is True
+
+
+@pytest.mark.parametrize("unit", ["mmol per litre", "millimol/L (serum)", "mmol/L", "mEq/L"])
+def test_beside_its_code_a_unit_may_be_written_in_any_words(knowledge: Knowledge, unit: str) -> None:
+    assert of(knowledge, observation(3.1, valueQuantity=quantity(3.1, unit, "mmol/L"))).value == "low"
 
 
 def test_a_unit_coded_outside_ucum_is_read_by_its_text(knowledge: Knowledge) -> None:
@@ -163,7 +186,8 @@ OWN_RANGE = {"low": {"value": 3.0, "unit": "mmol/L"}, "high": {"value": 5.8, "un
     [
         ({}, "low", "default"),
         ({"referenceRange": [OWN_RANGE]}, "in-range", "laboratory's range"),
-        ({"referenceRange": [OWN_RANGE], "interpretation": [concept("L")]}, "in-range", "laboratory's range"),
+        ({"referenceRange": [OWN_RANGE], "interpretation": [concept("L")]}, UNKNOWN, ""),
+        ({"referenceRange": [OWN_RANGE], "interpretation": [concept("odd")]}, "in-range", "laboratory's range"),
         ({"interpretation": [concept("N")]}, "in-range", "interpretation"),
         ({"interpretation": [concept("HH")]}, "high", "interpretation"),
         ({"referenceRange": [OWN_RANGE, OWN_RANGE]}, "in-range", "laboratory's range"),
@@ -186,6 +210,97 @@ def test_the_laboratorys_own_range_comes_before_its_code_and_that_before_the_def
     fact = of(knowledge, observation(3.2, **members))
     assert fact.value == expected
     assert note in fact.evidence[0].note
+
+
+def limits(low: float | None, high: float | None) -> dict[str, Any]:
+    given = {"low": low, "high": high}
+    return {"referenceRange": [{side: {"value": value} for side, value in given.items() if value is not None}]}
+
+
+@pytest.mark.parametrize(
+    ("value", "members", "expected"),
+    [
+        # Placeholders in place of a limit are no range, and no other range takes their place.
+        (4.1, limits(None, 0), UNKNOWN),
+        (4.1, limits(0, None), UNKNOWN),
+        (4.1, limits(0, 999), UNKNOWN),
+        (4.1, limits(0, 0), UNKNOWN),
+        # From nought on is no lower limit.
+        (4.1, limits(0, 5.1), "in-range"),
+        (5.3, limits(0, 5.1), "high"),
+        (3.1, limits(0, 5.1), UNKNOWN),
+        # Far from what is usual, the word of the laboratory is not enough.
+        (3.1, limits(1, 10), UNKNOWN),
+        (5.9, limits(1, 10), UNKNOWN),
+        (3.4, limits(3.3, 5.0), "in-range"),
+        (5.4, limits(3.5, 5.5), "in-range"),
+        (3.1, {"interpretation": [concept("N")]}, UNKNOWN),
+        (5.2, {"interpretation": [concept("N")]}, "in-range"),
+        # What marks it as anything but normal, or cannot be read, speaks against the default range.
+        (3.6, {"interpretation": [concept("A")]}, UNKNOWN),
+        (3.6, {"interpretation": [concept("AA")]}, UNKNOWN),
+        (3.6, {"interpretation": [{"text": "Low"}]}, UNKNOWN),
+        (3.6, {"interpretation": [concept("4711", "https://ehr.example/flags")]}, UNKNOWN),
+        (3.6, {"interpretation": [concept("N"), concept("A")]}, UNKNOWN),
+        (3.6, limits(3.5, 5.0) | {"interpretation": [concept("A")]}, UNKNOWN),
+        (3.6, limits(3.5, 5.0) | {"interpretation": [{"text": "Low"}]}, UNKNOWN),
+        (3.6, {"interpretation": [concept("L")]}, "low"),
+        (3.4, {"interpretation": [concept("A")]}, "low"),
+        # As laboratories write it every day.
+        (3.6, {"interpretation": [{"text": "Normal"}]}, "in-range"),
+        (3.6, {"interpretation": [concept("N", text="Normal")]}, "in-range"),
+        (3.6, {"interpretation": [concept("U")]}, "in-range"),
+        (3.6, {"interpretation": [{"coding": [{"code": "214", "display": "NORMAL"}, {"code": "N"}]}]}, "in-range"),
+        (3.6, {"interpretation": []}, "in-range"),
+        (3.6, {"interpretation": [{}]}, "in-range"),
+    ],
+)
+def test_in_range_is_told_only_where_nothing_speaks_against_it(
+    knowledge: Knowledge, value: float, members: dict[str, Any], expected: Any
+) -> None:
+    assert of(knowledge, observation(value, **members)).value == expected
+
+
+@pytest.mark.parametrize(
+    ("analyte", "code", "unit", "value", "high"),
+    # The ranges of these begin at nought in many laboratories.
+    [("ck", "2157-6", "U/L", 120, 200), ("alt", "1742-6", "U/L", 20, 40), ("bilirubin", "1975-2", "mg/dL", 0.5, 1.2)],
+)
+def test_a_range_from_nought_on_is_a_range(
+    knowledge: Knowledge, analyte: str, code: str, unit: str, value: float, high: float
+) -> None:
+    result = observation(value, unit, code, **limits(0, high))
+    index = ChartIndex(chart_of(knowledge, body({"otherResults": bundle(result)})), knowledge, AS_OF, "us")
+    (placed,) = placed_of(analyte, index)
+    assert read(placed, index).interpretation == "in-range"
+
+
+def test_what_is_normal_by_default_is_usual(knowledge: Knowledge) -> None:
+    """Else a result in the default range would be in doubt by the word of its laboratory."""
+    for name, lab in knowledge.labs.items():
+        low, high = lab.usual.limits if lab.usual else (None, None)
+        for own in lab.ranges.values():
+            least, most = own.limits
+            assert low is None or least is None or low <= least, name
+            assert high is None or most is None or most <= high, name
+
+
+@pytest.mark.parametrize(
+    ("comparator", "value"), [(">", 99999), ("<", 0), ("<", -1), (">=", 100), (">", 20), ("<", 0.5), ("<=", 0.4)]
+)
+def test_a_comparator_that_leaves_nothing_possible_is_no_result_and_no_danger(
+    knowledge: Knowledge, comparator: str, value: float
+) -> None:
+    result = observation(value, when="2026-11-19", valueQuantity=quantity(value, "mmol/L", comparator=comparator))
+    fact = of(knowledge, result)
+    assert (fact.value, fact.reason) == (UNKNOWN, "no value that a living person can have")
+    assert of(knowledge, result, name="potassium_value_this_week").value is UNKNOWN
+
+
+@pytest.mark.parametrize(("comparator", "value"), [("<", 2.5), (">", 7.5), (">=", 20), ("<=", 0.5)])
+def test_a_comparator_that_leaves_a_danger_is_one(knowledge: Knowledge, comparator: str, value: float) -> None:
+    result = observation(value, when="2026-11-19", valueQuantity=quantity(value, "mmol/L", comparator=comparator))
+    assert isinstance(of(knowledge, result, name="potassium_value_this_week").value, Interval)
 
 
 @pytest.mark.parametrize(
@@ -255,8 +370,8 @@ def test_the_time_of_a_result_is_found_in_all_its_members(knowledge: Knowledge, 
         ("final ", True),
         ("Final", True),
         ("preliminary", UNKNOWN),
-        ("registered", False),
-        ("cancelled", False),
+        ("registered", UNKNOWN),
+        ("cancelled", UNKNOWN),
         ("entered-in-error", False),
         ("unknown", UNKNOWN),
         (None, UNKNOWN),
@@ -264,6 +379,23 @@ def test_the_time_of_a_result_is_found_in_all_its_members(knowledge: Knowledge, 
 )
 def test_only_reported_results_count(knowledge: Knowledge, status: Any, counts: Any) -> None:
     assert of(knowledge, observation(3.1, status=status), name="potassium_measured").value is counts
+
+
+NOT_PERFORMED = {"dataAbsentReason": {"coding": [{"code": "not-performed"}]}}
+SAYS_NO_RESULT = [{"status": "registered"}, {"status": "cancelled"}, NOT_PERFORMED]
+
+
+@pytest.mark.parametrize("members", SAYS_NO_RESULT)
+def test_a_result_that_says_it_is_none_was_not_measured_unless_it_bears_a_value(knowledge: Knowledge, members: Any) -> None:
+    told = observation(2.0, **members)
+    fact = of(knowledge, told)
+    assert (fact.value, fact.state) == (UNKNOWN, State.UNUSABLE)
+    assert fact.reason == "its status says that there is no result"
+    assert of(knowledge, told, name="potassium_measured").value is UNKNOWN
+    assert of(knowledge, without_value(told), name="potassium_measured").value is False
+    older = observation(4.2, when="2026-11-01", id="o2")
+    assert of(knowledge, told, older).value is UNKNOWN
+    assert of(knowledge, without_value(told), older).value == "in-range"
 
 
 def test_the_newest_result_decides(knowledge: Knowledge) -> None:
@@ -315,6 +447,86 @@ def test_two_results_of_one_time_that_disagree_cannot_be_read(knowledge: Knowled
     assert "disagree" in fact.reason
 
 
+DAY = "2026-11-19"
+
+
+@pytest.mark.parametrize(
+    ("low", "normal", "latest"),
+    [
+        (DAY, f"{DAY}T08:00:00Z", ""),
+        (f"{DAY}T08:00:00Z", DAY, ""),
+        (f"{DAY}T00:00:00Z", f"{DAY}T08:00:00Z", ""),
+        (f"{DAY}T09:00:00+02:00", f"{DAY}T08:30:00", ""),
+        (f"{DAY}T06:00", f"{DAY}T19:00:00Z", ""),
+        (f"{DAY}T06:00", f"{DAY}T21:00:00Z", "4.4"),
+        (f"{DAY}T08:00:00Z", f"{DAY}T09:00:00Z", "4.4"),
+        (f"{DAY}T08:00", f"{DAY}T09:00", "4.4"),
+        # 06:30 by the clock of the other.
+        (f"{DAY}T08:00:00Z", f"{DAY}T08:30:00+02:00", "2.0"),
+    ],
+)
+def test_of_one_day_only_what_is_later_for_sure_is_the_latest(knowledge: Knowledge, low: str, normal: str, latest: str) -> None:
+    """Without a time of day, or beside a zone without one, nobody knows which came last; a danger is told."""
+    facts = facts_of(
+        knowledge, body({"electrolytes": bundle(observation(2.0, when=low), observation(4.4, when=normal, id="o2"))})
+    )
+    against, number = facts["potassium_against_range"], facts["potassium_value_this_week"]
+    if latest:
+        assert (against.value, number.value) == ("low" if latest == "2.0" else "in-range", Decimal(latest))
+    else:
+        assert (against.value, against.reason) == (UNKNOWN, "two results of the same time disagree")
+        assert number.value == Seen((Decimal("2.0"), Decimal("4.4")))
+
+
+@pytest.mark.parametrize(
+    ("unread", "expected"), [(DAY, UNKNOWN), (f"{DAY}T09:00:00Z", UNKNOWN), (f"{DAY}T07:00:00Z", "in-range")]
+)
+def test_a_result_of_the_same_time_that_cannot_be_read_leaves_one_in_range_open(
+    knowledge: Knowledge, unread: str, expected: Any
+) -> None:
+    results = [observation(4.4, when=f"{DAY}T08:00:00Z"), without_value(observation(2.0, when=unread, id="o2"))]
+    assert of(knowledge, *results).value == expected
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"when": "1900-01-01"},
+        {"when": "0206-11-12"},
+        {"when": "1959-12-31"},
+        {"when": "1970-01-01T00:00:00Z"},
+        {"when": "1900-01-01", "issued": "2026-11-12T08:00:00Z"},
+        {"when": "2016-11-12", "issued": "2026-11-12T08:00:00Z"},
+        {"when": None, "effectivePeriod": {"start": "2019-01-01"}, "issued": "2026-11-12T08:00:00Z"},
+        {"when": None, "effectivePeriod": {"start": "2019-01-01"}},
+    ],
+)
+def test_a_date_that_cannot_be_meant_makes_no_new_result_an_old_one(knowledge: Knowledge, members: dict[str, Any]) -> None:
+    told = observation(2.0, **members)
+    older = observation(4.2, when="2026-11-01", id="o2")
+    assert of(knowledge, told, older).value is UNKNOWN
+    assert of(knowledge, told).value is UNKNOWN
+    assert of(knowledge, told, name="potassium_measured").value is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"when": "2015-03-01"},
+        {"when": "2015-03-01", "issued": "2015-03-04T08:00:00Z"},
+        {"when": "2015-03-01", "issued": "2021-03-04T08:00:00Z"},
+        {"when": "2015-03-01", "issued": "1970-01-01T00:00:00Z"},
+        {"when": "2025-12-01", "issued": "2026-11-01T08:00:00Z"},
+        {"when": None, "effectivePeriod": {"start": "2015-03-01"}, "issued": "2015-03-02T08:00:00Z"},
+    ],
+)
+def test_an_old_result_is_old(knowledge: Knowledge, members: dict[str, Any]) -> None:
+    told = observation(2.0, **members)
+    older = observation(4.2, when="2026-11-01", id="o2")
+    assert of(knowledge, told, older).value == "in-range"
+    assert of(knowledge, told, name="potassium_measured").value is False
+
+
 @pytest.mark.parametrize("code", ["2823-3", "6298-4", "77142-8", "39789-3"])
 def test_serum_and_blood_potassium_are_read_side_by_side(knowledge: Knowledge, code: str) -> None:
     assert of(knowledge, observation(3.1, code=code)).value == "low"
@@ -349,16 +561,35 @@ def without_value(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "valueQuantity"}
 
 
+HERE, ELSEWHERE = {"reference": "Observation/o1"}, {"reference": "Observation/elsewhere"}
+
+
 @pytest.mark.parametrize("code", ["24326-1", "24323-8"])
-@pytest.mark.parametrize("members", [[], [{"reference": "Observation/o1"}, {"reference": "Observation/elsewhere"}]])
-@pytest.mark.parametrize(("results", "expected"), [([observation(3.1)], "low"), ([], UNKNOWN)])
-def test_a_panel_that_only_names_its_members_adds_nothing(
+@pytest.mark.parametrize(
+    ("members", "results", "expected"),
+    [
+        ([], [], UNKNOWN),
+        ([ELSEWHERE], [], UNKNOWN),
+        # An older result is not the latest; what it warns of stands.
+        ([ELSEWHERE], [observation(4.0)], UNKNOWN),
+        ([ELSEWHERE], [observation(3.1)], "low"),
+        # Its member, or a result of its day, is what the panel brought.
+        ([HERE, ELSEWHERE], [observation(4.0)], "in-range"),
+        ([], [observation(4.0, when="2026-11-13T06:00:00Z")], "in-range"),
+        ([ELSEWHERE], [observation(4.0, when="2026-11-14")], "in-range"),
+    ],
+)
+def test_what_a_panel_measured_and_did_not_bring_is_unknown(
     knowledge: Knowledge, code: str, members: list[Any], results: list[Any], expected: Any
 ) -> None:
     panel = without_value(observation(0, code=code, when="2026-11-13", id="panel", hasMember=members))
-    found = of(knowledge, *results, panel)
-    assert found.value == expected
-    assert found.evidence == of(knowledge, *results).evidence
+    assert of(knowledge, *results, panel).value == expected
+    assert of(knowledge, panel, name="potassium_measured").value is UNKNOWN
+
+
+@pytest.mark.parametrize("status", ["registered", "cancelled", "entered-in-error"])
+def test_a_panel_that_was_not_reported_measured_nothing(knowledge: Knowledge, status: str) -> None:
+    panel = without_value(observation(0, code="24326-1", when="2026-11-13", id="panel", status=status))
     assert of(knowledge, panel, name="potassium_measured").value is False
 
 

@@ -21,6 +21,7 @@ from cds_service.model import Outcome
 from cds_service.samples.people import Person
 from cds_service.service import Decision
 from tests.support.cast import CAST, PEOPLE, conductor_of, excused, request_of, service_of
+from tests.support.people import UCUM, concept, condition, medication, observation
 
 Json = dict[str, Any]
 CALM = "likely-idiopathic"
@@ -193,6 +194,7 @@ def fired(decision: Decision) -> set[str]:
     return {item.rule_id for item in decision.findings if item.outcome is Outcome.FIRES}
 
 
+@pytest.mark.no_cover
 @PEOPLE
 def test_nothing_rests_on_what_is_not_understood(person: Person) -> None:
     request = request_of(person)
@@ -228,92 +230,154 @@ def rests_on(before: Decision, was: Json) -> list[str]:
     return [name for name in asked if reference in {item.reference for item in before.facts[name].evidence}]
 
 
-HALF_READ = [
-    *(
-        ("electrolytes", "Observation", words)
-        for words in (
-            "Serum Kalium",
-            "Serum Pottasium",
-            "Serum K",
-            "Lytes serum",
-            "Laboratory result",
-            "Potassium (direct ISE)",
-            "Potassium, fluid-filled tube",
-            "Potassium and sodium",
-        )
-    ),
-    *(
-        ("medicationRequests", "MedicationRequest", words)
-        for words in (
-            "Lisinopril/HCT",
-            "Ramipril comp 5/25",
-            "Hyoscine/quinin",
-            "Atorvastatine/ezetimibe",
-            "aspirin and a water tablet",
-            "blister pad pack",
-        )
-    ),
-    *(
-        ("conditions", "Condition", words)
-        for words in (
-            "Diabetes melitus type 2",
-            "Cirrosis of liver",
-            "Niereninsuffizienz chronic",
-            "Under active thyroid",
-            "Parkinsons",
-            "see problem list",
-            "Chronic problem",
-            "G2P1 at 20 weeks",
-        )
-    ),
-]
-
-
-def with_entry(key: str, kind: str, words: str) -> Outcome:
-    """What the calm line comes to with one more entry of today in the chart of a person in whom it is told."""
-    person = next(item for item in CAST if item.id == "cora-allwell")
-    request = request_of(person)
-    subject = {"reference": f"Patient/{request['context']['patientId']}"}
-    resource = {"resourceType": kind, "id": "one-more", "subject": subject, "status": "final", "intent": "order"}
-    if kind == "Condition":
-        resource = {
-            "resourceType": kind,
-            "id": "one-more",
-            "subject": subject,
-            "clinicalStatus": {"coding": [{"code": "active"}]},
-        }
-    if kind == "Observation":
-        value = {"value": 2.0, "unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"}
-        resource |= {"effectiveDateTime": str(person.day), "valueQuantity": value}
-    if kind == "MedicationRequest":
-        resource["status"] = "active"
-    resource[concept_of(resource)[0]] = {"text": words}
-    request["prefetch"][key].setdefault("entry", []).append({"resource": resource})
-    decision = decide(person, request)
-    assert decision is not None
-    return next(item.outcome for item in decision.findings if item.rule_id == CALM)
-
-
-@pytest.mark.parametrize(("key", "kind", "words"), HALF_READ)
-def test_nothing_is_calm_beside_an_entry_that_is_read_by_half(key: str, kind: str, words: str) -> None:
-    assert with_entry(key, kind, words) is not Outcome.FIRES
-
-
-@pytest.mark.parametrize(
-    ("key", "kind", "words"),
-    [
-        ("electrolytes", "Observation", "Serum ferritin"),
-        ("medicationRequests", "MedicationRequest", "omeprazole (PRILOSEC) 20 MG capsule"),
-        ("conditions", "Condition", "Gastro-oesophageal reflux disease"),
-    ],
-)
-def test_it_stays_calm_beside_what_is_read(key: str, kind: str, words: str) -> None:
-    assert with_entry(key, kind, words) is Outcome.FIRES
-
-
+@pytest.mark.no_cover
 def test_the_fog_is_thick() -> None:
     """Thousands of variants over the cast, and the calm line stands without them: the test could not fail else."""
     counted = sum(1 for person in CAST for _ in fogged(request_of(person), random.Random(person.id)))
     assert counted > 5000
     calm = [person.id for person in CAST if (found := decide(person, request_of(person))) and CALM in fired(found)]
     assert calm
+
+
+# A potassium of 2.0 or a diuretic that came today, beside older good results in a calm person: each in a way by which it may be
+# taken for absent, for older than it is, or for a normal one.
+MILD = {"value": 3.6, "unit": "mmol/L"}
+NEW_RESULTS: dict[str, Json] = {
+    "registered with a value": {"status": "registered"},
+    "cancelled with a value": {"status": "cancelled"},
+    "not performed, with a value": {"dataAbsentReason": {"coding": [{"code": "not-performed"}]}},
+    "registered": {"status": "registered", "valueQuantity": None},
+    "before birth": {"effectiveDateTime": "1900-01-01"},
+    "a year mistyped": {"effectiveDateTime": "0206-11-20"},
+    "a clock never set": {"effectiveDateTime": "1970-01-01T00:00:00Z"},
+    "issued long after": {"effectiveDateTime": "2016-11-19", "issued": "2026-11-19T08:00:00Z"},
+    "an open period": {
+        "effectiveDateTime": None,
+        "effectivePeriod": {"start": "2019-01-01"},
+        "issued": "2026-11-19T08:00:00Z",
+    },
+    "a number that nobody can have": {"valueQuantity": {"value": 99999, "unit": "mmol/L", "comparator": ">"}},
+    "a limit of nought": {"referenceRange": [{"low": {"value": 0}}]},
+    "limits of nought and 999": {"referenceRange": [{"low": {"value": 0}, "high": {"value": 999}}]},
+    "called normal": {"interpretation": [{"coding": [{"code": "N"}]}]},
+    "in range and marked as abnormal": {"valueQuantity": MILD, "interpretation": [{"coding": [{"code": "A"}]}]},
+    "in range and low in words": {"valueQuantity": MILD, "interpretation": [{"text": "Low"}]},
+    "in range and marked by a code of its own": {"valueQuantity": MILD, "interpretation": [{"coding": [{"code": "4711"}]}]},
+    "two units": {"valueQuantity": {"value": 4.0, "unit": "g/L", "system": UCUM, "code": "mmol/L"}},
+    "an open period, not issued": {"effectiveDateTime": None, "effectivePeriod": {"start": "2019-01-01"}},
+}
+NEW_DRUGS: dict[str, Json] = {
+    "an end before birth": {"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"end": "1900-01-01"}}}}]},
+    "an end before its start": {"dispenseRequest": {"validityPeriod": {"start": "2026-11-01", "end": "2026-10-01"}}},
+    "a start far to come": {"authoredOn": "2062-11-20"},
+}
+
+
+def calm_with(key: str, *resources: Json) -> bool:
+    person = next(person for person in CAST if person.id == "cora-allwell")
+    request = request_of(person)
+    own = {"reference": f"Patient/{request['context']['patientId']}"}
+    request["prefetch"][key].setdefault("entry", []).extend({"resource": item | {"subject": own}} for item in resources)
+    after = decide(person, request)
+    return after is not None and CALM in fired(after)
+
+
+@pytest.mark.parametrize("how", NEW_RESULTS)
+def test_a_new_result_that_is_hard_to_understand_leaves_nobody_calm(how: str) -> None:
+    changed = observation(2.0, id="new", when="2026-11-20") | NEW_RESULTS[how]
+    assert not calm_with("electrolytes", {key: value for key, value in changed.items() if value is not None})
+
+
+@pytest.mark.parametrize("how", NEW_DRUGS)
+def test_a_drug_whose_dates_cannot_be_meant_leaves_nobody_calm(how: str) -> None:
+    furosemide = medication(concept(text="Furosemide 40 mg tablets"), id="new", authoredOn="2026-11-01")
+    assert not calm_with("medicationRequests", furosemide | NEW_DRUGS[how])
+
+
+TODAY = "2026-11-20"
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        (TODAY, f"{TODAY}T08:00:00Z"),
+        (f"{TODAY}T07:00:00+02:00", f"{TODAY}T08:00:00"),
+        (f"{TODAY}T00:00:00Z", f"{TODAY}T08:00:00Z"),
+    ],
+)
+def test_of_two_results_of_a_day_the_one_in_range_calms_nobody_unless_it_is_later(times: tuple[str, str]) -> None:
+    low, normal = times
+    results = [observation(2.0, id="low", when=low), observation(4.4, id="normal", when=normal)]
+    assert not calm_with("electrolytes", *results)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [],
+        [observation(4.2, id="new", when=TODAY)],
+        [observation(4.2, id="new", when=TODAY, status="cancelled") | {"valueQuantity": {}}],
+        [observation(2.0, id="new", when=TODAY, status="entered-in-error")],
+        [observation(2.0, id="new", when="2015-01-01", issued="2021-01-01T08:00:00Z")],
+        [observation(2.0, id="a", when=f"{TODAY}T07:00:00Z"), observation(4.2, id="b", when=f"{TODAY}T08:00:00Z")],
+    ],
+)
+def test_what_is_understood_leaves_the_calm_line(results: list[Json]) -> None:
+    assert calm_with("electrolytes", *results)
+
+
+# Words of which a part is read, and that may be of ours all the same.
+HALF_READ = {
+    "electrolytes": (
+        "Serum Kalium",
+        "Serum Pottasium",
+        "Serum K",
+        "Lytes serum",
+        "Laboratory result",
+        "Potassium (direct ISE)",
+        "Potassium, fluid-filled tube",
+        "Potassium and sodium",
+    ),
+    "medicationRequests": (
+        "Lisinopril/HCT",
+        "Ramipril comp 5/25",
+        "Hyoscine/quinin",
+        "Atorvastatine/ezetimibe",
+        "aspirin and a water tablet",
+        "blister pad pack",
+    ),
+    "conditions": (
+        "Diabetes melitus type 2",
+        "Cirrosis of liver",
+        "Niereninsuffizienz chronic",
+        "Under active thyroid",
+        "Parkinsons",
+        "see problem list",
+        "Chronic problem",
+        "G2P1 at 20 weeks",
+    ),
+}
+
+
+def in_words(key: str, words: str) -> Json:
+    named = concept(text=words)
+    if key == "electrolytes":
+        return observation(2.0, id="new", when=TODAY) | {"code": named}
+    return medication(named, id="new") if key == "medicationRequests" else condition(named, id="new")
+
+
+@pytest.mark.parametrize(("key", "words"), [(key, words) for key, given in HALF_READ.items() for words in given])
+def test_words_that_are_read_by_half_leave_nobody_calm(key: str, words: str) -> None:
+    assert not calm_with(key, in_words(key, words))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("electrolytes", "Serum ferritin"),
+        ("medicationRequests", "omeprazole (PRILOSEC) 20 MG capsule"),
+        ("conditions", "Gastro-oesophageal reflux disease"),
+    ],
+)
+def test_words_that_are_read_leave_the_calm_line(key: str, words: str) -> None:
+    assert calm_with(key, in_words(key, words))

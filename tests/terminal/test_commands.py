@@ -164,7 +164,7 @@ def test_what_was_left_out_of_a_file_is_told(tmp_path: Path, command: str) -> No
         "MedicationRequest/m9 “Xyzzyforte (31m”: could not be identified [entry[2].resource]",
         "Bundle: is a Bundle inside a Bundle, which is not opened [entry[4].resource]",
         "1 resource of another patient [entry]",
-        "MedicationOrder/o: is of a type that nothing here asks for [entry[5].resource]",
+        "MedicationOrder/o: came as MedicationOrder, which is not read here [entry[5].resource]",
     ):
         assert line in told
     assert "\x1b" not in told
