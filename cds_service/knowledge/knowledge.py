@@ -11,7 +11,7 @@ from typing import Any
 from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.card_files import CardFile, Group, OverrideReasons, Phrase, Wording
 from cds_service.knowledge.fact_files import FactDefinition
-from cds_service.knowledge.recognition import Lexicon, Recognition
+from cds_service.knowledge.recognition import Lexicon, OwnWords, Recognition
 from cds_service.knowledge.schema import (
     Analyte,
     AnswerWords,
@@ -144,18 +144,19 @@ class Knowledge:
 
     @cached_property
     def recognition(self) -> Recognition:
-        names = {key: analyte.names for key, analyte in self.labs.items()}
-        own = [word for words in (*names.values(), self._titles) for text in words for word in text.lower().split()]
-        return Recognition(self.terminology, self.other_words, self.drug_names, (*self.vocabulary, *own), names)
+        parts = [part for parts in self.value_sets.values() for part in parts]
+        own = OwnWords(
+            analytes={key: analyte.names for key, analyte in self.labs.items()},
+            conditions=[phrase for part in parts for phrase in part.phrases],
+            drugs=[name for part in parts for name in part.names],
+            titles=[part.title for part in parts],
+            displays=[text for lab in self.labs.values() for codes in (lab.loinc, lab.snomed) for text in codes.values()],
+        )
+        return Recognition(self.terminology, self.other_words, self.drug_names, self.vocabulary, own)
 
     @cached_property
     def lexicon(self) -> Lexicon:
         return Lexicon(self.terminology, self.recognition)
-
-    @property
-    def _titles(self) -> tuple[str, ...]:
-        parts = [part for parts in self.value_sets.values() for part in parts]
-        return (*(part.title for part in parts), *(phrase for part in parts for phrase in part.phrases))
 
     @cached_property
     def sited(self) -> tuple[SitedConcept, ...]:

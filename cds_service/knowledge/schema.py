@@ -160,13 +160,32 @@ class Equation(KnowledgeFile):
 
 
 class OtherWords(KnowledgeFile):
-    """Words that say of what an entry is, or that they do not say: see `knowledge/recognition.py`."""
+    """Words that say of what an entry is, or that they do not say: see `knowledge/recognition.py`.
+
+    `generic` words say nothing of what, and `kinds` are those of them that name a trouble of some part of the body.
+    `test_groups` may hold a test of ours, and so may `symbols`, but not in `symbols_elsewhere`. `salts` count only beside
+    the name of a drug; `other_quantities` are by analyte what makes another of it, and in doubt beside any else.
+    """
 
     placeholders: tuple[str, ...]
+    statements_of_none: tuple[str, ...]
+    generic: tuple[str, ...]
+    kinds: tuple[str, ...]
     readable: tuple[str, ...]
+    test_groups: tuple[str, ...]
+    symbols: tuple[str, ...]
+    symbols_elsewhere: tuple[str, ...]
     supplies: tuple[str, ...]
+    supply_words: tuple[str, ...]
     other_drugs: tuple[str, ...]
+    drug_words: tuple[str, ...]
+    salts: tuple[str, ...]
+    company_words: tuple[str, ...]
     other_specimens: tuple[str, ...]
+    blood_specimens: tuple[str, ...]
+    other_measures: tuple[str, ...]
+    other_quantities: dict[str, tuple[str, ...]]
+    doubtful_specimens: tuple[str, ...]
     muscle_or_leg: tuple[str, ...]
 
 

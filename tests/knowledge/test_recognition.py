@@ -1,5 +1,7 @@
 """What an entry is about, by its words: something else, or not understood."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from cds_service.fhir.resources import CodeableConcept, Coding
@@ -20,6 +22,26 @@ def concept(text: str | None = None, code: str | None = None, display: str | Non
         ("Compression stockings, one pair", True),
         ("Xyzzyforte 20", False),
         ("Patient's own medicine", False),
+        # As medicine lists of the United States and England write them.
+        ("omeprazole (PRILOSEC) 20 MG capsule", True),
+        ("oxyCODONE-acetaminophen (PERCOCET) 5-325 mg per tablet", True),
+        ("Nitroglycerin 0.4 MG/ACTUAT [Nitrolingual]", True),
+        ("Bisoprolol 2.5mg tablets (Accord-UK Ltd)", True),
+        ("Losartan potassium 50 mg", True),
+        ("Take 1 tablet of lisinopril by mouth every day", True),
+        ("OneTouch Verio testing strips", True),
+        # One name that is known does not speak for what stands beside it.
+        ("Lisinopril/HCT", False),
+        ("Ramipril comp 5/25", False),
+        ("Hyoscine/quinin", False),
+        ("Atorvastatine/ezetimibe", False),
+        ("Amlodipine 5 MG [Atorvastatine]", False),
+        ("aspirin and a water tablet", False),
+        ("aspirin and magnesium", False),
+        ("Study drug or placebo with aspirin", False),
+        ("Home meds incl. aspirin, see chart", False),
+        ("blister pad pack", False),
+        ("Xyzzyforte and test strips", False),
         ("", False),
     ],
 )
@@ -31,6 +53,31 @@ def test_a_drug_is_something_else_only_where_a_list_names_it(knowledge: Knowledg
     ("words", "understood"),
     [
         ("Fracture of clavicle", True),
+        ("Alzheimer's disease", True),
+        ("Chronic pain syndrome", True),
+        ("Gastro-oesophageal reflux disease", True),
+        ("Full-time employment (finding)", True),
+        ("No known problems", True),
+        ("No known problems | Cirrosis", False),
+        ("No liver disease", True),
+        # Only words that say that there is something.
+        ("Chronic problem", False),
+        ("Long term condition", False),
+        ("Other specified disorder", False),
+        ("see problem list", False),
+        ("as above", False),
+        ("G2P1 at 20 weeks", False),
+        # A known word beside one that is not read, or that is one of ours misspelt or parted.
+        ("Niereninsuffizienz chronic", False),
+        ("Hypothyreosis, chronic disease", False),
+        ("Diabetes melitus type 2", False),
+        ("Cirrosis of liver", False),
+        ("Cirrosis of liver with ascites and varices", False),
+        ("Under active thyroid", False),
+        # What may be ours though not in our words.
+        ("Parkinsons", False),
+        ("Liver problem", False),
+        ("CKD4", False),
         ("Schlüsselbeinbruch", False),
         ("See note", False),
         ("unknown", False),
@@ -42,6 +89,72 @@ def test_a_condition_is_something_else_only_where_its_words_are_read(
     knowledge: Knowledge, words: str, understood: bool
 ) -> None:
     assert knowledge.recognition.is_another_condition(concept(words)) is understood
+
+
+@pytest.mark.parametrize(
+    ("words", "understood"),
+    [
+        ("Serum ferritin", True),
+        ("Chest X-ray", True),
+        ("Urine albumin/creatinine ratio", True),
+        ("Potassium, urine", True),
+        ("Direct bilirubin", True),
+        ("Glucose tolerance test 2 hours post 75g", True),
+        ("Vitamin K", True),
+        ("Urine electrolytes", True),
+        # The one word that says something is not read, is misspelt, or is a symbol.
+        ("Serum Kalium", False),
+        ("Kalium im Serum", False),
+        ("Serum Pottasium", False),
+        ("Potasium level", False),
+        ("Serum K", False),
+        ("Venous K", False),
+        ("Blood gas K", False),
+        # Groups of tests, of which ours may be one.
+        ("Lytes serum", False),
+        ("Laboratory result", False),
+        ("Blood chemistry", False),
+        ("Blood tests", False),
+        ("Laboratory request", False),
+        ("Renal function tests", False),
+        ("Electrolytes, serum", False),
+        ("Complete blood count", False),
+        # An analyte of ours of which it is not certain that it is not that of blood, or two.
+        ("Potassium (direct ISE)", False),
+        ("Indirect potassium", False),
+        ("Potassium, fluid-filled tube", False),
+        ("Potassium post dialysis", False),
+        ("Potassium and sodium", False),
+        ("Potassium in serum and urine", False),
+    ],
+)
+def test_a_result_or_an_order_is_something_else_only_where_it_cannot_be_ours(
+    knowledge: Knowledge, words: str, understood: bool
+) -> None:
+    assert knowledge.recognition.is_another_result(concept(words)) is understood
+
+
+def slips(word: str) -> Iterator[str]:
+    """A word with one letter left out, written twice, or changed with the next."""
+    for at in range(len(word) - 1):
+        yield word[:at] + word[at + 1 :]
+        yield word[:at] + word[at] + word[at:]
+        yield word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
+@pytest.mark.parametrize("word", ["potassium", "magnesium", "creatinine", "haemoglobin"])
+def test_an_analyte_misspelt_is_nothing_else(knowledge: Knowledge, word: str) -> None:
+    assert knowledge.recognition.is_another_result(concept("Ferritin in blood, fasting morning"))
+    ways = [way for way in slips(word) if way != word]
+    assert [way for way in ways if knowledge.recognition.is_another_result(concept(f"{way} in blood, fasting morning"))] == []
+
+
+@pytest.mark.parametrize("words", ["{} of long standing", "ascites, varices and {}"])
+@pytest.mark.parametrize("word", ["cirrhosis", "hypothyroidism", "neuropathy", "rhabdomyolysis"])
+def test_a_condition_misspelt_is_nothing_else(knowledge: Knowledge, word: str, words: str) -> None:
+    assert knowledge.recognition.is_another_condition(concept(words.format("psoriasis")))
+    ways = [way for way in slips(word) if way != word]
+    assert [way for way in ways if knowledge.recognition.is_another_condition(concept(words.format(way)))] == []
 
 
 def test_a_code_without_words_is_not_understood_whatever_was_asked_before(knowledge: Knowledge) -> None:
@@ -63,7 +176,11 @@ def test_the_words_of_one_record_do_not_speak_for_the_code_of_another(knowledge:
         ("Ankle-brachial index", "abi"),
         ("Potassium haemolysis index", ""),
         ("Urine potassium", ""),
+        ("Potassium Lvl", "potassium"),
+        ("Potassium, whole blood, point of care", "potassium"),
         ("Sodium and potassium", ""),
+        ("Natrium/Potassium", ""),
+        ("Sodium urinaire", ""),
         ("Heart rate", ""),
     ],
 )

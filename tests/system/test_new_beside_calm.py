@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.calm import CORA, OWN, Json, beside, is_calm
+from tests.support.calm import CORA, OWN, Json, beside, calm_with, is_calm
 from tests.support.cast import request_of
 from tests.support.people import LOINC, RXNORM, SNOMED, concept, condition, medication, observation
 
@@ -232,3 +232,60 @@ def test_entries_under_another_name_are_not_none(key: str) -> None:
     request = request_of(CORA)
     misnamed(request["prefetch"][key])
     assert not is_calm(request)
+
+
+# Words of which a part is read, and that may be of ours all the same.
+HALF_READ = {
+    "electrolytes": (
+        "Serum Kalium",
+        "Serum Pottasium",
+        "Serum K",
+        "Lytes serum",
+        "Laboratory result",
+        "Potassium (direct ISE)",
+        "Potassium, fluid-filled tube",
+        "Potassium and sodium",
+    ),
+    "medicationRequests": (
+        "Lisinopril/HCT",
+        "Ramipril comp 5/25",
+        "Hyoscine/quinin",
+        "Atorvastatine/ezetimibe",
+        "aspirin and a water tablet",
+        "blister pad pack",
+    ),
+    "conditions": (
+        "Diabetes melitus type 2",
+        "Cirrosis of liver",
+        "Niereninsuffizienz chronic",
+        "Under active thyroid",
+        "Parkinsons",
+        "see problem list",
+        "Chronic problem",
+        "G2P1 at 20 weeks",
+    ),
+}
+
+
+def in_words(key: str, words: str) -> Json:
+    named = concept(text=words)
+    if key == "electrolytes":
+        return observation(2.0, id="new", when=str(CORA.day)) | {"code": named}
+    return medication(named, id="new") if key == "medicationRequests" else condition(named, id="new")
+
+
+@pytest.mark.parametrize(("key", "words"), [(key, words) for key, given in HALF_READ.items() for words in given])
+def test_words_that_are_read_by_half_leave_nobody_calm(key: str, words: str) -> None:
+    assert not calm_with(key, in_words(key, words))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("electrolytes", "Serum ferritin"),
+        ("medicationRequests", "omeprazole (PRILOSEC) 20 MG capsule"),
+        ("conditions", "Gastro-oesophageal reflux disease"),
+    ],
+)
+def test_words_that_are_read_leave_the_calm_line(key: str, words: str) -> None:
+    assert calm_with(key, in_words(key, words))
