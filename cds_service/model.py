@@ -191,7 +191,7 @@ class Offered(msgspec.Struct, frozen=True):
 class RuleAdvice(msgspec.Struct, frozen=True):
     """What one rule that fires has to say: a state for each line of its card, and the tests that it asks for.
 
-    `speaks` is False where another rule says it already, or where it was overridden for this patient.
+    `speaks` is False where another rule says it already, or where it was overridden or shown lately for this patient.
     """
 
     rule_id: str

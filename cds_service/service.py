@@ -43,7 +43,8 @@ class Decision:
 
     `rules` are those of the service, and `view` is the chart with the knowledge, the day and the jurisdiction that it was
     looked at with. `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
-    `suppressed` are the rules that fire and are not shown, each with the day on which it was overridden for this patient.
+    `suppressed` are the rules that fire and are not shown, each with the day on which it was overridden for this patient or
+    last shown.
     """
 
     service_id: str
@@ -162,17 +163,17 @@ class DecisionService:
         return self._is_concerned(service_id, self._look_at(read_chart(request, brought, self.dialect), as_of))
 
     def answer(
-        self, service_id: str, request: HookRequest, as_of: date, overridden: Mapping[str, date] = MappingProxyType({})
+        self, service_id: str, request: HookRequest, as_of: date, silenced: Mapping[str, date] = MappingProxyType({})
     ) -> Decision:
         """The cards for one request. Raises RequestError (412) where mandatory data are nowhere.
 
-        `overridden`: rules that were overridden for this patient, each with its day.
+        `silenced`: rules that were overridden or shown lately for this patient, each with its day.
         """
         decision = self._decide(service_id, request, as_of)
         if decision.silent_because:
             return decision
         served, facts, findings = self._ranked[service_id], decision.facts, decision.findings
-        silent = suppressed(served, findings, facts, overridden) if overridden else {}
+        silent = suppressed(served, findings, facts, silenced) if silenced else {}
         advice = advise(served, findings, decision.values, silent)
         if not advice:
             return decision

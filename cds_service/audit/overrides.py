@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 
-from cds_service.audit.queries import Override, major, read_overrides, read_shown
+from cds_service.audit.queries import Silenced, major, read_overrides, read_shown
 from cds_service.knowledge.schema import RuleFile
 from cds_service.log import log
 from cds_service.store.database import Store
@@ -89,7 +89,7 @@ class Overrides:
 
     def _take(
         self,
-        item: Override,
+        item: Silenced,
         table: dict[str, dict[str, datetime]],
         since: Mapping[str, datetime],
         which: Callable[[datetime, datetime], datetime] = max,

@@ -13,15 +13,15 @@ from cds_service.store.database import Store, insert_once
 
 _AT_ONCE = 5000
 _LOT = 500
-# As many as one site overrides in a month, many times over; beyond it the oldest are shown again.
-_MOST_OVERRIDES = 20_000
+# As many as one site overrides or is shown in a month, many times over; beyond it the oldest are shown again.
+_MOST_SILENCED = 20_000
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
 
-class Override(NamedTuple):
-    """One override of a card: the keyed hash of its patient, when, and the rules with versions that it spoke for."""
+class Silenced(NamedTuple):
+    """A card that was overridden or shown: the keyed hash of its patient, when, and its rules with versions."""
 
     patient: str
     at: datetime
@@ -97,7 +97,7 @@ async def write(store: Store, answers: Sequence[Row], cards: Sequence[Row]) -> N
             await connection.execute(insert_once(engine, tables.shown_cards, "card"), cards)
 
 
-async def read_overrides(store: Store, since: datetime) -> list[Override]:
+async def read_overrides(store: Store, since: datetime) -> list[Silenced]:
     """Overrides received since then of cards that were not critical, of patients who are told apart; newest first."""
     from sqlalchemy import select
 
@@ -110,16 +110,16 @@ async def read_overrides(store: Store, since: datetime) -> list[Override]:
         .where(feedback.c.received_at >= since, feedback.c.outcome == "overridden")
         .where(shown_cards.c.patient.is_not(None), shown_cards.c.indicator != "critical")
         .order_by(feedback.c.received_at.desc())
-        .limit(_MOST_OVERRIDES)
+        .limit(_MOST_SILENCED)
     )
     engine = await store.open()
     async with engine.connect() as connection:
         found = (await connection.execute(statement)).all()
     # A client's clock may be ahead; nothing is silenced for longer because of that.
-    return [Override(row.patient, min(utc(row.outcome_at), utc(row.received_at)), row.rules) for row in found]
+    return [Silenced(row.patient, min(utc(row.outcome_at), utc(row.received_at)), row.rules) for row in found]
 
 
-async def read_shown(store: Store, since: datetime, rules: Collection[str]) -> list[Override]:
+async def read_shown(store: Store, since: datetime, rules: Collection[str]) -> list[Silenced]:
     """Cards that spoke for one of these rules since then to patients who are told apart, in the shape of overrides.
 
     Newest first. By rule, as a rule may stand on the card of another group.
@@ -132,12 +132,12 @@ async def read_shown(store: Store, since: datetime, rules: Collection[str]) -> l
         select(shown_cards.c.patient, shown_cards.c.shown_at, shown_cards.c.rules)
         .where(shown_cards.c.shown_at >= since, shown_cards.c.patient.is_not(None), or_(*map(_speaks_for, rules)))
         .order_by(shown_cards.c.shown_at.desc())
-        .limit(_MOST_OVERRIDES)
+        .limit(_MOST_SILENCED)
     )
     engine = await store.open()
     async with engine.connect() as connection:
         found = (await connection.execute(statement)).all()
-    return [Override(row.patient, utc(row.shown_at), row.rules) for row in found]
+    return [Silenced(row.patient, utc(row.shown_at), row.rules) for row in found]
 
 
 async def read_reactions(

@@ -47,6 +47,7 @@ class Footers:
         public_url: str | None,
     ) -> None:
         self._knowledge, self._say, self._approvals, self._url = knowledge, knowledge.wording, approvals, public_url
+        self._jurisdiction = jurisdiction
         self._leaflet = f"{public_url}/leaflets/{self._say.leaflet_name}-{jurisdiction}"
         # That of the site's own jurisdiction first.
         self._articles = sorted(knowledge.articles, key=lambda source: source.jurisdiction != jurisdiction)
@@ -117,7 +118,8 @@ class Footers:
         """Only where a site says under which address it serves them."""
         if self._url is None:
             return ()
-        why = f"{self._url}{WHY}?{urlencode({'rules': ','.join(rule.id for rule in rules)}, safe=',')}"
+        asked = {"rules": ",".join(rule.id for rule in rules), "for": self._jurisdiction}
+        why = f"{self._url}{WHY}?{urlencode(asked, safe=',')}"
         given = [(self._say.why_this_card, why), *([(self._say.leaflet, self._leaflet)] if group.leaflet else [])]
         return tuple(CardLink(label=label, url=url, type="absolute") for label, url in given)
 

@@ -5,32 +5,16 @@ A page asks for nothing else: no script, no outside file. What stands in a comme
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from string import Template
-from typing import NamedTuple
 
+from cds_service.cards.printed import FOLDER, LANGUAGES, Page, laid_out
 from cds_service.knowledge.knowledge import Knowledge
-
-FOLDER = "cards/leaflets"
-LANGUAGES: Mapping[str, str] = {"us": "en-US", "uk": "en-GB"}
 
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _IMAGE = re.compile(r"!\[([^\]]*)\]\((drawings/[a-z-]+\.svg)\)")
 _SECTION = re.compile(r"^## ", re.MULTILINE)
-
-
-class Page(NamedTuple):
-    """A rendered page with the Content-Security-Policy that lets in its own style and nothing else."""
-
-    content: bytes
-    policy: str
-    tag: str
 
 
 def source(knowledge: Knowledge, jurisdiction: str) -> str:
@@ -78,17 +62,6 @@ def render(knowledge: Knowledge, jurisdiction: str) -> Page:
     )
 
 
-def laid_out(root: Path, language: str, title: str, body: str, footer: str) -> Page:
-    """A page of its own, to read or to print. `body` is HTML; title and footer are text."""
-    folder = root / FOLDER
-    style = (folder / "page.css").read_text(encoding="utf-8")
-    page = Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        language=language, title=html.escape(title), style=style, body=body, sources=html.escape(footer)
-    )
-    content = page.encode()
-    return Page(content, _policy(style), f'"{hashlib.sha256(content).hexdigest()[:16]}"')
-
-
 def _drawing(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
@@ -99,8 +72,3 @@ def _sources(knowledge: Knowledge, text: str) -> str:
     followed = [item for item in knowledge.articles if any(name.startswith(item.cites) for name in shown)]
     named = [f"{item.publisher}: {item.title}" for item in followed]
     return knowledge.wording.leaflet_sources.format(sources="; ".join(named))
-
-
-def _policy(style: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"

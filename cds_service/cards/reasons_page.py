@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from cds_service.cards.approvals import Approval
-from cds_service.cards.leaflets import LANGUAGES, Page, laid_out
+from cds_service.cards.printed import LANGUAGES, Page, laid_out
 from cds_service.errors import Problem, RequestError
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.schema import Source
@@ -17,15 +17,22 @@ from cds_service.knowledge.schema import Source
 _MOST_RULES = 40
 
 
-def chosen_rules(knowledge: Knowledge, given: str) -> list[Rule]:
-    """The rules that an address names, `low-potassium,diuretic`. Raises RequestError (404) naming those that do not exist."""
-    names = list(dict.fromkeys(name for name in given.split(",") if name))[:_MOST_RULES]
-    unknown = [name for name in names if name not in knowledge.rule_by_id]
-    if unknown or not names:
+def chosen_rules(served: Mapping[str, Rule], given: str) -> list[Rule]:
+    """The rules that an address names, `low-potassium,diuretic`, of those `served`, by id.
+
+    Raises RequestError (404) naming those that are not served, or telling that there are too many.
+    """
+    names = list(dict.fromkeys(name for name in given.split(",") if name))
+    unknown = [name for name in names if name not in served]
+    wrong = ""
+    if len(names) > _MOST_RULES:
+        wrong = f"{len(names)} named, and at most {_MOST_RULES} are told"
+    elif unknown or not names:
         shown = ", ".join(repr(name[:60]) for name in unknown[:3]) or "none"
-        problem = Problem("rules", f"{shown} named, and no such rule exists", "follow the link of a card")
-        raise RequestError(404, "unknown-rule", "not-found", [problem])
-    return [knowledge.rule_by_id[name] for name in names]
+        wrong = f"{shown} named, and no such rule is served here"
+    if wrong:
+        raise RequestError(404, "unknown-rule", "not-found", [Problem("rules", wrong, "follow the link of a card")])
+    return [served[name] for name in names]
 
 
 def render(

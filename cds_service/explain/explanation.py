@@ -218,7 +218,7 @@ class _ExplanationWriter:
         """Why a rule fires and no card speaks for it."""
         advice = self._advice[rule_id]
         if rule_id in self._decision.suppressed:
-            return "overridden for this patient, and nothing new since; it will speak again"
+            return "overridden or shown lately for this patient, and nothing new since; it will speak again"
         if rule_id in self._decision.composed.left_out:
             return "did not fit beside what is more urgent; the last card names it"
         if advice.offers and all(item.on_order is True for item in advice.offers):

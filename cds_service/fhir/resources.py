@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Union
 
@@ -311,6 +312,21 @@ def has_code(concept: CodeableConcept | None, *codes: str) -> bool:
         if coding is not None and (coding.code in codes or normal_code(coding.code) in codes):
             return True
     return False
+
+
+# SNOMED CT names its edition, and its version, behind its address.
+_EDITION = re.compile(r"(?<=^http://snomed\.info/sct)/.*$")
+
+
+def fold_url(url: str) -> str:
+    """The address of a code system without version, edition, case and the rest in which public spellings differ."""
+    folded = url.partition("|")[0].strip().rstrip("/").lower().replace("https://", "http://")
+    return _EDITION.sub("", folded)
+
+
+def local_code(system: str, code: str) -> tuple[str, str]:
+    """A code of an EHR's own, whose case may matter, under one spelling of its system."""
+    return fold_url(system), code.strip()
 
 
 def local_reference(reference: str | None) -> str:

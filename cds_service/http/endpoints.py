@@ -20,6 +20,7 @@ from cds_service.audit.queries import record_feedback
 from cds_service.audit.recorder import Recorder
 from cds_service.cards import leaflets, reasons_page
 from cds_service.cards.footer import WHY
+from cds_service.cards.printed import LANGUAGES, Page
 from cds_service.cdshooks.feedback import read_feedback
 from cds_service.cdshooks.request import AS_OF, HookRequest, read_request, with_prefetch_aliases
 from cds_service.cdshooks.response import VERSION, CdsResponse, CdsService, Discovery, encode
@@ -50,10 +51,11 @@ class CdsHooksEndpoints:
         self.settings, self.decision_service, self.store = settings, decision_service, store
         self.clients, self.trust = clients, access_of(settings, clients, store)
         wanted = {client.jurisdiction for client in clients}
-        places = {key: decision_service.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted}
-        self._of_client = {
-            client.iss: places.get(client.jurisdiction, decision_service).for_client(client) for client in clients
+        own = settings.jurisdiction
+        self._of_place = {own: decision_service} | {
+            key: decision_service.elsewhere(key) for key in get_args(Jurisdiction) if key in wanted and key != own
         }
+        self._of_client = {client.iss: self._of_place[client.jurisdiction or own].for_client(client) for client in clients}
         self.fetching = PrefetchFetcher(settings.deadline, settings.body_limit, settings.environment == "development")
         self.recorder = Recorder(settings, decision_service, store)
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in decision_service.knowledge.services)))
@@ -138,17 +140,22 @@ class CdsHooksEndpoints:
         """The leaflet for patients: of the site's jurisdiction, or of one that is named."""
         name = str(request.path_params["name"])
         ours = self.decision_service.knowledge.wording.leaflet_name
-        known = {ours: self.settings.jurisdiction} | {f"{ours}-{key}": key for key in leaflets.LANGUAGES}
+        known = {ours: self.settings.jurisdiction} | {f"{ours}-{key}": key for key in LANGUAGES}
         if name not in known:
             problem = Problem("leaflet", f"{name[:60]!r} is unknown", f"use one of {', '.join(known)}")
             raise RequestError(404, "unknown-leaflet", "not-found", [problem])
         return _printed(leaflets.render(self.decision_service.knowledge, known[name]), request)
 
     async def why_this_card(self, request: Request) -> Response:
-        """What the rules of a card are and rest on; nothing of a patient."""
-        served = self.decision_service
-        rules = reasons_page.chosen_rules(served.knowledge, request.query_params.get("rules", ""))
-        return _printed(reasons_page.render(served.knowledge, rules, self.settings.jurisdiction, served.approvals), request)
+        """What the rules of a card are and rest on, as its client's jurisdiction has them; nothing of a patient."""
+        place = request.query_params.get("for", self.settings.jurisdiction)
+        served = self._of_place.get(place)
+        if served is None:
+            problem = Problem("for", f"{place[:60]!r} is served to nobody here", f"use one of {', '.join(self._of_place)}")
+            raise RequestError(404, "unknown-jurisdiction", "not-found", [problem])
+        known = {rule.id: rule for rules in served.rules.values() for rule in rules}
+        rules = reasons_page.chosen_rules(known, request.query_params.get("rules", ""))
+        return _printed(reasons_page.render(served.knowledge, rules, place, served.approvals), request)
 
     async def alive(self, request: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=JSON)
@@ -260,7 +267,7 @@ def _log_answer(hook_instance: str, decision: Decision, started: float, client: 
     )
 
 
-def _printed(page: leaflets.Page, request: Request) -> Response:
+def _printed(page: Page, request: Request) -> Response:
     headers = {
         "Content-Security-Policy": page.policy,
         "X-Content-Type-Options": "nosniff",

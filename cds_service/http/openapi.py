@@ -90,7 +90,10 @@ def _paths(services: tuple[str, ...], form: str) -> Json:
             "get": _get("leaflet", "The leaflet for patients", {"type": "string"}, 404, kind="text/html"),
         },
         WHY: {
-            "parameters": [{"name": "rules", "in": "query", "required": True, "schema": _TEXT}],
+            "parameters": [
+                {"name": "rules", "in": "query", "required": True, "schema": _TEXT},
+                {"name": "for", "in": "query", "required": False, "schema": _TEXT},
+            ],
             "get": _get("why_this_card", "What the rules of a card rest on", {"type": "string"}, 404, kind="text/html"),
         },
         "/healthz": {"get": _get("alive", "Whether the process lives", _object({"status": {"const": "alive"}}))},

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from cds_service.fhir.resources import CodeableConcept, Coding, codings
+from cds_service.fhir.resources import CodeableConcept, Coding, codings, fold_url, local_code
 from cds_service.model import CodeMap
 
 _SHORTEST_PREFIX = 3
@@ -72,11 +72,11 @@ class Terminology:
         """The same for one client: its own codes count as those that they are mapped to."""
         own = copy.copy(self)
         own._seen = {}
-        own._local = {_local(*code): self._all_of(meant) for code, meant in code_map.codes.items()}
+        own._local = {local_code(*code): self._all_of(meant) for code, meant in code_map.codes.items()}
         own._meant = {
-            _local(*code): tuple(self._token(coding_of(token)) for token in meant) for code, meant in code_map.codes.items()
+            local_code(*code): tuple(self._token(coding_of(token)) for token in meant) for code, meant in code_map.codes.items()
         }
-        own._declared_other = frozenset(_local(*code) for code in code_map.others)
+        own._declared_other = frozenset(local_code(*code) for code in code_map.others)
         return own
 
     def _all_of(self, tokens: Iterable[str]) -> tuple[Match, ...]:
@@ -97,7 +97,7 @@ class Terminology:
         """Our short name of a code system, `loinc`, by its URL or an alias; None if nothing here knows it."""
         key = url or ""
         if key not in self._systems_seen:
-            if len(self._systems_seen) >= _MOST_SYSTEMS:
+            if len(self._systems_seen) >= _MOST_SYSTEMS or len(key) > _LONGEST_KEPT:
                 return self._short.get(fold_url(key))
             self._systems_seen[key] = self._short.get(fold_url(key))
         return self._systems_seen[key]
@@ -108,12 +108,12 @@ class Terminology:
         found = self._seen.get(key)
         if found is None:
             found = self._match(coding)
-            if len(self._seen) < _CACHE_LIMIT:
+            if len(self._seen) < _CACHE_LIMIT and len(coding.system or "") + len(coding.code or "") <= _LONGEST_KEPT:
                 self._seen[key] = found
         return found
 
     def _match(self, coding: Coding) -> tuple[Match, ...]:
-        if self._local and coding.code and (own := self._local.get(_local(coding.system or "", coding.code))):
+        if self._local and coding.code and (own := self._local.get(local_code(coding.system or "", coding.code))):
             return own
         system = self.short_system(coding.system)
         if system is None or not coding.code:
@@ -142,7 +142,7 @@ class Terminology:
     def tokens(self, concept: CodeableConcept | None) -> Iterator[str]:
         """Its codes as `system|code` by our short names, in place of a client's own those that it is mapped to."""
         for coding in codings(concept):
-            yield from self._meant.get(_local(coding.system or "", coding.code or ""), (self._token(coding),))
+            yield from self._meant.get(local_code(coding.system or "", coding.code or ""), (self._token(coding),))
 
     def _token(self, coding: Coding) -> str:
         return f"{self.short_system(coding.system)}|{(coding.code or '').strip()}"
@@ -151,7 +151,7 @@ class Terminology:
         """Whether a client has declared one of its codes to be nothing of ours."""
         declared = self._declared_other
         return bool(declared) and any(
-            coding.code and _local(coding.system or "", coding.code) in declared for coding in codings(concept)
+            coding.code and local_code(coding.system or "", coding.code) in declared for coding in codings(concept)
         )
 
     def is_listed(self, concept: CodeableConcept | None) -> bool:
@@ -189,26 +189,15 @@ class Terminology:
 
 _CACHE_LIMIT = 50_000
 _MOST_SYSTEMS = 1_000
+_LONGEST_KEPT = 256
+"""Characters of a code with its system. What is longer is no code, and is not worth keeping."""
 _WORD = re.compile(r"\w+")
-# SNOMED CT names its edition, and its version, behind its address.
-_EDITION = re.compile(r"(?<=^http://snomed\.info/sct)/.*$")
 
 
 def coding_of(token: str) -> Coding:
     """`system|code` as a Coding; the system by its address, an alias or our short name."""
     system, _, code = token.rpartition("|")
     return Coding(system=system.strip(), code=code.strip())
-
-
-def _local(system: str, code: str) -> tuple[str, str]:
-    """A code of an EHR's own, whose case may matter."""
-    return fold_url(system), code.strip()
-
-
-def fold_url(url: str) -> str:
-    """The address of a code system without version, edition, case and the rest in which public spellings differ."""
-    folded = url.partition("|")[0].strip().rstrip("/").lower().replace("https://", "http://")
-    return _EDITION.sub("", folded)
 
 
 class AnyPhrase:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cds_service.cards import leaflets
+from cds_service.cards.printed import FOLDER
 from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, longest
 from cds_service.cdshooks.response import SUMMARY_LIMIT
 from cds_service.errors import Problem
@@ -127,11 +128,11 @@ def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
 
 def leaflets_tell_and_show(knowledge: Knowledge) -> Problems:
     """A leaflet for each jurisdiction, with statements that exist and a drawing for each exercise."""
-    folder = knowledge.root / leaflets.FOLDER
+    folder = knowledge.root / FOLDER
     drawn = {path.relative_to(folder).as_posix() for path in folder.glob("drawings/*")}
     used: set[str] = set()
     for jurisdiction in JURISDICTIONS:
-        place = f"{leaflets.FOLDER}/{jurisdiction}.md"
+        place = f"{FOLDER}/{jurisdiction}.md"
         if not (folder / f"{jurisdiction}.md").is_file():
             yield Problem(place, "is missing", "write it, or copy the other and put in its own words")
             continue
@@ -147,7 +148,7 @@ def leaflets_tell_and_show(knowledge: Knowledge) -> Problems:
         for exercise in leaflets.without_drawing(text):
             yield Problem(place, f"{exercise!r} has no drawing", "show how it is done")
     for path in sorted(drawn - used):
-        yield Problem(f"{leaflets.FOLDER}/{path}", "is shown in no leaflet", "show or remove it")
+        yield Problem(f"{FOLDER}/{path}", "is shown in no leaflet", "show or remove it")
 
 
 def card_texts_are_plain(knowledge: Knowledge) -> Problems:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cds_service.cards import leaflets
+from cds_service.cards.printed import LANGUAGES
 from cds_service.explain.logic_text import say
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import Reader
@@ -70,7 +71,7 @@ def _when(logic: Any, words: str) -> str:
 def _statements(knowledge: Knowledge) -> Iterator[str]:
     """Each statement of the two articles, and where it went."""
     cited = {name: [r.id for r in knowledge.rules if name in r.file.evidence] for name in knowledge.evidence}
-    printed = {key: leaflets.statements(leaflets.source(knowledge, key)) for key in leaflets.LANGUAGES}
+    printed = {key: leaflets.statements(leaflets.source(knowledge, key)) for key in LANGUAGES}
     yield "## Statements of the two articles"
     yield ""
     yield "| id | says | where it went |"

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from cds_service.cards import leaflets
+from cds_service.cards.printed import FOLDER
 from cds_service.errors import Problem
 from cds_service.knowledge.composed_kinds import NotKnown, NotShown
 from cds_service.knowledge.knowledge import Knowledge
@@ -110,7 +111,7 @@ def evidence_is_cited_and_exists(knowledge: Knowledge) -> Problems:
     decidable = {name for name, item in knowledge.evidence.items() if item.use in ("record", "history")}
     for name in sorted(decidable - cited - set(knowledge.uncited)):
         yield Problem("logic/evidence.json", f"{name} is cited by no rule", "cite it, or say why not in logic/uncited.json")
-    printed = (path.read_text(encoding="utf-8") for path in (knowledge.root / leaflets.FOLDER).glob("*.md"))
+    printed = (path.read_text(encoding="utf-8") for path in (knowledge.root / FOLDER).glob("*.md"))
     shown = {name for text in printed for name in leaflets.statements(text)}
     for name in sorted(set(knowledge.evidence) - decidable - cited - shown - set(knowledge.uncited)):
         yield Problem("logic/evidence.json", f"{name} is told nowhere", "tell it on a card or in a leaflet, and cite it there")

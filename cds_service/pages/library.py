@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cds_service.cards import leaflets
+from cds_service.cards.printed import LANGUAGES
 from cds_service.errors import Problem, RequestError
 from cds_service.knowledge import units
 from cds_service.knowledge.knowledge import Knowledge, Rule
@@ -178,7 +179,7 @@ def _parts(knowledge: Knowledge, name: str) -> Iterator[str]:
 
 def statements(knowledge: Knowledge) -> list[Placed]:
     """Each statement of the articles, in their order, and where it went."""
-    printed = {key: leaflets.statements(leaflets.source(knowledge, key)) for key in leaflets.LANGUAGES}
+    printed = {key: leaflets.statements(leaflets.source(knowledge, key)) for key in LANGUAGES}
     return [
         Placed(
             item,

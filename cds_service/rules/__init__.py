@@ -1,1 +1,1 @@
-"""Stage 3: rules decide on facts, and overridden rules keep silent. No words, no FHIR."""
+"""Stage 3: rules decide on facts, and what was overridden or shown lately keeps silent. No words, no FHIR."""

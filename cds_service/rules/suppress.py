@@ -1,4 +1,4 @@
-"""Which rules that fire are not shown again, as a clinician has overridden them for this patient.
+"""Which rules that fire are not shown again, as they were overridden for this patient, or are shown once in a while.
 
 An override answers what was known that day. So a rule speaks again as soon as something that it rests on was recorded
 later; a critical one never falls silent.
@@ -14,16 +14,14 @@ from cds_service.model import Facts, Finding, Outcome
 from cds_service.rules.advise import RankedRules
 
 
-def suppressed(
-    served: RankedRules, findings: Iterable[Finding], facts: Facts, overridden: Mapping[str, date]
-) -> dict[str, date]:
-    """The rules to leave unsaid, each with the day of its override, out of those `overridden` for this patient."""
+def suppressed(served: RankedRules, findings: Iterable[Finding], facts: Facts, silenced: Mapping[str, date]) -> dict[str, date]:
+    """The rules to leave unsaid, each with its day, out of those `silenced` for this patient."""
     critical = {group.id for group in served.knowledge.groups if group.indicator == "critical"}
     rules = served.rules
     return {
         item.rule_id: day
         for item in findings
-        if (day := overridden.get(item.rule_id)) is not None
+        if (day := silenced.get(item.rule_id)) is not None
         and item.outcome is Outcome.FIRES
         and rules[item.rule_id].file.group not in critical
         and not _news(item, rules[item.rule_id], facts, day)

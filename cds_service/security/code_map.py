@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.fhir.resources import local_code
 from cds_service.model import CodeMap
 
 _SEE = "see deploy/codes.example.toml"
@@ -84,7 +85,7 @@ class _Entries:
         """An order code counts as the codes of its tests when it comes back, unless an entry says what it means."""
         back: dict[LocalCode, tuple[str, ...]] = {}
         for test, coding in self._orders.items():
-            code = (coding.get("system", ""), coding["code"])
+            code = local_code(coding.get("system", ""), coding["code"])
             back[code] = (*back.get(code, ()), *self._known.tests[test])
         others = frozenset(self._others)
         codes = {code: meant for code, meant in back.items() if code not in others} | self._codes
@@ -101,11 +102,12 @@ class _Entries:
             self._note(f"{place}.means", f"{_shown(means)} {doubt}", _MEANING)
         if code is None:
             return
+        token, code = "|".join(code), local_code(*code)
         if code in self._seen:
             self._note(
                 place, f"{_shown(code[1])} of this system stands in {self._seen[code]} too", "say once what a code means"
             )
-        elif not self._known.doubt_about("|".join(code)):
+        elif not self._known.doubt_about(token):
             self._note(place, f"{_shown(code[1])} is understood without a map", "take it out")
         self._seen[code] = place
         if isinstance(means, str):

@@ -96,8 +96,8 @@ def test_explain_says_that_a_rule_was_overridden(monkeypatch: pytest.MonkeyPatch
     plain = json.loads(run("explain", ADA, "--json"))
     rule = plain["cards"][0]["rules"][0]["rule"]
     silent = run("explain", ADA, "--overridden", rule)
-    assert "overridden for this patient" in silent
-    assert "overridden for this patient" not in run("explain", ADA, "--overridden", f"{rule}@2020-01-01")
+    assert "overridden or shown lately for this patient" in silent
+    assert "overridden or shown lately" not in run("explain", ADA, "--overridden", f"{rule}@2020-01-01")
     told = {
         one["rule"]: one["without_card"]
         for one in json.loads(run("explain", ADA, "--json", "--overridden", rule))["without_card"]

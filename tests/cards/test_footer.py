@@ -66,4 +66,4 @@ def test_rules_statements_and_sources_travel_in_the_extension(knowledge: Knowled
 def test_a_card_links_to_its_rules_only_where_the_site_has_an_address(knowledge: Knowledge) -> None:
     assert footer(knowledge, ["low-potassium"], {}).links == ()
     (why,) = footer(knowledge, ["low-potassium", "raised-tsh"], {}, "https://cramps.example").links
-    assert why.url == "https://cramps.example/why-this-card?rules=low-potassium,raised-tsh"
+    assert why.url == "https://cramps.example/why-this-card?rules=low-potassium,raised-tsh&for=us"

@@ -16,6 +16,7 @@ from cds_service.security.code_map import read_code_map
 from tests.support.signing import ISS, clients_file
 
 SYSTEM = "https://hospital.example/codes"
+FOLDED = SYSTEM.replace("https", "http")
 GOOD = {"system": SYSTEM, "code": "K", "means": "loinc|2823-3"}
 ORDER = {"test": "potassium", "system": SYSTEM, "code": "LAB-K"}
 
@@ -41,7 +42,7 @@ def problems(path: Path, known: ClientSchema) -> list[str]:
 def test_a_map_is_what_its_tables_say(tmp_path: Path, known: ClientSchema) -> None:
     other = {"code": "X1", "other": True}
     found = read_code_map(written(tmp_path, code=[GOOD, other], order=[ORDER | {"display": "Potassium"}]), known.codes)
-    assert found.codes == {(SYSTEM, "K"): ("loinc|2823-3",), (SYSTEM, "LAB-K"): ("loinc|2823-3", "snomed|59573005")}
+    assert found.codes == {(FOLDED, "K"): ("loinc|2823-3",), (FOLDED, "LAB-K"): ("loinc|2823-3", "snomed|59573005")}
     assert found.others == {("", "X1")}
     assert found.orders == {"potassium": {"system": SYSTEM, "code": "LAB-K", "display": "Potassium"}}
 
@@ -51,8 +52,8 @@ def test_an_order_code_of_two_tests_counts_as_both_unless_an_entry_says_what_it_
 ) -> None:
     orders = [ORDER, ORDER | {"test": "electrolytes"}, ORDER | {"test": "calcium", "code": "K"}]
     found = read_code_map(written(tmp_path, code=[GOOD], order=orders), known.codes)
-    assert found.codes[SYSTEM, "LAB-K"] == ("loinc|2823-3", "snomed|59573005", "loinc|24326-1")
-    assert found.codes[SYSTEM, "K"] == ("loinc|2823-3",)
+    assert found.codes[FOLDED, "LAB-K"] == ("loinc|2823-3", "snomed|59573005", "loinc|24326-1")
+    assert found.codes[FOLDED, "K"] == ("loinc|2823-3",)
 
 
 def test_an_order_code_that_is_declared_to_be_nothing_of_ours_does_not_count_when_it_comes_back(
@@ -61,7 +62,7 @@ def test_an_order_code_that_is_declared_to_be_nothing_of_ours_does_not_count_whe
     found = read_code_map(
         written(tmp_path, code=[{"system": SYSTEM, "code": "LAB-K", "other": True}], order=[ORDER]), known.codes
     )
-    assert (dict(found.codes), set(found.others), list(found.orders)) == ({}, {(SYSTEM, "LAB-K")}, ["potassium"])
+    assert (dict(found.codes), set(found.others), list(found.orders)) == ({}, {(FOLDED, "LAB-K")}, ["potassium"])
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path, known: ClientSchema) -> None:
@@ -72,7 +73,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path, known: ClientSchema) -> N
         GOOD | {"means": "rxnorm|197361", "code": "c"},
         GOOD | {"means": "icd-9|250.00", "code": "d"},
         GOOD | {"means": "2823-3", "code": "e"},
-        GOOD,
+        GOOD | {"system": f"{FOLDED.upper()}/|2026"},
         GOOD | {"code": "f", "other": True},
         {"system": SYSTEM, "code": "g"},
         {"system": SYSTEM, "code": "h", "other": False},
