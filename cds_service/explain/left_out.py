@@ -17,9 +17,9 @@ from cds_service.cards.text import clip, listed, plain
 from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex
 from cds_service.chart.presence import UNNAMED, words_of
 from cds_service.explain.fact_text import statement_of
-from cds_service.facts.conditions import NOT_PLACED
+from cds_service.facts.conditions import NOT_PLACED, problem_with
 from cds_service.fhir.dates import read_span
-from cds_service.fhir.resources import CodeableConcept, Resource, effective, text_of
+from cds_service.fhir.resources import CodeableConcept, Condition, Resource, effective, text_of
 from cds_service.fhir.sections import Unreadable
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import NO_VALUE, Unusable
@@ -116,6 +116,9 @@ class _Finder:
         drugs += [(draft.source, draft.concept) for draft in self._view.drafts[1]]
         for source, concept in drugs:
             yield self._left_out(source, text_of(concept), NOT_IDENTIFIED)
+        for condition in self._view.chart.all(Condition):
+            if problem := problem_with(condition, self._view):
+                yield self._left_out(condition, text_of(condition.code), problem)
         for condition in chain.from_iterable(self._view.unplaced.values()):
             yield self._left_out(condition, text_of(condition.code), NOT_PLACED)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, not_understood, presence, reference_to, unknown
-from cds_service.fhir.dates import Span, read_instant, read_span
+from cds_service.fhir.dates import Span, placed_within, read_instant, read_span
 from cds_service.fhir.resources import (
     CodeableConcept,
     Coding,
@@ -153,21 +152,15 @@ def _newest(days: int | None, index: ChartIndex) -> _Response | None:
 
 def _find_newest(days: int | None, index: ChartIndex) -> _Response | None:
     since = index.since(days)
-    found = [item for item in _responses(index) if not item.problem and _is_inside(item, since, index)]
+    found = [item for item in _responses(index) if not item.problem and placed_within(item.span, since, index.until)]
     return max(found, key=lambda item: (read_instant(item.source.authored), item.source.id or ""), default=None)
-
-
-def _is_inside(response: _Response, since: date, index: ChartIndex) -> bool | None:
-    """None where it has no day that can be placed: one that is still to come is wrong."""
-    span = response.span
-    return None if span is None or span.first > index.until else span.within(since, index.until)
 
 
 def _in_doubt(days: int | None, newest: _Response | None, index: ChartIndex) -> Iterator[_Response]:
     """Responses that may be newer than the newest that counts, and of which nobody knows whether they count."""
     since = index.since(days)
     for item in _responses(index):
-        inside = _is_inside(item, since, index)
+        inside = placed_within(item.span, since, index.until)
         if inside is not False and (item.problem or inside is None) and not (newest and _is_older(item, newest)):
             yield item if item.problem else item._replace(problem=_NOT_PLACED)
 

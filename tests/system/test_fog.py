@@ -22,12 +22,14 @@ from cds_service.samples.people import Person
 from cds_service.service import Decision
 from tests.support.cast import CAST, PEOPLE, conductor_of, excused, request_of, service_of
 from tests.support.history import response
+from tests.support.people import SNOMED, concept, condition
 
 Json = dict[str, Any]
 CALM = "likely-idiopathic"
 MEDICATIONS = ("MedicationRequest", "MedicationStatement")
 LISTED = ("Condition", "Observation", *MEDICATIONS, "ServiceRequest", "Procedure")
 # An older value that lies out of its range still alarms where the newest is not understood; criteria are "not shown".
+# An end that is still to come leaves a pregnancy under way.
 MAY_SPEAK_ANEW = {
     "high-potassium",
     "low-potassium",
@@ -37,6 +39,7 @@ MAY_SPEAK_ANEW = {
     "quinine-order-us",
     "self-care",
     "history-missing",
+    "magnesium-in-pregnancy",
 }
 
 
@@ -136,6 +139,28 @@ def preliminary(resource: Json) -> None:
 OF_RESULTS = (unit_unknown, no_value, month_only, preliminary)
 
 
+def two_statuses(resource: Json) -> None:
+    resource["clinicalStatus"] = {"coding": [{"code": "inactive"}, {"code": "active"}]}
+
+
+def active_and_ended(resource: Json) -> None:
+    resource.update(clinicalStatus={"coding": [{"code": "active"}]}, abatementDateTime="2020-01-01")
+
+
+def end_in_other_words(resource: Json) -> None:
+    resource.pop("clinicalStatus", None)
+    resource["abatementString"] = "see notes"
+
+
+def recorded_to_come(resource: Json) -> None:
+    resource.pop("clinicalStatus", None)
+    resource["recordedDate"] = "2062-01-01"
+
+
+OF_CONDITIONS = (two_statuses, active_and_ended, end_in_other_words, recorded_to_come)
+OF_TYPE: dict[str, tuple[Callable[[Json], None], ...]] = {"Observation": OF_RESULTS, "Condition": OF_CONDITIONS}
+
+
 def next_page(section: Json) -> None:
     section["link"] = [{"relation": "next", "url": "https://ehr.example/2"}]
     section["entry"] = list(reversed(section.get("entry", [])))
@@ -154,7 +179,12 @@ def refused_entry(section: Json) -> None:
     section.setdefault("entry", []).append({"response": {"status": "403 Forbidden"}})
 
 
-OF_SECTIONS = (next_page, total_too_high, warning, refused_entry)
+def only_not_supported(section: Json) -> None:
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-supported"}]}
+    section["entry"] = [{"resource": outcome, "search": {"mode": "outcome"}}]
+
+
+OF_SECTIONS = (next_page, total_too_high, warning, refused_entry, only_not_supported)
 IN_PLACE: tuple[Any, ...] = (None, "<html>503</html>", [], {"response": {"status": "200"}})
 
 
@@ -166,7 +196,7 @@ def fogged(request: Json, rng: random.Random) -> Iterator[tuple[str, str, Json, 
             resource = entry.get("resource") or {}
             if resource.get("resourceType") not in LISTED:
                 continue
-            ways = [*OF_ENTRIES, *(OF_RESULTS if resource["resourceType"] == "Observation" else ())]
+            ways = [*OF_ENTRIES, *OF_TYPE.get(resource["resourceType"], ())]
             for way in rng.sample(ways, 6):
                 changed = copy.deepcopy(request)
                 way(changed["prefetch"][key]["entry"][at]["resource"])
@@ -245,12 +275,12 @@ def with_answer(form: Json, link_id: str, answer: Json) -> Json:
     return form | {"item": [*others, {"linkId": link_id, "answer": [answer]}]}
 
 
-def calm_lines(*forms: Json) -> list[str]:
+def calm_lines(*added: Json, key: str = "crampHistory") -> list[str]:
+    """What a person whose record is all well is calmed with, with entries beside hers."""
     person = next(item for item in CAST if item.id == "cora-allwell")
     request = request_of(person)
     own = {"reference": f"Patient/{request['context']['patientId']}"}
-    entries = [{"resource": form | {"subject": own}} for form in forms]
-    request["prefetch"]["crampHistory"] = {"resourceType": "Bundle", "type": "searchset", "entry": entries}
+    request["prefetch"][key].setdefault("entry", []).extend({"resource": item | {"subject": own}} for item in added)
     decision = decide(person, request)
     assert decision
     texts = [text for card in decision.cards for text in (card.summary, card.detail or "")]
@@ -281,6 +311,42 @@ UNREADABLE_FORMS = {
 def test_a_cramp_history_that_is_not_all_read_as_no_calms_nobody(form: Json) -> None:
     assert not calm_lines(OLDER, form)
     assert not calm_lines(form)
+
+
+HYPOTHYROIDISM = condition(concept("40930008", SNOMED, "Hypothyroidism"), id="added")
+ACTIVE = {"clinicalStatus": {"coding": [{"code": "active"}]}}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        ACTIVE | {"abatementString": "ongoing"},
+        ACTIVE | {"abatementString": "none"},
+        ACTIVE | {"abatementDateTime": "sometime"},
+        ACTIVE | {"abatementDateTime": "2026"},
+        ACTIVE | {"abatementAge": {"value": 20, "code": "a"}},
+        ACTIVE | {"recordedDate": "2062-01-01"},
+        {"abatementString": "see notes"},
+        {"abatementRange": {"low": {"value": 20, "code": "a"}}},
+        {"clinicalStatus": {"coding": [{"code": "inactive"}, {"code": "active"}]}},
+        {"clinicalStatus": {"coding": [{"code": "resolved"}]}, "abatementDateTime": "2062-01-01"},
+    ],
+)
+def test_a_condition_that_contradicts_itself_calms_nobody(members: Json) -> None:
+    assert not calm_lines(HYPOTHYROIDISM | members, key="conditions")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"clinicalStatus": {"coding": [{"code": "resolved"}]}, "abatementString": "see notes"},
+        {"clinicalStatus": {"coding": [{"code": "resolved"}, {"code": "inactive"}]}},
+        {"abatementAge": {"value": 20, "code": "a"}},
+        {"abatementDateTime": "2019"},
+    ],
+)
+def test_a_condition_that_is_over_stays_calm(members: Json) -> None:
+    assert calm_lines(HYPOTHYROIDISM | members, key="conditions")
 
 
 def test_a_cramp_history_that_is_all_no_stays_calm() -> None:
