@@ -18,6 +18,7 @@ from cds_service.chart.index import NOT_IDENTIFIED, ChartIndex
 from cds_service.chart.presence import UNNAMED, words_of
 from cds_service.explain.fact_text import statement_of
 from cds_service.facts.conditions import NOT_PLACED, problem_with
+from cds_service.facts.questionnaire import doubtful_responses
 from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import CodeableConcept, Condition, Resource, effective, text_of
 from cds_service.fhir.sections import Unreadable
@@ -97,7 +98,8 @@ class _Finder:
 
     def _put_aside(self) -> Iterator[LeftOut]:
         chart = self._view.chart
-        return map(self._told, chain.from_iterable((*chart.damaged.values(), *self._view.not_understood.values())))
+        put_aside = (*chart.damaged.values(), *self._view.not_understood.values(), doubtful_responses(self._view))
+        return map(self._told, chain.from_iterable(put_aside))
 
     def _told(self, item: Unreadable) -> LeftOut:
         name = words_of(item)

@@ -112,6 +112,19 @@ def other_answers(fact: FactDefinition, kind: OtherAnswers, index: ChartIndex) -
     return known(fact.name, False, [_evidence(newest, index)])
 
 
+def doubtful_responses(index: ChartIndex) -> list[Unreadable]:
+    """Those on record that were read and that nobody can tell what they answer, whatever the window of a fact."""
+    newest = _newest(None, index)
+    read = {id(item) for item in index.chart.all(QuestionnaireResponse)}
+    found = [
+        _put_aside(item, index)
+        for item in _in_doubt(None, newest, index)
+        if id(item.source) in read and _may_answer(item, index)
+    ]
+    problem = _problem_within(newest, index) if newest else ""
+    return [*found, *([_put_aside(newest, index, problem)] if newest and problem else ())]
+
+
 def _told(
     fact: FactDefinition,
     kind: OfQuestion,
