@@ -113,8 +113,10 @@ def _state(query: Query, section: Section | None, dialect: Dialect, has_encounte
         return State.KNOWN if only_adds else State.NOT_SUPPLIED
     if section.is_null:
         return State.KNOWN if dialect.null_is_empty and not query.mandatory else State.NONE_SUPPLIED
+    if only_adds and section.not_offered:
+        return State.KNOWN
     if section.failed:
-        return State.KNOWN if only_adds and section.not_offered else State.FAILED
+        return State.FAILED
     return State.INCOMPLETE if section.incomplete else State.KNOWN
 
 

@@ -18,8 +18,9 @@ from cds_service.chart.doubt import NOT_IDENTIFIED
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import UNNAMED, words_of
 from cds_service.explain.fact_text import statement_of
-from cds_service.facts.conditions import NOT_PLACED
-from cds_service.fhir.resources import CodeableConcept, Resource, text_of
+from cds_service.facts.conditions import NOT_PLACED, problem_with
+from cds_service.facts.questionnaire import doubtful_responses
+from cds_service.fhir.resources import CodeableConcept, Condition, Resource, text_of
 from cds_service.fhir.sections import Unreadable
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.units import NO_VALUE, Unusable
@@ -99,7 +100,8 @@ class _Finder:
 
     def _put_aside(self) -> Iterator[LeftOut]:
         chart = self._view.chart
-        return map(self._told, chain.from_iterable((*chart.damaged.values(), *self._view.not_understood.values())))
+        put_aside = (*chart.damaged.values(), *self._view.not_understood.values(), doubtful_responses(self._view))
+        return map(self._told, chain.from_iterable(put_aside))
 
     def _told(self, item: Unreadable) -> LeftOut:
         name = words_of(item)
@@ -118,6 +120,9 @@ class _Finder:
         drugs += [(draft.source, draft.concept) for draft in self._view.drafts[1]]
         for source, concept in drugs:
             yield self._left_out(source, text_of(concept), NOT_IDENTIFIED)
+        for condition in self._view.chart.all(Condition):
+            if problem := problem_with(condition, self._view):
+                yield self._left_out(condition, text_of(condition.code), problem)
         for condition in chain.from_iterable(self._view.unplaced.values()):
             yield self._left_out(condition, text_of(condition.code), NOT_PLACED)
 

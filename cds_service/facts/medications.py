@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from cds_service.chart.doubt import NOT_IDENTIFIED
 from cds_service.chart.index import ChartIndex, Drug, Identified
-from cds_service.chart.presence import UNNAMED, known, presence, reference_to, unknown
-from cds_service.facts.conditions import began, evidence_of, first_onset, is_active
+from cds_service.chart.presence import UNNAMED, known, not_understood, presence, reference_to, unknown
+from cds_service.facts.conditions import began, evidence_of, first_onset, in_doubt, is_active
 from cds_service.facts.orders_and_procedures import done
 from cds_service.fhir.dates import Span, first_day, is_credible, read_span
 from cds_service.fhir.resources import MedicationRequest, MedicationStatement, Period, normal_code, text_of
@@ -71,7 +71,8 @@ def condition_after_drug(fact: FactDefinition, kind: ConditionAfterDrug, index: 
     """Each condition counts for itself: an old complaint does not hide a new one. Unknown where no order can be found."""
     found = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
     if not found:
-        return presence(fact.name, [], index, fact.queries, (kind.condition,))
+        doubts = in_doubt(index.conditions.get(kind.condition, ()), index)
+        return not_understood(fact.name, doubts) if doubts else presence(fact.name, [], index, fact.queries, (kind.condition,))
     start = _first_start(kind, index)
     if start is None:
         return unknown(fact.name, State.ABSENT, _NO_START)

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, reference_to, unknown
+from cds_service.facts.conditions import doubtful
 from cds_service.fhir.dates import age_between, read_span
 from cds_service.fhir.resources import local_reference, normal_code
 from cds_service.knowledge.fact_files import FactDefinition
@@ -52,8 +53,8 @@ def unmatched(fact: FactDefinition, kind: Unmatched, index: ChartIndex) -> Fact:
     """Is any entry not understood, about a leg, a muscle, a nerve or a vessel, or a result not in its range?"""
     found = [Evidence(reference_to(item), reference_to(item)) for item in index.unmatched]
     found += [result.describe() for result in not_in_range(index)]
-    doubtful = [*index.chart.damaged.values(), *index.not_understood.values()]
-    if not found and any(doubtful):
+    put_aside = [*index.chart.damaged.values(), *index.not_understood.values()]
+    if not found and (any(put_aside) or doubtful(index)):
         return unknown(fact.name, State.NOT_UNDERSTOOD, "an entry could not be read or understood")
     cut = [state for state in index.chart.query_state.values() if state not in (State.KNOWN, State.NOT_SUPPLIED)]
     if not found and cut:

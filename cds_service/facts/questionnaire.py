@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, not_understood, presence, reference_to, unknown
-from cds_service.fhir.dates import Span, read_instant, read_span
+from cds_service.fhir.dates import Span, placed_within, read_instant, read_span
 from cds_service.fhir.resources import (
     CodeableConcept,
     Coding,
@@ -54,7 +53,7 @@ _ANSWER_UNREAD = "has an answer that cannot be read"
 _NOT_ASKED = "answers a question that this form does not ask"
 
 
-class _Response(NamedTuple):
+class _FormResponse(NamedTuple):
     """A response that was not withdrawn, with the answers of each question, and why what it says does not count as told."""
 
     source: QuestionnaireResponse
@@ -113,6 +112,19 @@ def other_answers(fact: FactDefinition, kind: OtherAnswers, index: ChartIndex) -
     return known(fact.name, False, [_evidence(newest, index)])
 
 
+def doubtful_responses(index: ChartIndex) -> list[Unreadable]:
+    """Those on record that were read and that nobody can tell what they answer, whatever the window of a fact."""
+    newest = _newest(None, index)
+    read = {id(item) for item in index.chart.all(QuestionnaireResponse)}
+    found = [
+        _put_aside(item, index)
+        for item in _in_doubt(None, newest, index)
+        if id(item.source) in read and _may_answer(item, index)
+    ]
+    problem = _problem_within(newest, index) if newest else ""
+    return [*found, *([_put_aside(newest, index, problem)] if newest and problem else ())]
+
+
 def _told(
     fact: FactDefinition,
     kind: OfQuestion,
@@ -140,39 +152,33 @@ def _told(
     return not_understood(fact.name, doubts) if doubts else _unanswered(fact, kind.days, newest, index)
 
 
-def _unanswered(fact: FactDefinition, days: int | None, response: _Response | None, index: ChartIndex) -> Fact:
+def _unanswered(fact: FactDefinition, days: int | None, response: _FormResponse | None, index: ChartIndex) -> Fact:
     if response is not None:
         return unknown(fact.name, State.ABSENT, "the question was not answered", [_evidence(response, index)])
     looked = presence(fact.name, [], index, fact.queries, [])
     return unknown(fact.name, looked.state, looked.reason or f"none completed in {days} days")
 
 
-def _newest(days: int | None, index: ChartIndex) -> _Response | None:
+def _newest(days: int | None, index: ChartIndex) -> _FormResponse | None:
     return index.memo(("response", days), partial(_find_newest, days, index))
 
 
-def _find_newest(days: int | None, index: ChartIndex) -> _Response | None:
+def _find_newest(days: int | None, index: ChartIndex) -> _FormResponse | None:
     since = index.since(days)
-    found = [item for item in _responses(index) if not item.problem and _is_inside(item, since, index)]
+    found = [item for item in _responses(index) if not item.problem and placed_within(item.span, since, index.until)]
     return max(found, key=lambda item: (read_instant(item.source.authored), item.source.id or ""), default=None)
 
 
-def _is_inside(response: _Response, since: date, index: ChartIndex) -> bool | None:
-    """None where it has no day that can be placed: one that is still to come is wrong."""
-    span = response.span
-    return None if span is None or span.first > index.until else span.within(since, index.until)
-
-
-def _in_doubt(days: int | None, newest: _Response | None, index: ChartIndex) -> Iterator[_Response]:
+def _in_doubt(days: int | None, newest: _FormResponse | None, index: ChartIndex) -> Iterator[_FormResponse]:
     """Responses that may be newer than the newest that counts, and of which nobody knows whether they count."""
     since = index.since(days)
     for item in _responses(index):
-        inside = _is_inside(item, since, index)
+        inside = placed_within(item.span, since, index.until)
         if inside is not False and (item.problem or inside is None) and not (newest and _is_older(item, newest)):
             yield item if item.problem else item._replace(problem=_NOT_PLACED)
 
 
-def _is_older(response: _Response, other: _Response) -> bool:
+def _is_older(response: _FormResponse, other: _FormResponse) -> bool:
     if response.span is None or other.span is None:
         return False
     own, its = (item.source.authored or "" for item in (response, other))
@@ -188,35 +194,35 @@ def _unread(fact: FactDefinition, index: ChartIndex) -> list[Unreadable]:
     return [item for item in doubts if not isinstance(item.resource, QuestionnaireResponse)]
 
 
-def _may_answer(response: _Response, index: ChartIndex, link_id: str | None = None) -> bool:
+def _may_answer(response: _FormResponse, index: ChartIndex, link_id: str | None = None) -> bool:
     """Whether it may answer a question of ours, or this one: it does so by its `linkId`, or by one that is none of ours."""
     if not response.is_foreign and _strange(response, index):
         return True
     return link_id in response.answers if link_id else not response.answers.keys().isdisjoint(_questions(index))
 
 
-def _strange(response: _Response, index: ChartIndex) -> bool:
+def _strange(response: _FormResponse, index: ChartIndex) -> bool:
     """Whether it answers a question that our Questionnaire does not ask."""
     return not response.answers.keys() <= _questions(index).keys()
 
 
-def _problem_within(response: _Response, index: ChartIndex) -> str:
+def _problem_within(response: _FormResponse, index: ChartIndex) -> str:
     if any(_answer(response, link_id, index) is UNKNOWN for link_id in response.answers):
         return _ANSWER_UNREAD
     return _NOT_ASKED if _strange(response, index) else ""
 
 
-def _put_aside(response: _Response, index: ChartIndex, problem: str = "") -> Unreadable:
+def _put_aside(response: _FormResponse, index: ChartIndex, problem: str = "") -> Unreadable:
     title = CodeableConcept(text=str(index.knowledge.questionnaire["title"]))
     item = set_aside(response.source, "", problem or response.problem)
     return item._replace(concepts=(title,), when=(response.source.authored or "").strip())
 
 
-def _responses(index: ChartIndex) -> Sequence[_Response]:
+def _responses(index: ChartIndex) -> Sequence[_FormResponse]:
     return index.memo("responses", partial(_read_responses, index))
 
 
-def _read_responses(index: ChartIndex) -> Sequence[_Response]:
+def _read_responses(index: ChartIndex) -> Sequence[_FormResponse]:
     """Those on record that were not withdrawn, and those that were put aside though they can be decoded."""
     withdrawn = index.knowledge.statuses.withdrawn_response
     plain = [(item, "") for item in index.chart.all(QuestionnaireResponse) if normal_code(item.status) not in withdrawn]
@@ -229,7 +235,7 @@ def _read_responses(index: ChartIndex) -> Sequence[_Response]:
     return [_read_response(item, problem, index) for item, problem in (*plain, *put_aside)]
 
 
-def _read_response(source: QuestionnaireResponse, problem: str, index: ChartIndex) -> _Response:
+def _read_response(source: QuestionnaireResponse, problem: str, index: ChartIndex) -> _FormResponse:
     answers: dict[str, list[QuestionnaireAnswer]] = defaultdict(list)
     for item in _items(source.item):
         for answer in item.answer or ():
@@ -243,7 +249,7 @@ def _read_response(source: QuestionnaireResponse, problem: str, index: ChartInde
         problem = _ANOTHER_FORM if is_named else _NO_FORM
     if not problem and normal_code(source.status) not in index.knowledge.statuses.completed_response:
         problem = _NOT_COMPLETED
-    return _Response(source, answers, read_span(source.authored), is_named and form != ours, problem)
+    return _FormResponse(source, answers, read_span(source.authored), is_named and form != ours, problem)
 
 
 def _says(answer: QuestionnaireAnswer) -> bool:
@@ -251,7 +257,7 @@ def _says(answer: QuestionnaireAnswer) -> bool:
     return any(bytes(value) not in _NOTHING if isinstance(value, Raw) else value not in (None, "") for value in values)
 
 
-def _answer(response: _Response, link_id: str, index: ChartIndex) -> Answer:
+def _answer(response: _FormResponse, link_id: str, index: ChartIndex) -> Answer:
     """The one answer to a question; of a choice all that were chosen."""
     given = response.answers.get(link_id)
     if not given:
@@ -314,6 +320,6 @@ def _items(items: Iterable[ResponseItem | None] | None) -> Iterator[ResponseItem
                 yield from _items(answer.item) if answer else ()
 
 
-def _evidence(response: _Response, index: ChartIndex) -> Evidence:
+def _evidence(response: _FormResponse, index: ChartIndex) -> Evidence:
     title = str(index.knowledge.questionnaire["title"])
     return Evidence(reference_to(response.source), title, date=(response.source.authored or "").strip())

@@ -38,6 +38,11 @@ class Span(NamedTuple):
         return True if self.first >= since and self.last <= until else None
 
 
+def placed_within(span: Span | None, since: date, until: date) -> bool | None:
+    """Whether it lies in a window that ends now; None where it cannot be placed, as there is none, or it is still to come."""
+    return None if span is None or span.first > until else span.within(since, until)
+
+
 def read_span(text: str | None) -> Span | None:
     """The days meant by a FHIR date, dateTime or instant; None if it is none, such as `2024-02-31`."""
     if not text:

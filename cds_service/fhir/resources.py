@@ -106,6 +106,8 @@ class Condition(Resource, tag="Condition"):
     abatement_period: Period | None = None
     abatement_boolean: bool | None = None
     abatement_string: str | None = None
+    abatement_age: Quantity | None = None
+    abatement_range: Range | None = None
     recorded_date: str | None = None
 
 

@@ -172,7 +172,8 @@ def sort_out(
         # Nothing came that could show that only a parameter was ignored: it may be the search itself.
         shortfall = shortfall or _NOT_SUPPORTED
     read = Section(by_type, patients, medications, components, damaged, failed and not held, shortfall)
-    return read._replace(not_offered=True) if alone and failed and is_not_offered(outcomes) else read
+    not_offered = not held and not damaged and takes_away(outcomes, alone=True) and is_not_offered(outcomes)
+    return read._replace(not_offered=True) if not_offered else read
 
 
 def _sort_by_type(

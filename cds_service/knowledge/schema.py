@@ -190,10 +190,15 @@ class OtherWords(KnowledgeFile):
 
 
 class AnswerWords(KnowledgeFile):
-    """The words, or codes of one letter, in which a question is answered yes or no."""
+    """The words, or codes of one letter, in which a question is answered yes or no, and those that stand for an end.
+
+    `not_ended`: all that stands there, and it says of none; among other words it leaves open whether `ended` is meant.
+    """
 
     yes: tuple[str, ...]
     no: tuple[str, ...]
+    ended: tuple[str, ...]
+    not_ended: tuple[str, ...]
 
 
 class Statuses(KnowledgeFile):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import reference_to
 from cds_service.explain.left_out import Omissions, left_out
-from cds_service.facts.conditions import is_active, onset
+from cds_service.facts.conditions import is_active, onset, problem_with
 from cds_service.facts.medications import period_of
 from cds_service.fhir.dates import read_span, say_date
 from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, effective, text_of
@@ -223,6 +223,7 @@ def _drug_names(view: ChartIndex) -> Mapping[int, str]:
 def _conditions(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[RecordRow]:
     for condition in _newest_first(view.chart.all(Condition)):
         state = "active" if is_active(condition, view) else text_of(condition.clinical_status) or "not active"
+        state = problem_with(condition, view) or state
         text = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset(condition))
         yield _row(text, view.as_of, "", used)
 

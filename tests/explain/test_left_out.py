@@ -13,6 +13,7 @@ from cds_service.explain.left_out import MOST_TOLD, LeftOut, Omissions, left_out
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import Decision, DecisionService
 from tests.support.as_sent import EXPECTED, decide
+from tests.support.history import response
 from tests.support.people import (
     AS_OF,
     LEG_CRAMPS,
@@ -93,6 +94,33 @@ def test_whatever_leaves_a_rule_open_is_named() -> None:
         (
             {"conditions": bundle(LEG_CRAMPS, condition(concept("55300003", SNOMED), bodySite=[concept("1", "x")]))},
             ["prefetch.conditions.entry[1].resource", "Condition/c1", "55300003", "its site is coded without words"],
+        ),
+        (
+            {"conditions": bundle(LEG_CRAMPS, condition(concept(text="Type 2 diabetes"), abatementString="see notes"))},
+            [
+                "prefetch.conditions.entry[1].resource",
+                "Condition/c1",
+                "Type 2 diabetes",
+                "says of its end what cannot be read or placed",
+            ],
+        ),
+        (
+            {"crampHistory": bundle(response({}, status="in-progress"))},
+            [
+                "prefetch.crampHistory.entry[0].resource",
+                "QuestionnaireResponse/q2026-11-01",
+                "Cramp history",
+                "is not completed",
+            ],
+        ),
+        (
+            {"crampHistory": bundle(response({}, item=[{"linkId": "numbness", "answer": [{"valueString": "a bit"}]}]))},
+            [
+                "prefetch.crampHistory.entry[0].resource",
+                "QuestionnaireResponse/q2026-11-01",
+                "Cramp history",
+                "has an answer that cannot be read",
+            ],
         ),
         (
             {"orders": bundle(service_request(concept(text="Xyzzytest")))},

@@ -61,9 +61,16 @@ def on_record(knowledge: Knowledge, *conditions: Any, name: str = "cramps_on_rec
         ({"abatementDateTime": "2027-01-01"}, True),
         ({"abatementPeriod": {"end": "2026-01-01"}}, False),
         ({"abatementString": "last spring"}, False),
+        ({"abatementString": "2019"}, False),
         ({"abatementBoolean": True}, False),
         ({"abatementBoolean": False}, True),
-        ({"recordedDate": "2026-12-01"}, False),
+        ({"abatementAge": {"value": 40, "code": "a"}}, False),
+        ({"abatementAge": {"value": 480, "unit": "months"}}, False),
+        ({"abatementAge": {"value": 99, "unit": "years"}}, True),
+        ({"abatementRange": {"low": {"value": 30, "code": "a"}, "high": {"value": 40, "code": "a"}}}, False),
+        ({"abatementPeriod": {"start": "2027-01-01"}}, True),
+        ({"recordedDate": "2026-12-01", "clinicalStatus": concept("resolved", STATUS)}, False),
+        ({"abatementString": "n/a", "clinicalStatus": concept("resolved", STATUS)}, False),
         ({"recordedDate": "2026-11-20"}, True),
     ],
 )
@@ -144,6 +151,68 @@ def test_a_body_site_places_a_cramp_and_one_without_words_leaves_it_open(
     assert found is expected
 
 
+@pytest.mark.parametrize("status", [None, "active"])
+@pytest.mark.parametrize(
+    ("end", "in_silence"),
+    [
+        ({"abatementString": "ongoing"}, True),
+        ({"abatementString": "None."}, True),
+        ({"abatementString": "n/a"}, True),
+        ({"abatementDateTime": "2027-01-01"}, True),
+        ({"abatementString": "see notes"}, UNKNOWN),
+        ({"abatementString": "not resolved"}, UNKNOWN),
+        ({"abatementString": "unknown"}, UNKNOWN),
+        ({"abatementDateTime": "sometime"}, UNKNOWN),
+        ({"abatementDateTime": "2026"}, UNKNOWN),
+        ({"abatementDateTime": "2026-11"}, UNKNOWN),
+        ({"abatementPeriod": {"start": "2020-01-01"}}, UNKNOWN),
+        ({"abatementAge": {"value": 40}}, UNKNOWN),
+        ({"abatementAge": {"unit": "a"}}, UNKNOWN),
+        ({"abatementRange": {"low": {"value": 30, "code": "a"}}}, UNKNOWN),
+        ({"abatementRange": {"low": {"value": 30, "code": "a"}, "high": {"value": 99, "code": "a"}}}, UNKNOWN),
+        ({"abatementDateTime": "2020", "abatementBoolean": False}, UNKNOWN),
+        ({"recordedDate": "2062-01-01"}, UNKNOWN),
+        ({"recordedDate": "2026-12-01"}, UNKNOWN),
+        ({"abatementDateTime": "2020-01-01"}, False),
+        ({"abatementString": "resolved in May"}, False),
+        ({"abatementBoolean": True}, False),
+        ({"abatementAge": {"value": 40, "code": "a"}}, False),
+    ],
+)
+def test_an_end_that_cannot_be_read_or_contradicts_the_status_is_no_absence(
+    knowledge: Knowledge, end: dict[str, Any], in_silence: Any, status: str | None
+) -> None:
+    """Beside a status that says active, an end that lies behind is a contradiction."""
+    given = end | ({"clinicalStatus": concept(status, STATUS)} if status else {})
+    fact = fact_of(knowledge, "hypothyroidism", conditions=bundle(condition(HYPOTHYROIDISM, **given)))
+    expected = UNKNOWN if status and in_silence is False else in_silence
+    assert fact.value is expected
+    assert (fact.state is State.NOT_UNDERSTOOD) is (expected is UNKNOWN)
+
+
+def test_a_status_of_the_past_and_an_end_to_come_contradict_each_other(knowledge: Knowledge) -> None:
+    both = condition(HYPOTHYROIDISM, clinicalStatus=concept("resolved", STATUS), abatementDateTime="2062-01-01")
+    assert on_record(knowledge, both, name="hypothyroidism") is UNKNOWN
+    assert on_record(knowledge, both, condition(HYPOTHYROIDISM, id="c2"), name="hypothyroidism") is True
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"onsetDateTime": "2026-11-10"}, True),
+        ({"onsetDateTime": "2062-11-10"}, UNKNOWN),
+        ({"onsetDateTime": "2026-11-10", "abatementString": "see notes"}, UNKNOWN),
+        ({"onsetDateTime": "2010-11-10", "abatementString": "see notes"}, False),
+        ({"recordedDate": "2062-01-01"}, UNKNOWN),
+    ],
+)
+def test_what_may_have_begun_in_a_window_is_not_told_as_absent(
+    knowledge: Knowledge, members: dict[str, Any], expected: Any
+) -> None:
+    clot = condition(concept(text="Deep vein thrombosis of left leg"), **members)
+    assert on_record(knowledge, clot, name="deep_vein_thrombosis_new") is expected
+
+
 DIAGNOSIS = {"category": [concept("encounter-diagnosis")]}
 
 
@@ -154,7 +223,7 @@ DIAGNOSIS = {"category": [concept("encounter-diagnosis")]}
         ({"recordedDate": "2025-11-19"}, False),
         ({"onsetDateTime": "2026-10-01"}, True),
         ({"recordedDate": "2026-11-21"}, True),  # it is the 21st already where days begin first
-        ({"recordedDate": "2026-11-22"}, False),
+        ({"recordedDate": "2026-11-22"}, UNKNOWN),
         ({}, UNKNOWN),
         ({"recordedDate": "2025"}, UNKNOWN),
         ({"recordedDate": "2026-10-01", "verificationStatus": concept("refuted")}, False),

@@ -243,6 +243,7 @@ def test_the_list_of_prescriptions_is_whole_without_statements_and_not_the_other
 def test_statements_that_an_ehr_does_not_have_are_no_failure(knowledge: Knowledge, code: str, value: Any) -> None:
     outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code}]}
     assert taking(knowledge, medicationStatements=outcome) is value
+    assert taking(knowledge, medicationStatements=bundle(outcome)) is value
     assert fact_of(knowledge, "taking_diuretic", medicationRequests=outcome).value is UNKNOWN
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.calm import CORA, OWN, Json, beside, calm_with, decide
 from tests.support.cast import conductor_of
 from tests.support.history import response
-from tests.support.people import UCUM, concept, medication, observation
+from tests.support.people import SNOMED, UCUM, concept, condition, medication, observation
 
 # A potassium of 2.0 or a diuretic that came today, beside older good results in a calm person: each in a way by which it may be
 # taken for absent, for older than it is, or for a normal one.
@@ -105,9 +105,9 @@ def with_answer(form: Json, link_id: str, answer: Json) -> Json:
     return form | {"item": [*others, {"linkId": link_id, "answer": [answer]}]}
 
 
-def calm_lines(*forms: Json) -> list[str]:
-    own = {"reference": OWN}
-    decision = decide(CORA, beside("crampHistory", *[{"resource": form | {"subject": own}} for form in forms]))
+def calm_lines(*added: Json, key: str = "crampHistory") -> list[str]:
+    """What the card calms with, with these beside the calm record."""
+    decision = decide(CORA, beside(key, *[{"resource": item | {"subject": {"reference": OWN}}} for item in added]))
     assert decision
     texts = [text for card in decision.cards for text in (card.summary, card.detail or "")]
     return [text for text in texts if "nothing found" in text.lower()]
@@ -146,3 +146,39 @@ def test_a_cramp_history_that_is_all_no_stays_calm() -> None:
     assert calm_lines(OLDER, NEWER | {"questionnaire": "Questionnaire/leg-cramp-history|0.3.0"})
     assert calm_lines(OLDER, YES | {"status": "entered-in-error"})
     assert calm_lines(OLDER, other | {"questionnaire": "https://ehr.example/Questionnaire/mood"})
+
+
+HYPOTHYROIDISM = condition(concept("40930008", SNOMED, "Hypothyroidism"), id="added")
+ACTIVE = {"clinicalStatus": {"coding": [{"code": "active"}]}}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        ACTIVE | {"abatementString": "ongoing"},
+        ACTIVE | {"abatementString": "none"},
+        ACTIVE | {"abatementDateTime": "sometime"},
+        ACTIVE | {"abatementDateTime": "2026"},
+        ACTIVE | {"abatementAge": {"value": 20, "code": "a"}},
+        ACTIVE | {"recordedDate": "2062-01-01"},
+        {"abatementString": "see notes"},
+        {"abatementRange": {"low": {"value": 20, "code": "a"}}},
+        {"clinicalStatus": {"coding": [{"code": "inactive"}, {"code": "active"}]}},
+        {"clinicalStatus": {"coding": [{"code": "resolved"}]}, "abatementDateTime": "2062-01-01"},
+    ],
+)
+def test_a_condition_that_contradicts_itself_calms_nobody(members: Json) -> None:
+    assert not calm_lines(HYPOTHYROIDISM | members, key="conditions")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"clinicalStatus": {"coding": [{"code": "resolved"}]}, "abatementString": "see notes"},
+        {"clinicalStatus": {"coding": [{"code": "resolved"}, {"code": "inactive"}]}},
+        {"abatementAge": {"value": 20, "code": "a"}},
+        {"abatementDateTime": "2019"},
+    ],
+)
+def test_a_condition_that_is_over_stays_calm(members: Json) -> None:
+    assert calm_lines(HYPOTHYROIDISM | members, key="conditions")

@@ -23,6 +23,8 @@ MEDICATIONS = ("MedicationRequest", "MedicationStatement")
 LISTED = ("Condition", "Observation", *MEDICATIONS, "ServiceRequest", "Procedure")
 # An older value that lies out of its range still alarms where the newest is not understood; criteria are "not shown".
 MAY_SPEAK_ANEW = {
+    # An end that is still to come leaves a pregnancy under way.
+    "magnesium-in-pregnancy",
     "high-potassium",
     "low-potassium",
     "quinine-first-line",
@@ -130,6 +132,28 @@ def preliminary(resource: Json) -> None:
 OF_RESULTS = (unit_unknown, no_value, month_only, preliminary)
 
 
+def two_statuses(resource: Json) -> None:
+    resource["clinicalStatus"] = {"coding": [{"code": "inactive"}, {"code": "active"}]}
+
+
+def active_and_ended(resource: Json) -> None:
+    resource.update(clinicalStatus={"coding": [{"code": "active"}]}, abatementDateTime="2020-01-01")
+
+
+def end_in_other_words(resource: Json) -> None:
+    resource.pop("clinicalStatus", None)
+    resource["abatementString"] = "see notes"
+
+
+def recorded_to_come(resource: Json) -> None:
+    resource.pop("clinicalStatus", None)
+    resource["recordedDate"] = "2062-01-01"
+
+
+OF_CONDITIONS = (two_statuses, active_and_ended, end_in_other_words, recorded_to_come)
+OF_TYPE: dict[str, tuple[Callable[[Json], None], ...]] = {"Observation": OF_RESULTS, "Condition": OF_CONDITIONS}
+
+
 def next_page(section: Json) -> None:
     section["link"] = [{"relation": "next", "url": "https://ehr.example/2"}]
     section["entry"] = list(reversed(section.get("entry", [])))
@@ -148,7 +172,12 @@ def refused_entry(section: Json) -> None:
     section.setdefault("entry", []).append({"response": {"status": "403 Forbidden"}})
 
 
-OF_SECTIONS = (next_page, total_too_high, warning, refused_entry)
+def only_not_supported(section: Json) -> None:
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-supported"}]}
+    section["entry"] = [{"resource": outcome, "search": {"mode": "outcome"}}]
+
+
+OF_SECTIONS = (next_page, total_too_high, warning, refused_entry, only_not_supported)
 IN_PLACE: tuple[Any, ...] = (None, "<html>503</html>", [], {"response": {"status": "200"}})
 
 
@@ -160,13 +189,16 @@ def fogged(request: Json, rng: random.Random) -> Iterator[tuple[str, str, Json, 
             resource = entry.get("resource") or {}
             if resource.get("resourceType") not in LISTED:
                 continue
-            ways = [*OF_ENTRIES, *(OF_RESULTS if resource["resourceType"] == "Observation" else ())]
+            ways = [*OF_ENTRIES, *OF_TYPE.get(resource["resourceType"], ())]
             for way in rng.sample(ways, 6):
                 changed = copy.deepcopy(request)
                 way(changed["prefetch"][key]["entry"][at]["resource"])
                 yield key, way.__name__, resource, changed
         if isinstance(section, dict) and section.get("resourceType") == "Bundle":
             for spoil in OF_SECTIONS:
+                if spoil is only_not_supported and conductor_of("us").knowledge.queries[key].adds_to:
+                    # An EHR that does not have what only adds to another list lacks nothing.
+                    continue
                 changed = copy.deepcopy(request)
                 spoil(changed["prefetch"][key])
                 yield key, spoil.__name__, {}, changed
