@@ -151,12 +151,12 @@ class Recognition:
         self._statements_of_none = frozenset(words.statements_of_none)
         self._muscle_or_leg = word_pattern(words.muscle_or_leg)
         self._analytes = AnalyteNames(words, own.analytes)
-        self._others: set[int] = set()
+        self._others: dict[int, bool] = {}
 
     def over(self, terminology: Terminology) -> Recognition:
         """The same over the codes of one client."""
         own = copy.copy(self)
-        own._terminology, own._others = terminology, set()
+        own._terminology, own._others = terminology, {}
         return own
 
     def is_another_condition(self, concept: CodeableConcept | None) -> bool:
@@ -188,12 +188,13 @@ class Recognition:
         if not words:
             return False
         key = hash((kind, words))
-        if key in self._others:
-            return True
-        found = is_another(words)
-        if found and len(self._others) < _MOST_KEPT:
-            self._others.add(key)
-        return found
+        known = self._others.get(key)
+        if known is None:
+            if len(self._others) >= _MOST_KEPT:
+                # Begun anew, so that what one caller sends does not keep out for good what all others do.
+                self._others.clear()
+            known = self._others[key] = is_another(words)
+        return known
 
     def analyte(self, words: str) -> str:
         """The analyte that words name, the longest name first; empty where they name none, several, or another specimen.
@@ -222,7 +223,10 @@ class Recognition:
         return not any(first + second in self._own for first, second in pairwise(re.findall(r"[^\W\d_]+", words.lower())))
 
     def _content(self, words: str) -> frozenset[str]:
-        return frozenset(word for word in _read_of(words) if not self._generic.issuperset(_long_parts(word)))
+        return frozenset(word for word in set(_read_of(words)) if not self._is_generic(word))
+
+    def _is_generic(self, word: str) -> bool:
+        return self._generic.issuperset(_long_parts(word)) if "-" in word else word in self._generic
 
     def _unknown(self, content: Iterable[str]) -> list[str]:
         return [word for word in content if not self._is_known(word)]
