@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from cds_service.log import log
 JSON = "application/json"
 # The caller was gone before there was an answer.
 _GONE = 499
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _MOST_TOLD = 20
 _LONGEST_TOLD = 500
 ERROR_CODE_SYSTEM = "https://leg-cramps.example/error-codes"
@@ -81,8 +83,9 @@ class ErrorsAndLimits:
         except RequestError as error:
             # The places and ids of a refusal, never the values that stood there.
             log.info("refused", status=error.status, code=error.slug, path=_route(scope), places=_places(error))
-            challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-            await operation_outcome(error, challenge)(scope, receive, send)
+            await operation_outcome(error, _HEADERS.get(error.status))(scope, receive, send)
+        except ClientDisconnect:
+            log.info("gone", path=_route(scope))
         except Exception as error:
             log.exception("failed", path=_route(scope), error=type(error).__name__)
             problem = Problem("service", "failed to answer; the log of the service says where", "report it to its maintainers")
