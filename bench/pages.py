@@ -56,7 +56,7 @@ async def measure(rounds: int) -> list[Measured]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(database_url=f"sqlite+aiosqlite:///{folder}/cds.sqlite", log_level="error")
         knowledge = load_knowledge(ROOT)
-        app = build_app(settings, DecisionService(knowledge, settings, {}))
+        app = build_app(settings, DecisionService(knowledge, settings))
         return [await _measured(app, path, rounds) for path in paths(knowledge)]
 
 

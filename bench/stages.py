@@ -34,7 +34,7 @@ _KEPT = 2000
 def time_stages(content: bytes) -> dict[str, int]:
     """Microseconds of each stage, the median of many."""
     knowledge = load_knowledge(Path(__file__).resolve().parent.parent)
-    decision_service = DecisionService(knowledge, Settings(), {})
+    decision_service = DecisionService(knowledge, Settings())
     request = hooks.read_request(content, "patient-view")
     queries, rules = decision_service.queries[_SERVICE], decision_service.rules[_SERVICE]
     chart = read_chart(request, queries)
@@ -65,7 +65,7 @@ def time_keeping(content: bytes) -> dict[str, int]:
 async def _keeping(content: bytes) -> dict[str, int]:
     knowledge = load_knowledge(Path(__file__).resolve().parent.parent)
     chosen = Settings(patient_key=SecretStr("an invented key, made for this measurement"))
-    decision_service = DecisionService(knowledge, chosen, {})
+    decision_service = DecisionService(knowledge, chosen)
     request = hooks.read_request(content, "patient-view")
     decision = decision_service.answer(_SERVICE, request, _AS_OF)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,13 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from cds_service import __version__
 from cds_service.cards.approvals import read_approvals
-from cds_service.errors import Mendable
+from cds_service.errors import Mendable, Problem, SettingsError
+from cds_service.fhir.zones import today, zone_named
 from cds_service.http.endpoints import CdsHooksEndpoints, add_routes, http_error
 from cds_service.http.middleware import ErrorsAndLimits
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.lint.code_provenance import doubt_about_code
 from cds_service.lint.run import load_checked
-from cds_service.log import configure
+from cds_service.log import configure, log
 from cds_service.security.access import pages_shown
 from cds_service.security.clients import Client, ClientSchema, read_clients
 from cds_service.security.code_map import MapSchema
@@ -39,12 +40,20 @@ def create_app() -> FastAPI:
 
 def prepare(settings: Settings) -> DecisionService:
     """Knowledge and approvals read and checked. Raises KnowledgeError or SettingsError."""
-    return DecisionService(load_checked(settings.knowledge), settings, read_approvals(settings.approvals))
+    knowledge = load_checked(settings.knowledge)
+    zone = zone_named(settings.time_zone) if settings.time_zone else None
+    approvals = read_approvals(settings.approvals, knowledge, today(zone))
+    if settings.serve == "approved" and not approvals.signed:
+        message = "nothing would be served: no approval counts" + ("; all have lapsed" if approvals.lapsed else "")
+        raise SettingsError([Problem("CDS_APPROVALS", message, "sign rules with cds-service approve, or set CDS_SERVE=drafts")])
+    return DecisionService(knowledge, settings, approvals)
 
 
 def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
     """Raises SettingsError if the clients cannot be read, or if nobody guards an address that others can reach."""
     configure(settings.log_level)
+    for rule, changed in decision_service.lapsed.items():
+        log.warning("approval lapsed", rule=rule, changed=list(changed))
     clients = _clients(settings, decision_service)
     endpoints = CdsHooksEndpoints(settings, decision_service, Store(settings.database_url), clients)
     app = FastAPI(

@@ -271,6 +271,21 @@ def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only com
         _report((Problem(name, "is not what the rules say", "run: cds-service catalogue"),))
 
 
+@app.command()
+def approve(
+    rules: Annotated[list[str], typer.Argument(help="Ids of rules, or `all`.")],
+    name: Annotated[str, typer.Option("--name", help="The clinician who signs.")],
+    file: Annotated[Path | None, typer.Option("--file", help="Where to write; else CDS_APPROVALS.")] = None,
+    until: Annotated[str, typer.Option("--until", help="The last day of the approval, YYYY-MM-DD.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking.")] = False,
+) -> None:
+    """Show rules in words and sign them for this site. Example: cds-service approve low-potassium --name "Dr Anna Sample" """
+    from cds_service.terminal import signing
+
+    settings = read_settings()
+    signing.sign(settings, rules, signing.Signer(name, until), file or settings.approvals, ask=not yes)
+
+
 @fixtures.command("list")
 def list_cast() -> None:
     """One line a person. Example: cds-service fixtures list"""

@@ -10,7 +10,7 @@ from datetime import date
 from functools import partial
 from types import MappingProxyType
 
-from cds_service.cards.approvals import Approval
+from cds_service.cards.approvals import NOTHING_SIGNED, Approvals
 from cds_service.cards.compose import CardOptions, Composed, OrderSubject, Shown, compose
 from cds_service.cards.footer import Footers
 from cds_service.cdshooks.request import HookRequest
@@ -44,7 +44,7 @@ class Decision:
     `rules` are those of the service, and `view` is the chart with the knowledge, the day and the jurisdiction that it was
     looked at with. `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
     `suppressed` are the rules that fire and are not shown, each with the day on which it was overridden for this patient or
-    last shown.
+    last shown. `not_served`: the rules that this site does not let speak, each with the reason.
     """
 
     service_id: str
@@ -57,6 +57,7 @@ class Decision:
     suppressed: Mapping[str, date] = field(default_factory=dict)
     advice: Advice = field(default_factory=Advice)
     composed: Composed = field(default_factory=Composed)
+    not_served: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def chart(self) -> Chart:
@@ -83,13 +84,15 @@ class Decision:
 class DecisionService:
     """Knowledge and a site's choices, prepared once for any number of answers."""
 
-    def __init__(self, knowledge: Knowledge, settings: Settings, approvals: Mapping[tuple[str, str], Approval]) -> None:
-        self.settings, self.approvals = settings, approvals
+    def __init__(self, knowledge: Knowledge, settings: Settings, approvals: Approvals = NOTHING_SIGNED) -> None:
+        self.settings, self._approvals = settings, approvals
+        self.approvals, self.lapsed = approvals
         self._as_written = knowledge
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
+        self._not_served = {key: self._left_out(key) for key in knowledge.services}
         self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
-        footers = Footers(knowledge, settings.jurisdiction, approvals, settings.public_url)
+        footers = Footers(knowledge, settings.jurisdiction, self.approvals, settings.public_url)
         self._options = CardOptions(settings.max_cards, settings.workup_without_reason, footers)
         self._baselines = {
             key: BaselineFindings(rules, partial(precompute, rules, jurisdiction=settings.jurisdiction))
@@ -102,12 +105,28 @@ class DecisionService:
             for key in knowledge.services
         }
 
+    def _left_out(self, service_id: str) -> Mapping[str, str]:
+        """The rules of a service that this site does not let speak, each with the reason."""
+        served = {rule.id for rule in self.rules[service_id]}
+        return {rule.id: self._why_not(rule) for rule in self.knowledge.rules_of(service_id) if rule.id not in served}
+
+    def _why_not(self, rule: Rule) -> str:
+        if rule.file.status == "retired":
+            return "retired"
+        changed = self.lapsed.get(rule.id)
+        return f"not approved any more, as this changed: {', '.join(changed)}" if changed else "not approved here"
+
+    @property
+    def served(self) -> Mapping[str, Rule]:
+        """The rules that any service speaks, by id."""
+        return {rule.id: rule for rules in self.rules.values() for rule in rules}
+
     def elsewhere(self, jurisdiction: Jurisdiction) -> DecisionService:
         """The same for a client of another jurisdiction."""
         if jurisdiction == self.settings.jurisdiction:
             return self
         return DecisionService(
-            self._as_written, self.settings.model_copy(update={"jurisdiction": jurisdiction}), self.approvals
+            self._as_written, self.settings.model_copy(update={"jurisdiction": jurisdiction}), self._approvals
         )
 
     def for_client(self, client: Client) -> DecisionService:
@@ -198,9 +217,12 @@ class DecisionService:
         spoken_to = self.knowledge.speaks_when[service_id](values)
         if spoken_to.value is not True:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
-            return Decision(service_id, rules, view, facts, values, findings, spoken_to.because)
+            return Decision(
+                service_id, rules, view, facts, values, findings, spoken_to.because, not_served=self._not_served[service_id]
+            )
         settled = self._baselines[service_id].settled(facts.baseline, facts.affected)
-        return Decision(service_id, rules, view, facts, values, tuple(find(rules, values, self.settings.jurisdiction, settled)))
+        found = tuple(find(rules, values, self.settings.jurisdiction, settled))
+        return Decision(service_id, rules, view, facts, values, found, not_served=self._not_served[service_id])
 
     def _look_at(self, chart: Chart, as_of: date) -> ChartIndex:
         return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction, self.dialect)

@@ -34,7 +34,7 @@ def knowledge() -> Knowledge:
 
 @pytest.fixture(scope="session")
 def decision_service(knowledge: Knowledge) -> DecisionService:
-    return DecisionService(knowledge, Settings(), {})
+    return DecisionService(knowledge, Settings())
 
 
 @pytest.fixture(scope="session")

@@ -28,13 +28,14 @@ ALL = ("all",)
 
 
 class CardRecord(NamedTuple):
-    """What is kept of one card."""
+    """What is kept of one card. `spoke_for`: the rules as they were then, (id, signature) each."""
 
     uuid: str
     group: str
     indicator: str
     rules: tuple[Rule, ...]
     offers: tuple[Offer, ...]
+    spoke_for: tuple[tuple[str, str], ...] = ()
 
 
 class AnswerRecord(NamedTuple):
@@ -68,8 +69,19 @@ def outcomes(decision: Decision) -> Mapping[str, Sequence[str]]:
     return text | ({"silenced": list(decision.suppressed)} if decision.suppressed else {})
 
 
-def kept(shown: Sequence[Shown]) -> tuple[CardRecord, ...]:
-    return tuple(CardRecord(item.card.uuid, item.group, item.card.indicator, item.rules, item.offers) for item in shown)
+def kept(shown: Sequence[Shown], signatures: Mapping[str, str]) -> tuple[CardRecord, ...]:
+    """What is kept of the cards of an answer. `signatures`: of the rules as they are now, by id."""
+    return tuple(
+        CardRecord(
+            item.card.uuid,
+            item.group,
+            item.card.indicator,
+            item.rules,
+            item.offers,
+            tuple((rule.id, signatures[rule.id]) for rule in item.rules),
+        )
+        for item in shown
+    )
 
 
 class Journal:
@@ -172,7 +184,7 @@ def _cards(noted: AnswerRecord) -> list[Row]:
             "card": card.uuid,
             "card_group": card.group,
             "indicator": card.indicator,
-            "rules": [(rule.id, rule.file.version) for rule in card.rules],
+            "rules": card.spoke_for,
             "offers": card.offers,
         }
         for card in noted.cards

@@ -47,9 +47,11 @@ class Metrics:
     def note(self, noted: AnswerRecord) -> None:
         self._noted.append(noted)
 
-    def prepare(self) -> None:
-        """Import the library; in a thread, so that nobody waits for it."""
-        self._made()
+    def prepare(self, served: int = 0, lapsed: int = 0) -> None:
+        """Import the library, in a thread, so that nobody waits for it; and say how many rules there are."""
+        numbers = self._made()
+        numbers.rules.labels("served").set(served)
+        numbers.rules.labels("lapsed").set(lapsed)
 
     def drain(self, journal: Journal, overrides: Overrides) -> None:
         """Add up what has come since."""
@@ -153,12 +155,24 @@ class _Numbers:
             registry=registry,
         )
         self._count_doubts(registry)
+        self._count_rules(registry)
         self.waiting = Gauge(
             "cds_journal_waiting", "Answers not written down yet", registry=registry, multiprocess_mode="livesum"
         )
         self.lost = Family("cds_journal_lost_rows", "Rows that were never written down", registry=registry)
         self.failures = Family(
             "cds_database_failures", "Failed attempts to write the journal or to read overrides", ("what",), registry=registry
+        )
+
+    def _count_rules(self, registry: CollectorRegistry) -> None:
+        from prometheus_client import Gauge
+
+        self.rules = Gauge(
+            "cds_rules",
+            "Rules that are served, and whose approval lapsed",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="max",
         )
 
     def _count_doubts(self, registry: CollectorRegistry) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 
-from cds_service.audit.queries import Silenced, major, read_overrides, read_shown
+from cds_service.audit.queries import Silenced, read_overrides, read_shown
 from cds_service.knowledge.schema import RuleFile
 from cds_service.log import log
 from cds_service.store.database import Store
@@ -26,12 +26,17 @@ _WHOLE = timedelta(hours=1)
 
 
 class Overrides:
-    """`rules`: those served. `failures` counts the times that the table could not be refreshed."""
+    """`rules`: those served; `signatures` say by id what each is and rests on: of another one an override does not count.
 
-    def __init__(self, store: Store, key: str | None, days: int, rules: Iterable[RuleFile]) -> None:
+    `failures` counts the times that the table could not be refreshed.
+    """
+
+    def __init__(
+        self, store: Store, key: str | None, days: int, rules: Iterable[RuleFile], signatures: Mapping[str, str]
+    ) -> None:
         served = list(rules)
         self._store, self._key, self._days = store, (key or "").encode(), timedelta(days=days)
-        self._versions = {rule.id: major(rule.version) for rule in served}
+        self._signatures = {rule.id: signatures[rule.id] for rule in served}
         self._once = {rule.id: timedelta(days=rule.not_again_for) for rule in served if rule.not_again_for}
         self._known: dict[str, dict[str, datetime]] = {}
         self._shown: dict[str, dict[str, datetime]] = {}
@@ -79,7 +84,7 @@ class Overrides:
             return
         if whole:
             self._known, self._shown, self._read_whole_at = {}, {}, now
-        overridden_since = dict.fromkeys(self._versions, now - self._days)
+        overridden_since = dict.fromkeys(self._signatures, now - self._days)
         shown_since = {rule: now - span for rule, span in self._once.items()}
         for item in found:
             self._take(item, self._known, overridden_since)
@@ -95,8 +100,8 @@ class Overrides:
         which: Callable[[datetime, datetime], datetime] = max,
     ) -> None:
         """Keep for each of its rules when it was overridden or shown; what is older than `since` counts no more."""
-        for rule, version in item.rules:
-            if rule not in since or item.at < since[rule] or self._versions.get(rule) != major(version):
+        for rule, signature in item.rules:
+            if rule not in since or item.at < since[rule] or self._signatures.get(rule) != signature:
                 continue
             known = table.setdefault(item.patient, {})
             before = known.get(rule, item.at)

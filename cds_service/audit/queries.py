@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Silenced(NamedTuple):
-    """A card that was overridden or shown: the keyed hash of its patient, when, and its rules with versions."""
+    """A card that was overridden or shown: the keyed hash of its patient, when, and its rules with signatures."""
 
     patient: str
     at: datetime
@@ -171,7 +171,7 @@ async def read_reactions(
 def _reaction(row: Any) -> Reaction:
     rules, offers = (msgspec.json.decode(text) if text else () for text in (row.rules, row.offers))
     accepted = msgspec.json.decode(row.accepted)
-    return Reaction(row.card, row.outcome, accepted, row.reason_code, rules, offers, row.client, str(row.day))
+    return Reaction(row.card, row.outcome, accepted, row.reason_code, versions_of(rules), offers, row.client, str(row.day))
 
 
 async def count_shown(
@@ -191,7 +191,7 @@ async def count_shown(
         statement = statement.where(_speaks_for(rule))
     engine = await store.open()
     async with engine.connect() as connection:
-        return await fetched(connection, statement, lambda row: (msgspec.json.decode(row.spoke_for), row.n))
+        return await fetched(connection, statement, lambda row: (versions_of(msgspec.json.decode(row.spoke_for)), row.n))
 
 
 def _speaks_for(rule: str) -> Any:
@@ -246,8 +246,9 @@ async def _in_turns(store: Store, statement: Any, table: Any, condition: Any) ->
             return changed
 
 
-def major(version: str) -> str:
-    return version.partition(".")[0]
+def versions_of(rules: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Rules with their versions, of rules with their signatures."""
+    return [(rule, signature.partition("+")[0]) for rule, signature in rules]
 
 
 def utc(moment: datetime) -> datetime:

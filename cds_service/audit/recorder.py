@@ -13,6 +13,7 @@ from cds_service.audit.journal import AnswerRecord, Journal, kept, outcomes
 from cds_service.audit.metrics import Metrics
 from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import Purged, purge, read_reactions
+from cds_service.cards.approvals import signatures_of
 from cds_service.cdshooks.feedback import Feedback
 from cds_service.cdshooks.request import HookRequest
 from cds_service.knowledge.schema import RuleFile
@@ -39,8 +40,11 @@ class Recorder:
         self._longest = longest_rest(served.values())
         self.journal = Journal(store)
         self.codes = CodesSeen(store)
-        self.overrides = Overrides(store, key.get_secret_value() if key else None, settings.override_days, served.values())
+        self._signatures = signatures_of(knowledge)
+        secret = key.get_secret_value() if key else None
+        self.overrides = Overrides(store, secret, settings.override_days, served.values(), self._signatures)
         self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
+        self._counts = (len(served), len(decision_service.lapsed))
         self._feedback: list[str] = []
         self._refreshed_at = datetime.min.replace(tzinfo=UTC)
         self._stopping = asyncio.Event()
@@ -75,7 +79,7 @@ class Recorder:
             {name: state for name, state in decision.chart.query_state.items() if state is not State.KNOWN},
             round((time.perf_counter() - started) * 1000, 2),
             patient,
-            kept(decision.shown),
+            kept(decision.shown, self._signatures),
             decision.view.not_understood_by_type,
             by_system(unknown, decision.view),
         )
@@ -106,7 +110,7 @@ class Recorder:
             self.metrics.react(await read_reactions(self._store, fresh) if fresh else ())
 
     async def _tend(self) -> None:
-        await asyncio.to_thread(self.metrics.prepare)
+        await asyncio.to_thread(self.metrics.prepare, *self._counts)
         pause, stopping = _PAUSE, False
         while not stopping:
             stopping = await self._stops_within(pause)

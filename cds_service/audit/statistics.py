@@ -10,7 +10,7 @@ import msgspec
 
 from cds_service.audit.codes_seen import SeenCode, read_codes
 from cds_service.audit.journal import ALL
-from cds_service.audit.queries import Reaction, day_of, fetched, read_reactions
+from cds_service.audit.queries import Reaction, day_of, fetched, read_reactions, versions_of
 from cds_service.model import Outcome
 from cds_service.store.database import Store
 
@@ -103,7 +103,7 @@ def _answers(row: Any) -> Answers:
 
 
 def _shown(row: Any) -> ShownCards:
-    return ShownCards(str(row.day), row.client, msgspec.json.decode(row.spoke_for), row.n)
+    return ShownCards(str(row.day), row.client, versions_of(msgspec.json.decode(row.spoke_for)), row.n)
 
 
 def _short(row: Any) -> Short:

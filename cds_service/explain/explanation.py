@@ -85,7 +85,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     `scope` holds what many rules share: whom they are for. `spoken_to_if`: what would have to be otherwise where the service
     does not speak at all. `left_out`: what of the record was not used; `no_cards_as`: why it could not be decided whether there
-    is anything to say, empty where it could.
+    is anything to say, empty where it could. `not_served`: rules that this site does not let speak, each with the reason.
     """
 
     scope: tuple[FactStated, ...]
@@ -97,6 +97,7 @@ class Explanation(msgspec.Struct, frozen=True):
     out_of_scope: tuple[Explained, ...]
     left_out: Omissions
     no_cards_as: str = ""
+    not_served: Mapping[str, str] = {}
 
 
 def explain(decision: Decision, places: Mapping[str, str] = MappingProxyType({})) -> Explanation:
@@ -119,6 +120,7 @@ def explain(decision: Decision, places: Mapping[str, str] = MappingProxyType({})
         out_of_scope=_of(text, Outcome.OUT_OF_SCOPE),
         left_out=left_out(decision.view, places),
         no_cards_as=why_no_cards(decision, places),
+        not_served=decision.not_served,
     )
 
 

@@ -154,8 +154,7 @@ class CdsHooksEndpoints:
         if served is None:
             problem = Problem("for", f"{place[:60]!r} is served to nobody here", f"use one of {', '.join(self._of_place)}")
             raise RequestError(404, "unknown-jurisdiction", "not-found", [problem])
-        known = {rule.id: rule for rules in served.rules.values() for rule in rules}
-        rules = reasons_page.chosen_rules(known, request.query_params.get("rules", ""))
+        rules = reasons_page.chosen_rules(served.served, request.query_params.get("rules", ""))
         return _printed(reasons_page.render(served.knowledge, rules, place, served.approvals), request)
 
     async def alive(self, request: Request) -> Response:
@@ -181,11 +180,15 @@ class CdsHooksEndpoints:
             log.error("store unavailable", error=type(error).__name__)
             problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
-        knowledge = self.decision_service.knowledge
-        return Response(
-            encode({"status": "ready", "knowledge": knowledge.fingerprint, "rules": len(knowledge.rules)}),
-            media_type=JSON,
-        )
+        served, knowledge = self.decision_service, self.decision_service.knowledge
+        told = {
+            "status": "ready",
+            "knowledge": knowledge.fingerprint,
+            "rules": len(knowledge.rules),
+            "served": len(served.served),
+            "lapsed": len(served.lapsed),
+        }
+        return Response(encode(told), media_type=JSON)
 
     def _conductor(self, client: Client | None) -> DecisionService:
         return self._of_client[client.iss] if client else self.decision_service

@@ -18,6 +18,7 @@ Json = dict[str, Any]
 _JSON, _FHIR = "application/json", "application/fhir+json"
 _REFS = "#/components/schemas/{name}"
 _TEXT: Json = {"type": "string", "minLength": 1}
+_COUNT: Json = {"type": "integer", "minimum": 0}
 _NULLABLE_TEXT: Json = {"type": ["string", "null"]}
 
 _REFUSALS = {
@@ -159,7 +160,9 @@ def _schemas(hooks: tuple[str, ...]) -> Json:
         "Call": _call(hooks),
         "Feedback": _taken({"feedback": {"type": "array", "items": _FEEDBACK_ITEM}}, {}),
         "Questionnaire": resource | {"properties": {"resourceType": {"const": "Questionnaire"}}},
-        "Ready": _object({"status": {"const": "ready"}, "knowledge": _TEXT, "rules": {"type": "integer"}}),
+        "Ready": _object(
+            {"status": {"const": "ready"}, "knowledge": _TEXT, "rules": _COUNT, "served": _COUNT, "lapsed": _COUNT}
+        ),
         "OperationOutcome": _OUTCOME,
     }
 

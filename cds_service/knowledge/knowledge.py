@@ -198,6 +198,23 @@ class Knowledge:
         """The sources that statements are cited from."""
         return tuple(source for source in self.sources.values() if source.cites)
 
+    def facts_behind(self, rule: Rule) -> list[str]:
+        """The facts that a rule, its card and its orders ask for, those included that these are made of."""
+        pending = [self.orders[use.order].pending_fact for use in rule.orders]
+        asked = dict.fromkeys((*sorted(rule.facts), *sorted(self.cards[rule.id].facts), *pending))
+        return list(dict.fromkeys(part for name in asked for part in self._with_parts(name)))
+
+    def _with_parts(self, name: str) -> Iterator[str]:
+        yield name
+        for part in self.facts[name].facts:
+            yield from self._with_parts(part)
+
+    def codes_behind(self, rule: Rule) -> list[str]:
+        """The value sets and then the analytes that these facts look for, each once."""
+        definitions = [self.facts[name] for name in self.facts_behind(rule)]
+        sets = dict.fromkeys(key for item in definitions for key in item.value_sets)
+        return [*sets, *dict.fromkeys(key for item in definitions for key in item.analytes)]
+
     def coding(self, system: str, code: str) -> dict[str, str]:
         """A FHIR Coding with the one display of its code. KeyError as `display`."""
         return {"system": self.systems[system].url, "code": code, "display": self.display(system, code)}

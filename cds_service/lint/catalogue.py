@@ -37,6 +37,16 @@ def write_catalogue(knowledge: Knowledge, counted: Tally) -> str:
 
 
 def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator[str]:
+    yield from in_words(rule, knowledge)
+    yield ""
+    yield "| case | answer |"
+    yield "|---|---|"
+    for row in cases.cases if cases else ():
+        yield f"| {row.says} | {row.expect} |"
+
+
+def in_words(rule: Rule, knowledge: Knowledge) -> Iterator[str]:
+    """A rule as a clinician reads it, line by line."""
     file = rule.file
     yield f"### {file.title}"
     yield ""
@@ -57,11 +67,6 @@ def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator
         yield f"- Numbers from: {'; '.join(knowledge.sources[name].title for name in file.sources)}"
     yield f"- May mislead when: {file.may_mislead_when}"
     yield f"- Checked by: {file.checked_by or 'nobody yet'}; review by {file.review_by}"
-    yield ""
-    yield "| case | answer |"
-    yield "|---|---|"
-    for row in cases.cases if cases else ():
-        yield f"| {row.says} | {row.expect} |"
 
 
 def _when(logic: Any, words: str) -> str:

@@ -117,7 +117,7 @@ def rule_page(knowledge: Knowledge, name: str) -> RulePage:
         cases=tuple(_cases(knowledge, rule)),
         evidence=tuple(cited(knowledge, file.evidence)),
         sources=tuple(knowledge.sources[source] for source in file.sources),
-        codes=tuple(part for key in _keys(knowledge, rule) for part in _listed(knowledge, key)),
+        codes=tuple(part for key in knowledge.codes_behind(rule) for part in _listed(knowledge, key)),
     )
 
 
@@ -145,17 +145,7 @@ def codes(knowledge: Knowledge, key: str) -> tuple[list[Codes], list[Rule]]:
     """The codes of a value set or analyte, and the rules that ask for them. Raises RequestError (404)."""
     if key not in knowledge.value_sets and key not in knowledge.labs:
         raise RequestError(404, "unknown-codes", "not-found", [Problem("codes", "are unknown", "choose some of a rule")])
-    return list(_listed(knowledge, key)), [rule for rule in knowledge.rules if key in _keys(knowledge, rule)]
-
-
-def _keys(knowledge: Knowledge, rule: Rule) -> list[str]:
-    """What the facts of a rule, its card and its orders look for, those included that are made of others; each set once."""
-    pending = [knowledge.orders[use.order].pending_fact for use in rule.orders]
-    asked = dict.fromkeys((*sorted(rule.facts), *sorted(knowledge.cards[rule.id].facts), *pending))
-    names = dict.fromkeys(part for fact in asked for part in _parts(knowledge, fact))
-    definitions = [knowledge.facts[name] for name in names]
-    sets = dict.fromkeys(key for item in definitions for key in item.value_sets)
-    return [*sets, *dict.fromkeys(key for item in definitions for key in item.analytes)]
+    return list(_listed(knowledge, key)), [rule for rule in knowledge.rules if key in knowledge.codes_behind(rule)]
 
 
 def _listed(knowledge: Knowledge, key: str) -> Iterator[Codes]:
@@ -169,12 +159,6 @@ def _listed(knowledge: Knowledge, key: str) -> Iterator[Codes]:
             for place, item in analyte.ranges.items()
         )
         yield Codes(key, analyte.title, f"Default range: {ranges}." if ranges else "", analyte.note, tuple(found))
-
-
-def _parts(knowledge: Knowledge, name: str) -> Iterator[str]:
-    yield name
-    for part in knowledge.facts[name].facts:
-        yield from _parts(knowledge, part)
 
 
 def statements(knowledge: Knowledge) -> list[Placed]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Generic, TypeVar
@@ -100,6 +101,10 @@ async def _outcome(read: Callable[[], Awaitable[T]]) -> T | Exception:
         return error
 
 
+_PAGES_AT_ONCE = 2
+_MOST_WAITING = 40
+
+
 class Pages:
     """The handlers, with what they share."""
 
@@ -107,6 +112,7 @@ class Pages:
         self._bench, self._mode, self._store, self._note = Sandbox(decision_service), mode, store, note
         self._settings, self._guard = settings, Guard(settings, mode)
         self._slides, self._one_paste = Slides(self._bench), asyncio.Lock()
+        self._at_once, self._waiting = asyncio.Semaphore(_PAGES_AT_ONCE), 0
         self._figures_read = Recent[Figures]()
         self._rules_received = Recent[list[Acceptance]]()
 
@@ -117,7 +123,8 @@ class Pages:
         async def decision(request: Request) -> Response:
             try:
                 await self._guard.admit(request.scope)
-                return await handler(request)
+                async with self._turn():
+                    return await handler(request)
             except RequestError as error:
                 log.info("refused", status=error.status, code=error.slug, path=handler.__name__)
                 return problem_page(error.status, error.problems)
@@ -126,6 +133,18 @@ class Pages:
                 return problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
 
         return decision
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Pages are for a few people beside the calls of EHRs, so a few are made at once, and a queue has an end."""
+        if self._waiting >= _MOST_WAITING:
+            raise RequestError(503, "overloaded", "throttled", [Problem("pages", "are asked for too often", "come again")])
+        self._waiting += 1
+        try:
+            async with self._at_once:
+                yield
+        finally:
+            self._waiting -= 1
 
     async def static(self, request: Request) -> Response:
         return static(request)

@@ -33,7 +33,7 @@ def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
     cast = read_cast(fixtures)
     # Without the environment, so that every site writes the same catalogue.
     places = {person.jurisdiction for person in cast}
-    sites = {place: DecisionService(knowledge, Settings.model_construct(jurisdiction=place), {}) for place in places}
+    sites = {place: DecisionService(knowledge, Settings.model_construct(jurisdiction=place)) for place in places}
     text = [_cards(person, sites[person.jurisdiction], fixtures) for person in cast]
     return Tally(
         tuple(map(len, text)),

@@ -130,8 +130,20 @@ def show_explanation(text: Explanation, as_of: date, *, everything: bool = False
     else:
         _sum_up_silent(text.silent)
     _show_out_of_scope(text)
+    _show_not_served(text)
     show_left_out(text.left_out)
     typer.echo()
+
+
+def _show_not_served(text: Explanation) -> None:
+    """By reason: a site that has approved a few rules has not approved many."""
+    by_reason: dict[str, list[str]] = {}
+    for rule, reason in text.not_served.items():
+        by_reason.setdefault(reason, []).append(rule)
+    if by_reason:
+        _heading(f"Not served here ({len(text.not_served)})")
+    for reason, rules in by_reason.items():
+        _say(f"{reason}: {', '.join(rules)}")
 
 
 def _heading(text: str, colour: str | None = None) -> None:

@@ -60,7 +60,7 @@ def ask(path: Path, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
         raise SettingsError([Problem("--jurisdiction", f"{place!r} is unknown", "use us or uk")])
     knowledge = load_knowledge(settings.knowledge)
     decision_service = DecisionService(
-        knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals)
+        knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals, knowledge, _today())
     )
     day = day_of(asking.as_of) if asking.as_of else (person.day if person else _today())
     loaded = read_bundle(path)

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from cds_service.app import build_app
 from cds_service.audit import journal as journals
 from cds_service.audit.journal import AnswerRecord, Journal
-from cds_service.audit.queries import Purged, purge, record_feedback, write
+from cds_service.audit.queries import Purged, purge, record_feedback, versions_of, write
 from cds_service.audit.recorder import Recorder, purge_old
 from cds_service.cards.footer import REASONS
 from cds_service.service import DecisionService
@@ -52,7 +52,8 @@ def test_every_answer_and_every_card_leaves_a_row(decision_service: DecisionServ
     assert [one.indicator for one in kept] == [card["indicator"] for card in cards]
     for one, card in zip(kept, cards, strict=True):
         told = [(rule["id"], rule["version"]) for rule in card["extension"][REASONS]["rules"]]
-        assert [tuple(rule) for rule in one.rules] == told
+        assert versions_of(one.rules) == told
+        assert all("+" in signature for _, signature in one.rules)
         assert [offer[0] for offer in one.offers] == [item["uuid"] for item in card.get("suggestions", ())]
         assert {offer[1] for offer in one.offers} <= {rule for rule, _ in one.rules}
         assert one.patient is None

@@ -141,7 +141,7 @@ store = Store("sqlite+aiosqlite:///:memory:")
 metrics = Metrics(["s"], [])
 for _ in range(3):
     metrics.served(RequestRecord("call", "s", 200, 0.01))
-metrics.drain(Journal(store), Overrides(store, None, 30, []))
+metrics.drain(Journal(store), Overrides(store, None, 30, [], {}))
 sys.stdout.write(metrics.text().decode())
 metrics.close()
 """

@@ -170,12 +170,7 @@ async def kept(
 ) -> None:
     """One card shown to the patient p1, in the group of its first rule."""
 
-    class Rule:
-        def __init__(self, rule_id: str, version: str) -> None:
-            self.id, self.file = rule_id, self
-            self.version = version
-
-    spoken_for: Any = tuple(Rule(name.replace("_", "-"), version) for name, version in rules.items())
+    spoke_for = tuple((name.replace("_", "-"), signature) for name, signature in rules.items())
     noted = AnswerRecord(
         at,
         client,
@@ -186,16 +181,17 @@ async def kept(
         {},
         1.0,
         table.patient("", None, "p1"),
-        (CardRecord(card, spoken_for[0].id, indicator, spoken_for, ()),),
+        (CardRecord(card, spoke_for[0][0], indicator, (), (), spoke_for),),
     )
     await write(store, [_answer(noted)], _cards(noted))
 
 
 def table_of(store: Store, days: int = 30, key: str | None = KEY, **rests: int) -> Overrides:
     rules = conductor_of("us").knowledge.rule_by_id
-    versions = {"low-potassium": "1.4.0", "thyroid": "0.2.0", "self-care": "0.3.0"}
-    files = [replace(rules[name].file, version=version) for name, version in versions.items()]
-    return Overrides(store, key, days, [replace(file, not_again_for=rests.get(file.id, file.not_again_for)) for file in files])
+    signatures = {"low-potassium": "1.4.0+a", "thyroid": "0.2.0+b", "self-care": "0.3.0+c"}
+    files = [rules[name].file for name in signatures]
+    resting = [replace(file, not_again_for=rests.get(file.id, file.not_again_for)) for file in files]
+    return Overrides(store, key, days, resting, signatures)
 
 
 @pytest.mark.asyncio
@@ -203,7 +199,7 @@ async def test_what_is_shown_once_in_a_while_is_not_shown_again_on_the_next_days
     """Self-care, for thirty days, with feedback or without; and all of the first day, as a chart is opened more than once."""
     store = Store(database_url)
     table = table_of(store)
-    await kept(store, table, "shown", "info", self_care="0.3.0", thyroid="0.2.0")
+    await kept(store, table, "shown", "info", self_care="0.3.0+c", thyroid="0.2.0+b")
     await table.refresh(NOW)
     own = table.patient("", None, "p1")
     day = NOW.astimezone().date()
@@ -213,7 +209,7 @@ async def test_what_is_shown_once_in_a_while_is_not_shown_again_on_the_next_days
     assert table.of(own, NOW + timedelta(days=31)) == {}
     assert table.of(table.patient("", None, "p2"), NOW + timedelta(days=1)) == {}
     # Shown again within the days, by a worker that did not know yet: the first time counts.
-    await kept(store, table, "again", "info", at=NOW + timedelta(days=2), self_care="0.3.0")
+    await kept(store, table, "again", "info", at=NOW + timedelta(days=2), self_care="0.3.0+c")
     await table.refresh(NOW + timedelta(days=2, minutes=1))
     assert table.of(own, NOW + timedelta(days=3)) == {"self-care": day}
     await store.close()
@@ -224,7 +220,7 @@ async def test_what_rests_does_so_for_its_own_days_also_where_overrides_do_not_c
     store = Store(database_url)
     table = table_of(store, days=0, thyroid=10)
     assert table.wanted
-    await kept(store, table, "shown", "info", self_care="0.3.0", thyroid="0.2.0")
+    await kept(store, table, "shown", "info", self_care="0.3.0+c", thyroid="0.2.0+b")
     await record_feedback(store, SERVICE, read(OVERRIDDEN | {"card": "shown"}), NOW)
     own = table.patient("", None, "p1")
     day = NOW.astimezone().date()
@@ -234,7 +230,7 @@ async def test_what_rests_does_so_for_its_own_days_also_where_overrides_do_not_c
     # Its days are over while those of the other run: shown again, it rests anew.
     again = NOW + timedelta(days=12)
     assert table.of(own, again) == {"self-care": day}
-    await kept(store, table, "again", "info", at=again, thyroid="0.2.0")
+    await kept(store, table, "again", "info", at=again, thyroid="0.2.0+b")
     await table.refresh(again)
     await table.refresh(again + timedelta(seconds=5))
     assert table.of(own, again + timedelta(days=1)) == {"self-care": day, "thyroid": again.astimezone().date()}
@@ -242,17 +238,17 @@ async def test_what_rests_does_so_for_its_own_days_also_where_overrides_do_not_c
 
 
 @pytest.mark.asyncio
-async def test_an_override_counts_by_rule_and_major_version_for_its_days(database_url: str) -> None:
+async def test_an_override_counts_for_the_rule_as_it_was_for_its_days(database_url: str) -> None:
     store = Store(database_url)
     table = table_of(store)
-    await kept(store, table, "warned", low_potassium="1.0.3", thyroid="1.0.0", gone="1.0.0")
-    await kept(store, table, "urgent", "critical", thyroid="0.2.0")
-    await kept(store, table, "taken", thyroid="0.2.0")
+    await kept(store, table, "warned", low_potassium="1.4.0+a", thyroid="0.2.0+other", gone="1.0.0+d")
+    await kept(store, table, "urgent", "critical", thyroid="0.2.0+b")
+    await kept(store, table, "taken", thyroid="0.2.0+b")
     items = [OVERRIDDEN | {"card": "warned"}, OVERRIDDEN | {"card": "urgent"}, ACCEPTED | {"card": "taken"}]
     await record_feedback(store, SERVICE, read(*items), NOW)
     await table.refresh(NOW)
     own = table.patient("", None, "p1")
-    # Neither the other major version, nor what is not served, nor the urgent card, nor what was accepted.
+    # Neither what was signed otherwise, nor what is not served, nor the urgent card, nor what was accepted.
     assert table.of(own, NOW) == {"low-potassium": NOW.astimezone().date()}
     assert table.of(own, NOW + timedelta(days=29)) == {"low-potassium": NOW.astimezone().date()}
     assert table.of(own, NOW + timedelta(days=31)) == {}
@@ -268,7 +264,7 @@ async def test_an_override_is_of_the_day_that_it_is_where_the_site_is(database_u
     store = Store(database_url)
     table = table_of(store)
     evening = datetime(2026, 11, 21, 1, tzinfo=UTC)
-    await kept(store, table, "warned", at=evening, low_potassium="1.4.0")
+    await kept(store, table, "warned", at=evening, low_potassium="1.4.0+a")
     said = OVERRIDDEN | {"card": "warned", "outcomeTimestamp": evening.isoformat()}
     await record_feedback(store, SERVICE, read(said), evening)
     await table.refresh(evening)
@@ -286,7 +282,7 @@ async def test_feedback_that_comes_before_its_card_counts_once_the_card_is_writt
     await table.refresh(NOW)
     own = table.patient("", None, "p1")
     assert table.of(own, NOW) == {}
-    await kept(store, table, "late", low_potassium="1.4.0")
+    await kept(store, table, "late", low_potassium="1.4.0+a")
     await table.refresh(NOW + timedelta(seconds=10))
     assert set(table.of(own, NOW)) == {"low-potassium"}
     await store.close()
@@ -296,7 +292,7 @@ async def test_feedback_that_comes_before_its_card_counts_once_the_card_is_writt
 async def test_another_client_can_silence_nothing(database_url: str) -> None:
     store = Store(database_url)
     table = table_of(store)
-    await kept(store, table, "hers", client="https://ehr.example", low_potassium="1.4.0")
+    await kept(store, table, "hers", client="https://ehr.example", low_potassium="1.4.0+a")
     await record_feedback(store, SERVICE, read(OVERRIDDEN | {"card": "hers"}), NOW, "https://other.example")
     await table.refresh(NOW)
     assert table.of(table.patient("", None, "p1"), NOW) == {}
@@ -307,7 +303,7 @@ async def test_another_client_can_silence_nothing(database_url: str) -> None:
 async def test_a_clock_that_is_ahead_silences_nothing_for_longer(database_url: str) -> None:
     store = Store(database_url)
     table = table_of(store)
-    await kept(store, table, "c", low_potassium="1.4.0")
+    await kept(store, table, "c", low_potassium="1.4.0+a")
     await record_feedback(store, SERVICE, read(OVERRIDDEN | {"card": "c", "outcomeTimestamp": "2999-01-01T00:00:00Z"}), NOW)
     await table.refresh(NOW)
     assert table.of(table.patient("", None, "p1"), NOW + timedelta(days=31)) == {}

@@ -84,7 +84,7 @@ def test_a_test_of_a_panel_needs_a_reason_of_its_own(knowledge: Knowledge, name:
     person = next(item for item in CAST if item.id == name)
     choices = conductor_of(person.jurisdiction).settings.model_copy(update={"workup_without_reason": False})
     request = read_request(json.dumps(request_of(person)).encode(), person.hook)
-    decision = DecisionService(knowledge, choices, {}).answer(service_of(person), request, person.day)
+    decision = DecisionService(knowledge, choices).answer(service_of(person), request, person.day)
     offers = {item.rule_id: item.offers for item in decision.advice.rules}
     on_the_card = [rule.id for shown in decision.shown for rule in shown.rules if rule.file.group == "workup"]
     assert on_the_card

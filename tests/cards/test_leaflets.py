@@ -116,7 +116,7 @@ def test_an_unknown_leaflet_is_refused_in_the_one_shape(client: TestClient) -> N
 
 
 def links(knowledge: Knowledge, settings: Settings) -> list[dict[str, Any]]:
-    with TestClient(build_app(settings, DecisionService(knowledge, settings, {}))) as client:
+    with TestClient(build_app(settings, DecisionService(knowledge, settings))) as client:
         cards = client.post(f"/cds-services/{SERVICE}", json=body()).json()["cards"]
         found = [link for card in cards for link in card.get("links", ())]
         assert all(client.get(link["url"].removeprefix("https://cramps.example")).status_code == 200 for link in found)

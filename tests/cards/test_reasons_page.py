@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cds_service.app import build_app
-from cds_service.cards.approvals import Approval
+from cds_service.cards.approvals import Approval, Approvals
 from cds_service.cards.reasons_page import render
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.service import DecisionService
@@ -65,7 +65,7 @@ def test_it_tells_the_rules_as_a_jurisdiction_of_a_client_has_them(client: TestC
 def test_of_a_site_that_serves_what_it_signed_only_that_is_told(knowledge: Knowledge) -> None:
     rule = knowledge.rule_by_id["low-potassium"]
     signed = {(rule.id, rule.file.version): Approval(rule.id, rule.file.version, "Dr Anna Sample", "2026-11-01")}
-    app = build_app(Settings(serve="approved"), DecisionService(knowledge, Settings(serve="approved"), signed))
+    app = build_app(Settings(serve="approved"), DecisionService(knowledge, Settings(serve="approved"), Approvals(signed, {})))
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1)) as asked:
         assert asked.get("/why-this-card?rules=low-potassium").status_code == 200
         assert asked.get("/why-this-card?rules=high-potassium").status_code == 404

@@ -423,7 +423,7 @@ def test_a_record_merged_into_another_is_known_by_its_link_alone(knowledge: Know
 def test_an_inactive_record_alone_silences_nothing(knowledge: Knowledge) -> None:
     def cards(**members: Any) -> list[str]:
         request = read_request(json.dumps(body({"patient": patient(**members)})).encode(), "patient-view")
-        return [card.summary for card in DecisionService(knowledge, Settings(), {}).answer(SERVICE, request, AS_OF).cards]
+        return [card.summary for card in DecisionService(knowledge, Settings()).answer(SERVICE, request, AS_OF).cards]
 
     assert cards(active=False) == cards() != []
 

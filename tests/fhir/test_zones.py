@@ -96,7 +96,7 @@ def test_no_member_of_a_date_is_forgotten() -> None:
 
 
 def service_in(knowledge: Knowledge, zone: str | None) -> DecisionService:
-    return DecisionService(knowledge, Settings(time_zone=zone), {})
+    return DecisionService(knowledge, Settings(time_zone=zone))
 
 
 def decide(service: DecisionService, call: Json, as_of: date, asked_at: datetime | None = None) -> Decision:

@@ -264,7 +264,7 @@ def test_links_are_absolute_and_lead_to_pages_of_ours(knowledge: Knowledge, tmp_
     """cds-hooks_2.0 103, 138, 139, 141, 142, 144, 147: a label, an address and the type `absolute`, and no more."""
     public = "https://cramps.example"
     settings = Settings(guarded=True, database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite", public_url=public)
-    with TestClient(build_app(settings, DecisionService(knowledge, settings, {}))) as client:
+    with TestClient(build_app(settings, DecisionService(knowledge, settings))) as client:
         cards = client.post(f"/cds-services/{SERVICE}", json=body()).json()["cards"]
         links = [link for card in cards for link in card["links"]]
         assert len(links) >= len(cards) > 1

@@ -33,7 +33,7 @@ APP = build_app(
         log_level="error",
         guarded=True,
     ),
-    DecisionService(load_knowledge(ROOT), Settings(), {}),
+    DecisionService(load_knowledge(ROOT), Settings()),
 )
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
 DOCUMENT: dict[str, Any] = SCHEMA.raw_schema

@@ -112,9 +112,8 @@ def noted(at: datetime, *cards: CardRecord, client: str = "", milliseconds: floa
 
 
 def kept(decision_service: DecisionService, name: str, rule: str = "low-potassium") -> CardRecord:
-    return CardRecord(
-        name, "results", "warning", (next(item for item in decision_service.knowledge.rules if item.id == rule),), ()
-    )
+    found = decision_service.knowledge.rule_by_id[rule]
+    return CardRecord(name, "results", "warning", (found,), (), ((rule, f"{found.file.version}+hash"),))
 
 
 def filled(url: str, *all_noted: AnswerRecord, reacted: dict[str, tuple[datetime, str]] | None = None) -> Figures:
@@ -240,7 +239,9 @@ def test_feedback_counts_for_the_day_on_which_its_card_was_shown(
 def test_a_card_of_several_rules_is_overridden_for_one_reason_once(
     decision_service: DecisionService, knowledge: Knowledge, database_url: str
 ) -> None:
-    several = kept(decision_service, "one")._replace(rules=tuple(decision_service.knowledge.rules[:3]))
+    rules = tuple(decision_service.knowledge.rules[:3])
+    spoke_for = tuple((rule.id, f"{rule.file.version}+hash") for rule in rules)
+    several = kept(decision_service, "one")._replace(rules=rules, spoke_for=spoke_for)
     told = summary(filled(database_url, noted(NOW, several), reacted={"one": (NOW, "")}), knowledge, ASKED, 7, NOW)
     assert [(item.display, item.number) for item in told.reasons] == [("no reason given", 1)]
     assert [item.overridden for item in told.rules] == [1, 1, 1]

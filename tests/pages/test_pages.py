@@ -140,7 +140,7 @@ def test_a_case_that_a_rule_no_longer_answers_is_shown(knowledge: Knowledge, tmp
         shutil.copytree(ROOT / name, tmp_path / name)
     path = tmp_path / "logic/rules/results/low-potassium.cases.json"
     path.write_text(path.read_text().replace('"expect": "fires"', '"expect": "silent"'))
-    decision_service = DecisionService(load_knowledge(tmp_path), Settings(knowledge=tmp_path), {})
+    decision_service = DecisionService(load_knowledge(tmp_path), Settings(knowledge=tmp_path))
     with make(decision_service, tmp_path) as client:
         page = client.get("/rules/low-potassium").text
     assert "<strong>fires, expected silent</strong>" in page
@@ -652,7 +652,7 @@ def test_templates_style_and_script_are_in_the_wheel() -> None:
 
 
 def test_a_site_without_invented_people_says_so(knowledge: Knowledge, tmp_path: Path) -> None:
-    decision_service = DecisionService(knowledge, Settings(knowledge=tmp_path), {})
+    decision_service = DecisionService(knowledge, Settings(knowledge=tmp_path))
     assert "No invented people" in make(decision_service, tmp_path).get("/").text
 
 

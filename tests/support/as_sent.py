@@ -19,6 +19,6 @@ EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text())
 def decide(knowledge: Knowledge, name: str) -> Decision:
     body = (FOLDER / f"{name}.json").read_bytes()
     sent = json.loads(body)
-    service = DecisionService(knowledge, Settings(), {})
+    service = DecisionService(knowledge, Settings())
     request = read_request(body, sent["hook"])
     return service.answer(knowledge.service_on(sent["hook"]), request, date.fromisoformat(sent["extension"][AS_OF]))

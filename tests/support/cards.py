@@ -14,7 +14,7 @@ from tests.support.people import AS_OF, SERVICE, body
 
 
 def cards(knowledge: Knowledge, prefetch: Any = None, without: tuple[str, ...] = (), **choices: Any) -> tuple[Card, ...]:
-    decision_service = DecisionService(knowledge, Settings(**choices), {})
+    decision_service = DecisionService(knowledge, Settings(**choices))
     request = read_request(json.dumps(body(prefetch, without)).encode(), "patient-view")
     return decision_service.answer(SERVICE, request, AS_OF).cards
 

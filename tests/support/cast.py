@@ -26,7 +26,7 @@ PEOPLE = pytest.mark.parametrize("person", CAST, ids=lambda person: person.id)
 
 @cache
 def conductor_of(jurisdiction: str) -> DecisionService:
-    return DecisionService(load_knowledge(ROOT), Settings(jurisdiction=jurisdiction), {})  # type: ignore[arg-type]
+    return DecisionService(load_knowledge(ROOT), Settings(jurisdiction=jurisdiction))  # type: ignore[arg-type]
 
 
 def request_of(person: Person, bundle: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def running(database: Path) -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = Settings(database_url=f"sqlite+aiosqlite:///{database}", log_level="error", public_url=address)
-        app = build_app(settings, DecisionService(load_knowledge(ROOT), settings, {}))
+        app = build_app(settings, DecisionService(load_knowledge(ROOT), settings))
         # From now on who comes waits, though the server may take its time to start.
         listening.listen()
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.cards.approvals import read_approvals
 from cds_service.errors import SettingsError
 from cds_service.service import DecisionService
-from cds_service.settings import Settings, read_settings
+from cds_service.settings import read_settings
 from tests.conftest import ROOT
 from tests.support.calls import CALL, SECRETS, make, secret_call
 from tests.support.people import body, bundle, concept, medication, observation, patient
@@ -97,31 +96,6 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     settings = read_settings()
     assert (settings.port, settings.cors_origins) == (8123, ("https://a.example", "https://b.example:8443"))
     assert settings.knowledge == ROOT
-
-
-def test_approvals_are_read_or_refused_plainly(tmp_path: Path) -> None:
-    path = tmp_path / "approvals.json"
-    path.write_text('[{"rule": "thyroid", "version": "0.1.0", "name": "Dr Invented", "date": "2026-01-01"}]')
-    assert read_approvals(None) == {}
-    assert read_approvals(path)["thyroid", "0.1.0"].name == "Dr Invented"
-    for content in ("{", "{}", '[{"rule": 1}]'):
-        path.write_text(content)
-        with pytest.raises(SettingsError):
-            read_approvals(path)
-    with pytest.raises(SettingsError):
-        read_approvals(tmp_path / "nowhere.json")
-
-
-def test_a_site_may_serve_only_what_it_has_approved(decision_service: DecisionService, tmp_path: Path) -> None:
-    path = tmp_path / "approvals.json"
-    path.write_text('[{"rule": "thyroid", "version": "0.1.1", "name": "Dr Invented", "date": "2026-01-01"}]')
-    approved = DecisionService(decision_service.knowledge, Settings(serve="approved"), read_approvals(path))
-    (card,) = make(approved, tmp_path).post(CALL, json=body()).json()["cards"]
-    assert card["summary"] == "Leg cramps, not tested recently: TSH"
-    assert "reviewed here by Dr Invented, 2026-01-01" in card["detail"]
-    assert "draft" not in card["detail"]
-    nothing = DecisionService(decision_service.knowledge, Settings(serve="approved"), {})
-    assert make(nothing, tmp_path).post(CALL, json=body()).json() == {"cards": []}
 
 
 def test_the_log_says_why_the_service_did_not_speak_by_the_name_of_the_fact(
