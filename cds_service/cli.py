@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -73,10 +74,15 @@ def serve(
     show_cards: Annotated[
         bool, typer.Option("--show-cards", help="Post one request for an invented patient, print her cards.")
     ] = False,
+    trial: Annotated[
+        bool, typer.Option("--try", help="Answer unsigned calls from this machine. Never behind a proxy.")
+    ] = False,
 ) -> None:
-    """Serve CDS Hooks until interrupted. Example: CDS_PORT=8080 cds-service serve"""
+    """Serve CDS Hooks until interrupted. Example: CDS_PORT=8080 cds-service serve --try"""
     from cds_service.terminal import demo
 
+    if trial:
+        os.environ["CDS_TRIAL"] = "true"
     settings = read_settings()
     # Where clients must sign, the demonstration would be refused.
     demo.serve(settings, load_knowledge(settings.knowledge) if show_cards and not settings.clients else None)
@@ -87,6 +93,7 @@ def show_demo() -> None:
     """Start the service, call it for an invented patient, print her cards and stop. Example: cds-service demo"""
     from cds_service.terminal import demo
 
+    os.environ["CDS_TRIAL"] = "true"
     settings = read_settings()
     if settings.clients:
         raise SettingsError([Problem("CDS_CLIENTS", "is set, and the demonstration signs nothing", "unset it")])

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     allow_as_of: bool | None = None
     clients: Path | None = None
     guarded: bool = False
+    trial: bool = False
     discovery: Literal["open", "signed"] = "open"
     max_cards: int = Field(default=6, ge=1, le=20)
     workup_without_reason: bool = True

@@ -15,6 +15,9 @@ from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.databases import Cluster, cluster
 
+# A service of a test is tried on this machine, as by `serve --try`, unless the test is about who may call.
+os.environ["CDS_TRIAL"] = "true"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # So that what runs in a process of its own is measured too.

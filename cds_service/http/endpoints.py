@@ -32,7 +32,7 @@ from cds_service.http.capacity import Capacity
 from cds_service.http.middleware import JSON, operation_outcome
 from cds_service.log import log
 from cds_service.model import Outcome
-from cds_service.security.access import access_of, address_of, is_forwarded, is_nearby
+from cds_service.security.access import access_of, address_of, is_forwarded, is_nearby, names_this_machine
 from cds_service.security.clients import Client
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction, Settings
@@ -218,10 +218,14 @@ class CdsHooksEndpoints:
         return is_nearby(request.scope)
 
     def _may_read_metrics(self, request: Request) -> bool:
-        """Whom the site has named, with no proxy in between, as behind one everybody has its address."""
+        """Whom the site has named, with no proxy in between, as behind one everybody has its address.
+
+        From this machine also by its name: under another one a web page may have bent its own name to this address.
+        """
         address = address_of(request.scope.get("client"))
-        known = address is not None and any(address in network for network in self.settings.metrics_from)
-        return known and not is_forwarded(request.scope)
+        if address is None or is_forwarded(request.scope) or (address.is_loopback and not names_this_machine(request.scope)):
+            return False
+        return any(address in network for network in self.settings.metrics_from)
 
 
 def _parsed(body: bytes, hook: str, client: Client | None) -> HookRequest:

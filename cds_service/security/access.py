@@ -15,7 +15,10 @@ from cds_service.settings import Settings
 from cds_service.store.database import Store
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
-_REMEDY = "configure the clients that may call (CDS_CLIENTS); or, where a proxy lets only them through, CDS_GUARDED=true"
+_REMEDY = (
+    "configure the clients that may call (CDS_CLIENTS); or, where a proxy lets only them through, CDS_GUARDED=true; "
+    "or try it on this machine alone with cds-service serve --try"
+)
 
 
 class Access(Protocol):
@@ -40,8 +43,16 @@ def access_of(settings: Settings, clients: Sequence[Client], store: Store) -> Ac
 
 
 def demand_guard(settings: Settings) -> None:
-    """Refuse to start where others could call and nobody would look who they are."""
-    if not (settings.clients or settings.guarded or is_local_host(settings.host)):
+    """Refuse to start where others could call and nobody would look who they are.
+
+    A loopback address proves nothing: a plain proxy on this machine calls from there, for the whole world. So that unsigned
+    calls are answered here has to be asked for.
+    """
+    if settings.clients or settings.guarded:
+        return
+    if not settings.trial:
+        raise SettingsError([Problem("CDS_CLIENTS", "is not set, and nobody would look who calls", _REMEDY)])
+    if not is_local_host(settings.host):
         raise SettingsError(
             [Problem("CDS_HOST", f"{settings.host} can be reached by others, and no client is configured", _REMEDY)]
         )
@@ -49,7 +60,7 @@ def demand_guard(settings: Settings) -> None:
 
 def pages_shown(settings: Settings) -> str:
     """`off`, `demo` or `signed-in`: as set; unset, `demo` where this machine alone may call, as there nobody else sees them."""
-    alone = not (settings.clients or settings.guarded) and is_local_host(settings.host)
+    alone = settings.trial and not (settings.clients or settings.guarded) and is_local_host(settings.host)
     return settings.pages or ("demo" if alone else "off")
 
 
@@ -65,7 +76,7 @@ class LoopbackOnly:
     async def admit(self, scope: Mapping[str, Any], endpoint: str) -> None:
         if self._guarded:
             return
-        if not (is_nearby(scope) and _names_this_machine(scope)):
+        if not (is_nearby(scope) and names_this_machine(scope)):
             problem = Problem("caller", "is not on this machine, and no client is configured", _REMEDY)
             raise RequestError(403, "no-client-configured", "forbidden", [problem])
         origin = _header(scope, b"origin")
@@ -84,8 +95,8 @@ def is_nearby(scope: Mapping[str, Any]) -> bool:
 
 
 def is_forwarded(scope: Mapping[str, Any]) -> bool:
-    """Whether a proxy says that it stands between."""
-    return any(name in _FORWARDED for name, _ in scope["headers"])
+    """Whether a proxy says that it stands between; or speaks HTTP/1.0, as plain ones do and no browser or client of today."""
+    return scope.get("http_version") == "1.0" or any(name in _FORWARDED for name, _ in scope["headers"])
 
 
 def address_of(peer: object) -> IPv4Address | IPv6Address | None:
@@ -100,7 +111,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _names_this_machine(scope: Mapping[str, Any]) -> bool:
+def names_this_machine(scope: Mapping[str, Any]) -> bool:
     """The Host header: another name leads through a proxy, or a web page has bent its own name to this machine."""
     given = _header(scope, b"host")
     host = given.rpartition("]")[0].removeprefix("[") if given.startswith("[") else given.partition(":")[0]

@@ -568,6 +568,7 @@ def test_overrides_are_offered_only_where_the_service_takes_them(decision_servic
     ("settings", "mode"),
     [
         ({}, "demo"),
+        ({"trial": False}, "off"),
         ({"host": "::1"}, "demo"),
         ({"host": "0.0.0.0", "guarded": True}, "off"),
         ({"guarded": True}, "off"),
@@ -639,7 +640,7 @@ def test_nothing_of_the_pages_is_loaded_before_it_is_needed(pages: str, loaded: 
         "import sys; from cds_service.app import create_app; create_app(); "
         f"print([name for name in {names} if name in sys.modules])"
     )
-    env = {"CDS_PAGES": pages, "CDS_DATABASE_URL": "sqlite+aiosqlite:///:memory:"}
+    env = {"CDS_PAGES": pages, "CDS_TRIAL": "true", "CDS_DATABASE_URL": "sqlite+aiosqlite:///:memory:"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(loaded)
 

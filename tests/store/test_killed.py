@@ -31,7 +31,7 @@ CALLERS = 6
 def served(url: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "--factory", "cds_service.app:create_app", "--port", str(port)]
-    env = {"PATH": os.environ["PATH"], "CDS_DATABASE_URL": url, **COVERAGE}
+    env = {"PATH": os.environ["PATH"], "CDS_DATABASE_URL": url, "CDS_TRIAL": "true", **COVERAGE}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
     try:
