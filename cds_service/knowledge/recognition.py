@@ -20,6 +20,7 @@ from cds_service.model import CodeMap
 
 _LETTERS = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 _LEAST_LETTERS = 3
+_LEAST_STEM = 5
 _MOST_KEPT = 20_000
 _MOST_LOOKED_AT = 2000
 """Characters of an entry's words that are looked at."""
@@ -155,6 +156,7 @@ class Recognition:
         self._short = re.compile(rf"(?<!\w)(?:{'|'.join(words.short_words)})(?!\w)")
         read = (*words.readable, *words.short_words, *words.supplies)
         self._known = frozenset((*vocabulary, *drug_names, *read, *own_words, *of_methods))
+        self._endings = words.endings
         self._generic, self._kinds = frozenset(words.generic), frozenset(words.kinds)
         self._own, self._misspelt = own_words, Misspelt(own_words)
         self._contents = {frozenset(_read_of(phrase)) - self._generic for phrase in own.conditions}
@@ -284,13 +286,20 @@ class Recognition:
         return [word for word in content if not self._is_known(word)]
 
     def _is_known(self, word: str) -> bool:
-        if word in self._known or word.removesuffix("'s") in self._known or self._is_plural_of_known(word):
+        if word in self._known or word.removesuffix("'s") in self._known or self._is_formed_of_known(word):
             return True
         return "-" in word and all(part in self._known or part in self._generic for part in _long_parts(word))
 
-    def _is_plural_of_known(self, word: str) -> bool:
-        """Not of a word of ours, nor where it is like one: `parkinsons` may be that disease."""
-        return any(one in self._known and one not in self._own for one in _singulars(word)) and word not in self._misspelt
+    def _is_formed_of_known(self, word: str) -> bool:
+        """A plural, or an operation or examination: not of ours, nor like one: `parkinsons` may be that disease."""
+        is_plural = any(one in self._known and one not in self._own for one in _singulars(word))
+        return (is_plural or self._is_operation(word)) and word not in self._own and word not in self._misspelt
+
+    def _is_operation(self, word: str) -> bool:
+        """By its ending, and not on a part of the body that a word of ours names: `parathyroidectomy`."""
+        ending = next((ending for ending in self._endings if word.endswith(ending)), "")
+        stem = word.removesuffix(ending)
+        return bool(ending) and not (len(stem) >= _LEAST_STEM and any(stem in one for one in self._own))
 
     def _is_vague(self, words: str) -> bool:
         """Whether words may mean a condition of ours, though not in our words: `CKD4`, `liver problem`, `disease of kidney`."""

@@ -42,6 +42,8 @@ def concept(text: str | None = None, code: str | None = None, display: str | Non
         ("Dopamine 400mg in 500mL D5W", True),
         ("Omega-3", True),
         ("Zinc sulfate 220 mg", True),
+        ("Abuse-Deterrent 12 HR Oxycodone 36 MG Extended Release Oral Capsule", True),
+        ("benzocaine 200 MG/ML Medicated Pad", True),
         # A supplement is no acid of which a metal behind it would be the salt.
         ("Vitamin D3 magnesium", False),
         ("Zinc Magnesium Aspartate", False),
@@ -88,6 +90,12 @@ def test_a_drug_is_something_else_only_where_a_list_names_it(knowledge: Knowledg
         ("Deficiency of micronutrients (disorder)", True),
         ("HTN, goal below 140/90", True),
         ("Recurrent tension-type headache, worse with screen time", True),
+        ("Partial fundoplication", True),
+        ("Partial gastrectomy", True),
+        # An operation on what a word of ours names, or in another language.
+        ("Parathyroidectomy", False),
+        ("Gastrektomie", False),
+        ("Gastrectomia", False),
         # A plural of ours, or what is like one, is no other word.
         ("Neuropathys", False),
         ("Cirrhosises", False),
@@ -167,6 +175,7 @@ def test_a_condition_is_something_else_only_where_its_words_are_read(
         ("Kalium im Serum", False),
         ("Serum Pottasium", False),
         ("Potasium level", False),
+        ("Creation kinase", False),
         ("Serum K", False),
         ("Venous K", False),
         ("Blood gas K", False),
