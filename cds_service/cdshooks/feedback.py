@@ -18,6 +18,8 @@ from cds_service.fhir.dates import read_instant
 _OUTCOMES = ("accepted", "overridden")
 _LONGEST_ID = 200
 _LONGEST_COMMENT = 10_000
+_MOST_ITEMS = 1000
+_MOST_ACCEPTED = 200
 _EPIC = "com.epic.cdshooks.feedback.overrideReason."
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -54,6 +56,9 @@ def read_feedback(body: bytes, keep_comments: bool = False) -> tuple[Feedback, .
     items = loaded.get("feedback") if isinstance(loaded, dict) else None
     if not isinstance(items, list):
         raise _refused([Problem("feedback", "is missing or no list", 'send {"feedback": […]}')])
+    if len(items) > _MOST_ITEMS:
+        message = f"has {len(items)} outcomes, and at most {_MOST_ITEMS} are taken at once"
+        raise _refused([Problem("feedback", message, "send the rest in further calls")])
     problems: list[Problem] = []
     read = [_read_item(item, f"feedback[{at}]", problems) for at, item in enumerate(items)]
     if problems:
@@ -97,9 +102,14 @@ def _text(item: Mapping[str, Any], name: str, place: str, problems: list[Problem
 def _accepted(value: object, place: str, problems: list[Problem]) -> tuple[str, ...]:
     if value is None:
         return ()
-    ids = [item.get("id") if isinstance(item, dict) else None for item in value] if isinstance(value, list) else [None]
+    listed = value if isinstance(value, list) and len(value) <= _MOST_ACCEPTED else [None]
+    ids = [item.get("id") if isinstance(item, dict) else None for item in listed]
     if not all(isinstance(name, str) and name for name in ids):
-        problems.append(Problem(place, "is no list of objects with an id", 'send [{"id": "<uuid of the suggestion>"}]'))
+        problems.append(
+            Problem(
+                place, f"is no list of at most {_MOST_ACCEPTED} objects with an id", 'send [{"id": "<uuid of the suggestion>"}]'
+            )
+        )
         return ()
     return tuple(storable(str(name))[:_LONGEST_ID] for name in ids)
 

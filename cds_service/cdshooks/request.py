@@ -80,6 +80,9 @@ _text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NULL = b"null"
+_MOST_KEYS = 200
+_MOST_DRAFTS = 1000
+"""More than any EHR sends, and so few that none can be made to cost much."""
 _TOKEN = re.compile(r"[!-~]{1,16384}")
 
 
@@ -172,9 +175,15 @@ def _prefetch(root: dict[str, Raw], problems: list[Problem]) -> Mapping[str, Pre
     if raw is None or _is_null(raw):
         return {}
     try:
-        return _once(_sections.decode(raw), "prefetch")
+        found: Mapping[str, PrefetchValue | Raw] = _once(_sections.decode(raw), "prefetch")
     except _UNREADABLE:
-        return _member_object(root, "prefetch", "prefetch", problems)
+        found = _member_object(root, "prefetch", "prefetch", problems)
+    if len(found) > _MOST_KEYS:
+        problems.append(
+            Problem("prefetch", f"has {len(found)} keys, and at most {_MOST_KEYS} are read", "send what was asked for")
+        )
+        return {}
+    return found
 
 
 def _member_object(root: dict[str, Raw], name: str, place: str, problems: list[Problem]) -> dict[str, Raw]:
@@ -241,9 +250,17 @@ def _draft_orders(context: dict[str, Raw], problems: list[Problem]) -> Raw | Non
     if kind and kind != "Bundle":
         problems.append(Problem(place, f"is a {kind[:40]!r}", "send a Bundle of the orders being written"))
     entries = bundle.get("entry")
-    if entries is not None and not _is_null(entries) and _list(entries) is None:
-        problems.append(Problem(f"{place}.entry", f"is {_kind(entries)}, not a list", "send a list of entries"))
+    if entries is not None and not _is_null(entries):
+        listed = _list(entries)
+        if listed is None:
+            problems.append(Problem(f"{place}.entry", f"is {_kind(entries)}, not a list", "send a list of entries"))
+        elif len(listed) > _MOST_DRAFTS:
+            problems.append(_too_many(f"{place}.entry", len(listed)))
     return context.get("draftOrders")
+
+
+def _too_many(place: str, count: int) -> Problem:
+    return Problem(place, f"has {count} items, and at most {_MOST_DRAFTS} are read", "send the orders that are being written")
 
 
 def _selections(context: dict[str, Raw], problems: list[Problem]) -> tuple[str, ...]:
@@ -256,6 +273,9 @@ def _selections(context: dict[str, Raw], problems: list[Problem]) -> tuple[str, 
     items = _list(raw)
     if items is None:
         problems.append(Problem(place, f"is {_kind(raw)}, not a list", remedy))
+        return ()
+    if len(items) > _MOST_DRAFTS:
+        problems.append(_too_many(place, len(items)))
         return ()
     found = []
     for at, item in enumerate(items):

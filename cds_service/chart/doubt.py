@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from cds_service.fhir.resources import CodeableConcept, Condition, Observation, Procedure, ServiceRequest
 from cds_service.fhir.sections import Unreadable, set_aside
@@ -16,19 +16,35 @@ def not_identified(resource: Condition | Observation | Procedure | ServiceReques
     return set_aside(resource, "", NOT_IDENTIFIED)
 
 
-class WantedConcepts:
-    """The concepts of a question, of which each entry that is in doubt may be one."""
+class Meanings:
+    """Of each entry in doubt the concepts that it may be of, looked up once for all facts; None: it may be of any."""
 
-    def __init__(self, lexicon: Lexicon, sited: Sequence[SitedConcept], concepts: Iterable[str]) -> None:
+    def __init__(self, lexicon: Lexicon, sited: Sequence[SitedConcept]) -> None:
         self._lexicon, self._sited = lexicon, sited
-        self._wanted = set(concepts)
-        self._wanted |= {item.site.without_site for item in sited if item.value_set in self._wanted}
+        self._kept: dict[int, Collection[str] | None] = {}
 
-    def may_be(self, item: Unreadable) -> bool:
-        """Whether an entry may be about one of these, by what can still be read of it."""
-        return not item.concepts or any(self._may_mean(concept, item.resource_type) for concept in item.concepts)
+    def may_be(self, item: Unreadable, wanted: set[str]) -> bool:
+        """Whether an entry may be about one of these, by what can still be read of it. It lives as long as this does."""
+        key = id(item)
+        if key not in self._kept:
+            self._kept[key] = self._of(item)
+        found = self._kept[key]
+        return found is None or not wanted.isdisjoint(found)
 
-    def _may_mean(self, concept: CodeableConcept, kind: str) -> bool:
+    def without_site(self, concepts: Collection[str]) -> set[str]:
+        """These concepts, and those that they are where the place in the body is not told."""
+        return {*concepts, *(item.site.without_site for item in self._sited if item.value_set in concepts)}
+
+    def _of(self, item: Unreadable) -> Collection[str] | None:
+        found: set[str] = set()
+        for concept in item.concepts:
+            meant = self._meant(concept, item.resource_type)
+            if meant is None:
+                return None
+            found |= meant
+        return found if item.concepts else None
+
+    def _meant(self, concept: CodeableConcept, kind: str) -> set[str] | None:
         terminology, recognition = self._lexicon
         words = words_in(concept)
         matched = {match.concept for match in (terminology.matches(concept) or terminology.named(words))}
@@ -36,8 +52,8 @@ class WantedConcepts:
             matched = set(terminology.phrased(words))
             matched |= {f"lab:{analyte}"} if kind == "Observation" and (analyte := recognition.analyte(words)) else set()
         if matched:
-            return not matched.isdisjoint(self._wanted)
+            return matched
         if kind in ("MedicationRequest", "MedicationStatement"):
-            return not recognition.is_another_drug(concept)
+            return set() if recognition.is_another_drug(concept) else None
         another = recognition.is_another_condition if kind == "Condition" else recognition.is_another_result
-        return not another(concept) or any(item.value_set in self._wanted and item.is_named(words) for item in self._sited)
+        return {item.value_set for item in self._sited if item.is_named(words)} if another(concept) else None

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
-from cds_service.chart.doubt import WantedConcepts, not_identified
+from cds_service.chart.doubt import Meanings, not_identified
 from cds_service.chart.measured import MeasuredParts, Measuring, ObservedPart
 from cds_service.fhir.resources import (
     CodeableConcept,
@@ -345,6 +345,17 @@ class ChartIndex:
         """The entries that were not read or understood and may be about one of these concepts."""
         if self.is_clear:
             return []
-        doubtful = [item for query in queries for item in self._doubtful(query)]
-        about = WantedConcepts(self.lexicon, self.knowledge.sited, concepts)
-        return [item for item in {id(item): item for item in doubtful}.values() if about.may_be(item)]
+        wanted = self._meanings.without_site(set(concepts))
+        return [item for item in self._all_doubtful(tuple(queries)) if self._meanings.may_be(item, wanted)]
+
+    @cached_property
+    def _meanings(self) -> Meanings:
+        return Meanings(self.lexicon, self.knowledge.sited)
+
+    def _all_doubtful(self, queries: tuple[str, ...]) -> list[Unreadable]:
+        """Each entry once that came under one of these queries and could not be read or understood."""
+
+        def gather() -> list[Unreadable]:
+            return list({id(item): item for query in queries for item in self._doubtful(query)}.values())
+
+        return self.memo(("doubtful", queries), gather)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from cds_service.chart.doubt import NOT_IDENTIFIED
@@ -44,15 +44,12 @@ def presence(name: str, given: Given, view: ChartIndex, queries: tuple[str, ...]
 
 def not_understood(name: str, doubts: Sequence[Unreadable]) -> Fact:
     """Unknown because of entries that were not read or understood, each in the words of the record, with what else is wrong."""
-    named = [
-        Evidence(
-            item.reference or item.place,
-            words_of(item),
-            date=item.when,
-            note="" if item.problem == NOT_IDENTIFIED else item.problem,
-        )
-        for item in doubts
-    ]
+
+    def named() -> Iterator[Evidence]:
+        for item in doubts:
+            note = "" if item.problem == NOT_IDENTIFIED else item.problem
+            yield Evidence(item.reference or item.place, words_of(item), date=item.when, note=note)
+
     return unknown(name, State.NOT_UNDERSTOOD, reason_of(doubts[0]), named)
 
 
@@ -66,6 +63,8 @@ UNNAMED = "unnamed"
 
 
 def words_of(item: Unreadable) -> str:
+    if not item.concepts:
+        return UNNAMED
     return next((text for concept in item.concepts if (text := text_of(concept))), UNNAMED)
 
 

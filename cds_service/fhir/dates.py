@@ -6,6 +6,7 @@ The day is the day as written: a result of 23:30 in Denver belongs to that day i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import NamedTuple, TypeGuard
@@ -100,6 +101,24 @@ def is_later(text: str, than: str) -> bool:
         return False
     by = one.replace(tzinfo=None) - other.replace(tzinfo=None) - (one.utcoffset() or _NONE) + (other.utcoffset() or _NONE)
     return by > (_NONE if (one.tzinfo is None) == (other.tzinfo is None) else _FURTHEST_ZONE)
+
+
+def latest_of(texts: Sequence[str]) -> list[bool]:
+    """Of each of these moments of a day whether none other is later for sure; each is looked at once."""
+    placed = [_placed(_clock(text)) for text in texts]
+    last = {kind: max(found) for kind in (False, True) if (found := [item[0] for item in placed if item and item[1] is kind])}
+    return [
+        not item or all(at - item[0] <= (_NONE if kind is item[1] else _FURTHEST_ZONE) for kind, at in last.items())
+        for item in placed
+    ]
+
+
+def _placed(clock: datetime | None) -> tuple[timedelta, bool] | None:
+    """How long after the first day of all, by Greenwich as far as is known, and whether that is not known."""
+    if clock is None:
+        return None
+    since = timedelta(clock.toordinal(), clock.hour * 3600 + clock.minute * 60 + clock.second, clock.microsecond)
+    return since - (clock.utcoffset() or _NONE), clock.tzinfo is None
 
 
 def _clock(text: str) -> datetime | None:

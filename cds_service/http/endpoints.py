@@ -28,6 +28,7 @@ from cds_service.errors import Problem, RequestError
 from cds_service.fetch.prefetch_queries import PrefetchFetcher, fetched_bytes
 from cds_service.fhir.zones import today
 from cds_service.http import openapi
+from cds_service.http.capacity import Capacity
 from cds_service.http.middleware import JSON, operation_outcome
 from cds_service.log import log
 from cds_service.model import Outcome
@@ -39,7 +40,6 @@ from cds_service.store.database import Store
 
 FHIR_JSON = "application/fhir+json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-_BIG = 1_000_000
 
 
 class CdsHooksEndpoints:
@@ -57,6 +57,7 @@ class CdsHooksEndpoints:
         }
         self._of_client = {client.iss: self._of_place[client.jurisdiction or own].for_client(client) for client in clients}
         self.fetching = PrefetchFetcher(settings.deadline, settings.body_limit, settings.environment == "development")
+        self.capacity = Capacity(settings.most_calls)
         self.recorder = Recorder(settings, decision_service, store)
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in decision_service.knowledge.services)))
 
@@ -86,6 +87,7 @@ class CdsHooksEndpoints:
         yield
         # Cancelled half-way, the driver's thread would never be told to stop.
         await asyncio.gather(opening, return_exceptions=True)
+        self.capacity.close()
         await self.fetching.close()
         await self.recorder.close()
         await self.trust.close()
@@ -100,20 +102,18 @@ class CdsHooksEndpoints:
         started = time.perf_counter()
         client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}")
         service_id, body = self._service(request), await _json_body(request)
-        decision_service = self._conductor(client)
-        parsed = read_request(body, decision_service.knowledge.services[service_id].hook)
-        parsed = with_prefetch_aliases(parsed, client.prefetch_keys) if client else parsed
-        parsed, as_of = self._dated(request, parsed, decision_service.dialect.zone)
-        name = client.iss if client else ""
-        patient = self.recorder.patient(parsed, name)
-        silenced = self.recorder.silenced(patient, decision_service.dialect.zone)
-        if decision_service.concerns(service_id, parsed, as_of):
-            parsed = await self.fetching.complete(parsed, decision_service.templates(service_id), client, started)
-        if len(body) + fetched_bytes(parsed) > _BIG:
-            # A chart this large takes long enough to keep others waiting.
-            decision = await asyncio.to_thread(decision_service.answer, service_id, parsed, as_of, silenced)
-        else:
-            decision = decision_service.answer(service_id, parsed, as_of, silenced)
+        until = asyncio.get_running_loop().time() + self.settings.deadline
+        with self.capacity.call():
+            served, run, size = self._conductor(client), self.capacity.run, len(body)
+            parsed = await run(size, until, _parsed, body, served.knowledge.services[service_id].hook, client)
+            parsed, as_of = self._dated(request, parsed, served.dialect.zone)
+            name = client.iss if client else ""
+            patient = self.recorder.patient(parsed, name)
+            silenced = self.recorder.silenced(patient, served.dialect.zone)
+            if await run(size, until, served.concerns, service_id, parsed, as_of):
+                parsed = await self.fetching.complete(parsed, served.templates(service_id), client, started)
+            size += fetched_bytes(parsed)
+            decision = await run(size, until, served.answer, service_id, parsed, as_of, silenced)
         self.recorder.note(parsed, decision, started, name, patient)
         _log_answer(parsed.hook_instance, decision, started, client)
         return Response(encode(CdsResponse(decision.cards)), media_type=JSON)
@@ -121,7 +121,8 @@ class CdsHooksEndpoints:
     async def feedback(self, request: Request) -> Response:
         client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}/feedback")
         service_id, body = self._service(request), await _json_body(request)
-        items = read_feedback(body, self.settings.keep_comments)
+        until = asyncio.get_running_loop().time() + self.settings.deadline
+        items = await self.capacity.run(len(body), until, read_feedback, body, self.settings.keep_comments)
         try:
             added = await record_feedback(self.store, service_id, items, datetime.now(UTC), client.iss if client else "")
         except Exception as error:
@@ -218,6 +219,11 @@ class CdsHooksEndpoints:
         address = address_of(request.scope.get("client"))
         known = address is not None and any(address in network for network in self.settings.metrics_from)
         return known and not is_forwarded(request.scope)
+
+
+def _parsed(body: bytes, hook: str, client: Client | None) -> HookRequest:
+    parsed = read_request(body, hook)
+    return with_prefetch_aliases(parsed, client.prefetch_keys) if client else parsed
 
 
 async def _json_body(request: Request) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,11 +18,21 @@ from cds_service.log import log
 JSON = "application/json"
 # The caller was gone before there was an answer.
 _GONE = 499
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_MOST_TOLD = 20
+_LONGEST_TOLD = 500
 ERROR_CODE_SYSTEM = "https://leg-cramps.example/error-codes"
 
 
 def operation_outcome(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
-    """An OperationOutcome with one issue a problem, the place as `expression`, and our stable code."""
+    """An OperationOutcome with one issue a problem, the place as `expression`, and our stable code.
+
+    Of many the first are told, and how many more there are: an answer must not be larger than what it refuses.
+    """
+    more = len(error.problems) - _MOST_TOLD
+    told = [_shortened(item) for item in error.problems[:_MOST_TOLD]]
+    if more > 0:
+        told.append(Problem(told[-1].place, f"{more} more are wrong, which are not told", "mend these first"))
     issues = [
         {
             "severity": "error",
@@ -29,10 +41,15 @@ def operation_outcome(error: RequestError, headers: Mapping[str, str] | None = N
             "diagnostics": item.remedy or item.message,
             "expression": [item.place],
         }
-        for item in error.problems
+        for item in told
     ]
     body = encode({"resourceType": "OperationOutcome", "issue": issues})
     return Response(body, error.status, dict(headers or {}), JSON)
+
+
+def _shortened(item: Problem) -> Problem:
+    """A place holds names that a caller gave."""
+    return Problem(*(text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}…" for text in astuple(item)))
 
 
 class ErrorsAndLimits:
@@ -66,8 +83,9 @@ class ErrorsAndLimits:
         except RequestError as error:
             # The places and ids of a refusal, never the values that stood there.
             log.info("refused", status=error.status, code=error.slug, path=_route(scope), places=_places(error))
-            challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-            await operation_outcome(error, challenge)(scope, receive, send)
+            await operation_outcome(error, _HEADERS.get(error.status))(scope, receive, send)
+        except ClientDisconnect:
+            log.info("gone", path=_route(scope))
         except Exception as error:
             log.exception("failed", path=_route(scope), error=type(error).__name__)
             problem = Problem("service", "failed to answer; the log of the service says where", "report it to its maintainers")
@@ -102,4 +120,4 @@ def _route(scope: Scope) -> str:
 
 
 def _places(error: RequestError) -> list[str]:
-    return [problem.place for problem in error.problems][:10]
+    return [problem.place[:_LONGEST_TOLD] for problem in error.problems[:10]]

@@ -30,7 +30,7 @@ _REFUSALS = {
     413: "The body is larger than the site allows",
     415: "The body is not JSON",
     500: "The service failed; its log says where",
-    503: "The database is not to be had; send it again later",
+    503: "Too many calls are under way, or the database is not to be had; send it again later",
 }
 _POSTED = (400, 401, 403, 404, 405, 413, 415, 500)
 

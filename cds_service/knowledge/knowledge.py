@@ -30,7 +30,7 @@ from cds_service.knowledge.schema import (
     ValueSet,
 )
 from cds_service.knowledge.sites import SitedConcept, sited_concepts
-from cds_service.knowledge.terminology import AnyPhrase, CodeEntry, System, Terminology
+from cds_service.knowledge.terminology import CodeEntry, PhraseIndex, System, Terminology
 from cds_service.knowledge.units import Factors, fold
 from cds_service.model import FactType, FactTypes
 
@@ -166,11 +166,11 @@ class Knowledge:
         return sited_concepts(sites, {part.id: part.phrases for part in parts})
 
     @cached_property
-    def condition_words(self) -> AnyPhrase:
+    def condition_words(self) -> PhraseIndex[None]:
         """All words that may name a condition of ours: where none of them stands, it is none in words."""
         parts = [part for parts in self.value_sets.values() for part in parts]
         things = [thing for part in parts if part.site for thing in part.site.things]
-        return AnyPhrase([*things, *(phrase for part in parts for phrase in part.phrases)])
+        return PhraseIndex([([*things, *(phrase for part in parts for phrase in part.phrases)], None)])
 
     @cached_property
     def searchable(self) -> dict[str, tuple[str, ...]]:

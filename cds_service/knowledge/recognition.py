@@ -168,12 +168,12 @@ class Recognition:
         of_tests = {word for text in (*names, *words.test_groups) for word in _read_of(text)}
         self._misspelt_analytes = Misspelt(of_tests - self._generic)
         self._speaking_systems = frozenset(words.speaking_systems)
-        self._others: set[int] = set()
+        self._others: dict[int, bool] = {}
 
     def over(self, terminology: Terminology) -> Recognition:
         """The same over the codes of one client."""
         own = copy.copy(self)
-        own._terminology, own._others = terminology, set()
+        own._terminology, own._others = terminology, {}
         return own
 
     def is_another_condition(self, concept: CodeableConcept | None) -> bool:
@@ -207,10 +207,10 @@ class Recognition:
 
     def _speaking_displays(self, concept: CodeableConcept | None) -> tuple[str, ...]:
         """The displays of systems whose names say all of what was measured."""
-        codings = [item for item in (concept.coding or () if concept else ()) if item and item.display]
-        return tuple(
-            item.display or "" for item in codings if self._terminology.short_system(item.system) in self._speaking_systems
-        )
+        systems = self._speaking_systems
+        codings = [item for item in (concept.coding or () if concept else ()) if item]
+        said = tuple(item.display or "" for item in codings if self._terminology.short_system(item.system) in systems)
+        return said if sum(map(len, said)) <= _MOST_LOOKED_AT else ()
 
     def _is_other_result(self, words: str) -> bool:
         return self.is_readable(words) and self._analytes.are_none_of(words)
@@ -240,12 +240,13 @@ class Recognition:
         if not words:
             return False
         key = hash((kind, words, speaking))
-        if key in self._others:
-            return True
-        found = is_another(words)
-        if found and len(self._others) < _MOST_KEPT:
-            self._others.add(key)
-        return found
+        known = self._others.get(key)
+        if known is None:
+            if len(self._others) >= _MOST_KEPT:
+                # Begun anew, so that what one caller sends does not keep out for good what all others do.
+                self._others.clear()
+            known = self._others[key] = is_another(words)
+        return known
 
     def analyte(self, words: str) -> str:
         """The analyte that words name, the longest name first; empty where they name none, several, or another specimen.
@@ -279,8 +280,11 @@ class Recognition:
         return any(first + second in self._own for first, second in pairwise(re.findall(r"[^\W\d_]+", words.lower())))
 
     def _content(self, words: str) -> frozenset[str]:
-        long = [word for word in _read_of(words) if not self._generic.issuperset(_long_parts(word))]
+        long = [word for word in set(_read_of(words)) if not self._is_generic(word)]
         return frozenset((*long, *self._short.findall(words)))
+
+    def _is_generic(self, word: str) -> bool:
+        return self._generic.issuperset(_long_parts(word)) if "-" in word else word in self._generic
 
     def _unknown(self, content: Iterable[str]) -> list[str]:
         return [word for word in content if not self._is_known(word)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cds_service.fhir.resources import CodeableConcept, codings
 from cds_service.knowledge.recognition import words_in
 from cds_service.knowledge.schema import BodySite
-from cds_service.knowledge.terminology import AnyPhrase, Terminology, word_pattern
+from cds_service.knowledge.terminology import PhraseIndex, Terminology, word_pattern
 
 _PHRASE_END = re.compile(r"[.;|\n]")
 # Between two places of one list: `hands and legs`, `hand/leg`, `hand, right leg`.
@@ -30,7 +30,7 @@ class SitedConcept:
     places: re.Pattern[str]
     other_places: re.Pattern[str]
     alone: re.Pattern[str]
-    any_thing: AnyPhrase
+    any_thing: PhraseIndex[None]
     allowed: re.Pattern[str]
 
     def is_placed(self, words: str) -> bool | None:
@@ -76,7 +76,7 @@ def sited_concepts(sites: Mapping[str, BodySite], phrases: Mapping[str, Sequence
             places=word_pattern(site.places),
             other_places=word_pattern(site.other_places),
             alone=word_pattern(phrases.get(name, ())),
-            any_thing=AnyPhrase((*site.things, *phrases.get(name, ()))),
+            any_thing=PhraseIndex([((*site.things, *phrases.get(name, ())), None)]),
             allowed=word_pattern(site.allowed),
         )
         for name, site in sites.items()

@@ -6,7 +6,7 @@ import copy
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from cds_service.fhir.resources import CodeableConcept, Coding, codings, fold_url, local_code
 from cds_service.model import CodeMap
@@ -57,10 +57,8 @@ class Terminology:
         for entry in entries:
             key = (entry.system, self._fold(entry.system, entry.code))
             self._codes[key] = (*self._codes.get(key, ()), Match(entry.concept, entry.name))
-        self._names = [(word_pattern([name]), concept, name) for concept, given in names.items() for name in given]
-        self._any_name = AnyPhrase(name for given in names.values() for name in given)
-        self._phrases = {concept: word_pattern(given) for concept, given in phrases.items() if given}
-        self._any_phrase = AnyPhrase(phrase for given in phrases.values() for phrase in given)
+        self._names = PhraseIndex([((name,), Match(concept, name)) for concept, given in names.items() for name in given])
+        self._phrases = PhraseIndex([(given, concept) for concept, given in phrases.items()])
         self._negation = word_pattern(negations)
         self._systems_seen: dict[str, str | None] = {}
         self._seen: dict[tuple[str | None, str | None], tuple[Match, ...]] = {}
@@ -173,15 +171,12 @@ class Terminology:
 
     def named(self, text: str) -> list[Match]:
         """Concepts whose ingredient stands in a text as whole words: `co-amilofruse 5/40`, never part of a word."""
-        if not self._any_name.stands_in(text):
-            return []
-        return [Match(concept, name) for pattern, concept, name in self._names if pattern.search(text)]
+        return self._names.found_in(text)
 
     def phrased(self, text: str) -> list[str]:
         """Concepts that a text names in a known phrase and does not deny: `no leg cramps` names none."""
-        if not self._any_phrase.stands_in(text) or self._negation.search(text):
-            return []
-        return [concept for concept, pattern in self._phrases.items() if pattern.search(text)]
+        found = self._phrases.found_in(text)
+        return [] if found and self._negation.search(text) else found
 
     def denies(self, text: str) -> bool:
         return bool(self._negation.search(text))
@@ -200,24 +195,59 @@ def coding_of(token: str) -> Coding:
     return Coding(system=system.strip(), code=code.strip())
 
 
-class AnyPhrase:
-    """Whether any of many phrases stands in a text. Most texts hold the first word of none, which a set tells at once."""
+T = TypeVar("T")
 
-    def __init__(self, phrases: Iterable[str]) -> None:
-        given = list(phrases)
-        self._first_words = frozenset(match.group() for phrase in given if (match := _WORD.search(phrase.lower())))
-        self._pattern = word_pattern(given)
+
+class PhraseIndex(Generic[T]):
+    """Of many things, each with its phrases, those that a text names. Most texts hold the first word of none of them."""
+
+    def __init__(self, phrases: Iterable[tuple[Sequence[str], T]]) -> None:
+        named = [(given, thing) for given, thing in phrases if given]
+        self._things = [(word_pattern(given), thing) for given, thing in named]
+        self._by_first_word: dict[str, list[int]] = defaultdict(list)
+        for number, (given, _) in enumerate(named):
+            for word in {match.group() for phrase in given if (match := _WORD.search(phrase.lower()))}:
+                self._by_first_word[word].append(number)
+
+    def found_in(self, text: str) -> list[T]:
+        if self._by_first_word.keys().isdisjoint(words := _WORD.findall(text.lower())):
+            return []
+        likely = sorted({number for word in set(words) for number in self._by_first_word.get(word, ())})
+        return [self._things[number][1] for number in likely if self._things[number][0].search(text)]
 
     def stands_in(self, text: str) -> bool:
-        if self._first_words.isdisjoint(_WORD.findall(text.lower())):
-            return False
-        return bool(self._pattern.search(text))
+        """Whether a text names any."""
+        return bool(self.found_in(text))
 
 
 def word_pattern(words: Iterable[str]) -> re.Pattern[str]:
-    """Any of the words or phrases, whole, whatever the case and spacing; matches nothing if there are none."""
-    ordered = sorted({word.strip().lower() for word in words}, key=lambda word: (-len(word), word))
-    if not ordered:
-        return re.compile(r"(?!)")
-    inner = "|".join(re.escape(word).replace(r"\ ", r"[\s-]+") for word in ordered)
-    return re.compile(rf"(?<!\w)(?:{inner})(?!\w)", re.IGNORECASE)
+    """Any of the words or phrases, whole, whatever the case and spacing, the longest first; nothing if there are none.
+
+    Common beginnings are looked at once, or thousands of phrases would be tried at each word of a text.
+    """
+    tree: _Letters = {}
+    for word in words:
+        node = tree
+        for letter in word.strip().lower():
+            node = node.setdefault(letter, {})
+        node[_END] = {}
+    return re.compile(rf"(?<!\w){_alternatives(tree)}(?!\w)" if tree else r"(?!)", re.IGNORECASE)
+
+
+_Letters = dict[str, "_Letters"]
+_END = ""
+
+
+def _alternatives(tree: _Letters) -> str:
+    """A tree of letters as a pattern, in which a blank stands for any blanks and hyphens."""
+    parts = [
+        (r"[\s-]+" if letter == " " else re.escape(letter)) + _alternatives(rest)
+        for letter, rest in tree.items()
+        if letter != _END
+    ]
+    if not parts:
+        return ""
+    joined = "|".join(parts)
+    if _END in tree:
+        return f"(?:{joined})?"
+    return joined if len(parts) == 1 else f"(?:{joined})"

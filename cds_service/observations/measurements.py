@@ -206,7 +206,9 @@ def _own_range(analyte: str, said: Measurement, here: Locale) -> RangeUsed | Non
         # Some laboratories give the same range twice.
         if item and _is_normal(item) and item not in normal:
             normal.append(item)
-    if len(normal) != 1:
+        if len(normal) > 1:
+            return None
+    if not normal:
         return None
     given = _with_limits(normal[0])
     low = _limit(analyte, given.low, said, here)

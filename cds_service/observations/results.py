@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from itertools import compress
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, nothing, presence, reason_of, unknown, words_of
-from cds_service.fhir.dates import Span, is_later, read_span, say_date
+from cds_service.fhir.dates import Span, is_later, latest_of, read_span, say_date
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import (
     AgainstRange,
@@ -239,8 +240,8 @@ def same_time(results: list[Result], kind: OfAnalytes) -> list[Result]:
         return results
     preferred = min(results, key=lambda item: kind.analytes.index(item.analyte)).analyte
     chosen = [item for item in results if item.analyte == preferred]
-    last = [item for item in chosen if not any(is_later(other.when, item.when) for other in chosen)]
-    return sorted(last, key=lambda item: item.reference)
+    last = latest_of([item.when for item in chosen])
+    return sorted(compress(chosen, last), key=lambda item: item.reference)
 
 
 def unread_beside(latest: Result, results: Iterable[Result]) -> Unusable | None:

@@ -1,0 +1,63 @@
+"""How much is worked on at once: so many calls, and of what takes long little, beside the loop that answers everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from cds_service.errors import Problem, RequestError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SMALL = 40_000
+"""Bytes of a call that are worked on where it came: at most some 20 ms, and mostly 2, for which a thread is not worth while."""
+_LARGE = 1_000_000
+"""Bytes from which a call is worked on alone, for the memory that it takes."""
+_THREADS = 2
+
+
+class Capacity:
+    """`most_calls` at once; whoever comes beyond is told to come again. Opened and used in one running loop."""
+
+    def __init__(self, most_calls: int) -> None:
+        self._most, self._under_way = most_calls, 0
+        self._threads = ThreadPoolExecutor(_THREADS, "call")
+        self._large = asyncio.Semaphore(1)
+
+    @contextlib.contextmanager
+    def call(self) -> Iterator[None]:
+        """One call under way. Raises RequestError (503) where there are as many as may be."""
+        if self._under_way >= self._most:
+            raise _overloaded()
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def run(self, size: int, until: float, work: Callable[P, T], *args: P.args, **given: P.kwargs) -> T:
+        """The work on a call of so many bytes. RequestError (503) where its turn has not come `until` then, of the loop."""
+        if size <= _SMALL:
+            return work(*args, **given)
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as held:
+            if size > _LARGE:
+                try:
+                    async with asyncio.timeout_at(until):
+                        await self._large.acquire()
+                except TimeoutError:
+                    raise _overloaded() from None
+                held.callback(self._large.release)
+            return await loop.run_in_executor(self._threads, lambda: work(*args, **given))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _overloaded() -> RequestError:
+    problem = Problem("service", "is answering as many calls as it can", "send it again in a second")
+    return RequestError(503, "overloaded", "throttled", [problem])

@@ -1,0 +1,133 @@
+"""What a call may cost: linear in its size, little to answer, and never so many at once that honest callers go without."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import Message
+
+from bench.hostile import Shape, cost, shapes
+from cds_service.app import build_app
+from cds_service.errors import RequestError
+from cds_service.http.capacity import Capacity
+from cds_service.service import DecisionService
+from cds_service.settings import Settings
+from tests.support.calls import CALL, assert_outcome, make
+from tests.support.people import body
+
+SMALL, LARGE = 40_000, 400_000
+MOST_ANSWERED = 200_000
+NOISE = 0.1
+"""CPU seconds below which nothing is told of growth: a collection of garbage in between is as much."""
+
+
+@pytest.fixture(scope="module")
+def client(decision_service: DecisionService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with make(decision_service, tmp_path_factory.mktemp("db")) as opened:
+        yield opened
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("shape", shapes().values(), ids=shapes())
+def test_a_body_costs_in_proportion_to_its_size_and_is_answered_briefly(client: TestClient, shape: Shape) -> None:
+    """Ten times as large costs ten times as much, give or take; a hundred times as much would be a way to stop the service."""
+    (less, first), (more, second) = cost(client, shape, SMALL), cost(client, shape, LARGE)
+    assert second.status < 500
+    assert second.answer < MOST_ANSWERED
+    if second.seconds > NOISE:
+        assert second.seconds / more < 4 * first.seconds / less
+
+
+@pytest.mark.parametrize(
+    ("items", "told"), [([7] * 21, 21), ([{}] * 900, 21), ([7] * 3, 3), ([{"card": "c", "outcome": "accepted"}] * 1001, 1)]
+)
+def test_of_many_problems_twenty_are_told_and_how_many_more(client: TestClient, items: list[Any], told: int) -> None:
+    answer = client.post(f"{CALL}/feedback", json={"feedback": items})
+    assert len(assert_outcome(answer, 400, "invalid-feedback")) == told
+    assert ("more are wrong" in answer.text) is (told > 20)
+
+
+@pytest.mark.asyncio
+async def test_a_call_beyond_as_many_as_may_be_is_told_to_come_again() -> None:
+    capacity = Capacity(most_calls=2)
+    with capacity.call(), capacity.call():
+        with pytest.raises(RequestError) as refused, capacity.call():
+            pass
+        assert (refused.value.status, refused.value.slug) == (503, "overloaded")
+    with capacity.call():
+        capacity.close()
+
+
+def test_what_is_overloaded_says_when_to_come_again(decision_service: DecisionService, tmp_path: Path) -> None:
+    with make(decision_service, tmp_path, most_calls=1) as client:
+        endpoints = next(route for route in client.app.routes if route.path == "/cds-services").endpoint.__self__  # type: ignore[attr-defined]
+        with endpoints.capacity.call():
+            refused = client.post(CALL, json=body())
+            assert_outcome(refused, 503, "overloaded")
+            assert refused.headers["retry-after"] == "1"
+            assert client.get("/healthz").status_code == 200
+        assert client.post(CALL, json=body()).status_code == 200
+
+
+@pytest.mark.asyncio
+async def test_a_large_call_leaves_the_loop_free_and_waits_for_its_turn_no_longer_than_its_deadline() -> None:
+    capacity, begun, go_on = Capacity(most_calls=10), threading.Event(), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        go_on.wait(5)
+        return "done"
+
+    now = asyncio.get_running_loop().time()
+    first = asyncio.create_task(capacity.run(2_000_000, now + 5, work))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    with pytest.raises(RequestError) as refused:
+        await capacity.run(2_000_000, now + 0.1, work)
+    assert refused.value.status == 503
+    # What is small is not kept waiting by it.
+    assert await capacity.run(100_000, now + 0.1, lambda: "small") == "small"
+    go_on.set()
+    assert await first == "done"
+    capacity.close()
+
+
+@pytest.mark.asyncio
+async def test_a_caller_who_leaves_in_the_middle_is_no_error(
+    decision_service: DecisionService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite", pages="off")
+    app = build_app(settings, decision_service)
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": CALL,
+        "raw_path": CALL.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8000"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+        "scheme": "http",
+    }
+    came: list[Message] = [{"type": "http.request", "body": b'{"hook": ', "more_body": True}, {"type": "http.disconnect"}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return came.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    assert sent == []
+    lines = [json.loads(text) for text in capsys.readouterr().err.splitlines() if text.startswith("{")]
+    assert [line["level"] for line in lines if line["event"] == "gone"] == ["info"]
+    assert not [line for line in lines if line["level"] == "error"]
