@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from cds_service.model import CodeMap
 
 _LETTERS = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 _LEAST_LETTERS = 3
+_LEAST_STEM = 5
 _MOST_KEPT = 20_000
 _MOST_LOOKED_AT = 2000
 """Characters of an entry's words that are looked at."""
@@ -27,6 +28,10 @@ _ONE_SLIP, _TWO_SLIPS = 4, 8
 """From how many letters on a word may be another with one letter wrong, or with two."""
 _MOST_LETTERS = 32
 """A word that is longer is none of ours misspelt; what is left of it in all ways would be too much to look at."""
+
+_CODE = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+")
+# Behind a name of SNOMED CT: `(situation)`, `(observable entity)`.
+_KIND_BEHIND = re.compile(r"\((?:situation|finding|disorder|procedure|observable entity)\)\s*$")
 
 _LONGEST_NAME = 5
 _DRUG_TOKENS = re.compile(r"[\w'-]+|[/+&,;|()\[\]]")
@@ -73,6 +78,7 @@ class DrugTexts:
         self._names = frozenset((*drug_names, *words.other_drugs, *words.supplies))
         self._supplies = frozenset(words.supplies)
         self._words, self._salts = frozenset(words.drug_words), frozenset(words.salts)
+        self._supplements, self._anions = frozenset(words.supplements), self._salts - frozenset(words.metals)
         self._supply_words = self._words | frozenset(words.supply_words)
         self._of_companies = frozenset(words.company_words)
         self._own = {word for name in own for word in _LETTERS.findall(name.lower())}
@@ -98,18 +104,22 @@ class DrugTexts:
         return bool(names) and all(self._is_read(word, read) for word in others)
 
     def _parted(self, tokens: Sequence[str]) -> tuple[set[str], list[str]]:
-        """The names of a text and its other words. A salt behind a name is part of it; by itself it is a drug of its own."""
+        """The names of a text and its other words. A salt behind a name is part of it; by itself it is a drug of its own.
+
+        So is a metal behind a supplement: `vitamin D magnesium` is two of them.
+        """
         names: set[str] = set()
         others: list[str] = []
-        at, is_named = 0, False
+        at, salts = 0, frozenset[str]()
         while at < len(tokens):
             length = self._length_of_name(tokens, at)
             if length:
-                names.add(" ".join(tokens[at : at + length]))
-                is_named = True
+                name = " ".join(tokens[at : at + length])
+                names.add(name)
+                salts = self._anions if name in self._supplements else self._salts
             elif tokens[at] in _JOINS:
-                is_named = False
-            elif not is_named or tokens[at] not in self._salts:
+                salts = frozenset()
+            elif tokens[at] not in salts:
                 others.append(tokens[at])
             at += length or 1
         return names, others
@@ -141,8 +151,12 @@ class Recognition:
         own_words = {word for text in (*names, *own.conditions, *own.titles) for word in _read_of(text)}
         self._terminology = terminology
         self._drugs = DrugTexts(words, drug_names, own.drugs)
-        of_methods = {word for text in own.displays for word in _read_of(text)}
-        self._known = frozenset((*vocabulary, *drug_names, *words.readable, *words.supplies, *own_words, *of_methods))
+        beside = (*own.displays, *words.other_specimens, *words.other_measures, *words.doubtful_specimens)
+        of_methods = {word for text in beside for word in _read_of(text)}
+        self._short = re.compile(rf"(?<!\w)(?:{'|'.join(words.short_words)})(?!\w)")
+        read = (*words.readable, *words.short_words, *words.supplies)
+        self._known = frozenset((*vocabulary, *drug_names, *read, *own_words, *of_methods))
+        self._endings = words.endings
         self._generic, self._kinds = frozenset(words.generic), frozenset(words.kinds)
         self._own, self._misspelt = own_words, Misspelt(own_words)
         self._contents = {frozenset(_read_of(phrase)) - self._generic for phrase in own.conditions}
@@ -151,6 +165,9 @@ class Recognition:
         self._statements_of_none = frozenset(words.statements_of_none)
         self._muscle_or_leg = word_pattern(words.muscle_or_leg)
         self._analytes = AnalyteNames(words, own.analytes)
+        of_tests = {word for text in (*names, *words.test_groups) for word in _read_of(text)}
+        self._misspelt_analytes = Misspelt(of_tests - self._generic)
+        self._speaking_systems = frozenset(words.speaking_systems)
         self._others: dict[int, bool] = {}
 
     def over(self, terminology: Terminology) -> Recognition:
@@ -164,7 +181,9 @@ class Recognition:
         if self._terminology.is_listed(concept) or self._terminology.is_declared_other(concept):
             return True
         return self._is_kept(
-            "condition", words_in(concept), lambda words: self.is_readable(words) and not self._is_vague(words)
+            "condition",
+            words_in(concept),
+            lambda words: self.is_readable(words) and not any(map(self._is_vague, words.split("|"))),
         )
 
     def is_another_drug(self, concept: CodeableConcept | None) -> bool:
@@ -178,16 +197,49 @@ class Recognition:
         words = words_in(concept)
         if self._terminology.is_declared_other(concept):
             return not self.analyte(words)
-        return self._is_kept("result", words, lambda said: self.is_readable(said) and self._analytes.are_none_of(said))
+        speaking = self._speaking_displays(concept)
+        return self._is_kept(
+            "result",
+            words,
+            lambda said: self._is_other_result(said) or self._one_speaks_for(speaking, said.split("|")),
+            speaking,
+        )
 
-    def _is_kept(self, kind: str, words: str, is_another: Callable[[str], bool]) -> bool:
+    def _speaking_displays(self, concept: CodeableConcept | None) -> tuple[str, ...]:
+        """The displays of systems whose names say all of what was measured."""
+        systems = self._speaking_systems
+        codings = [item for item in (concept.coding or () if concept else ()) if item]
+        said = tuple(item.display or "" for item in codings if self._terminology.short_system(item.system) in systems)
+        return said if sum(map(len, said)) <= _MOST_LOOKED_AT else ()
+
+    def _is_other_result(self, words: str) -> bool:
+        return self.is_readable(words) and self._analytes.are_none_of(words)
+
+    def _one_speaks_for(self, speaking: Iterable[str], parts: Sequence[str]) -> bool:
+        """Whether one display of which every word is read says what the others name too, none of which is like ours."""
+        if not any(self._is_other_result(said) and not self._unknown(self._content(said)) for said in speaking):
+            return False
+        return all(self._is_other_result(part) or self._is_unlike_ours(part) for part in parts)
+
+    def _is_unlike_ours(self, words: str) -> bool:
+        """Whether words that are not read hold no analyte: those of another language, or a code such as `MDC_VENT_FLOW`.
+
+        Nobody misspells the words of a code.
+        """
+        if not self._analytes.are_none_of(words.replace("_", " ")) or self._is_parted(words):
+            return False
+        return bool(_CODE.fullmatch(words.strip())) or all(
+            word not in self._misspelt_analytes for word in self._unknown(self._content(words))
+        )
+
+    def _is_kept(self, kind: str, words: str, is_another: Callable[[str], bool], speaking: tuple[str, ...] = ()) -> bool:
         """Thousands of a chart have the same few words, so what was found is kept: by a hash of the words, not by the words.
 
         Nor by the code, beside which another record may have other words: the answer must not depend on what was asked before.
         """
         if not words:
             return False
-        key = hash((kind, words))
+        key = hash((kind, words, speaking))
         known = self._others.get(key)
         if known is None:
             if len(self._others) >= _MOST_KEPT:
@@ -213,17 +265,23 @@ class Recognition:
 
         `Chronic problem` says nothing, and of `serum kalium` the one word that does say something is not read.
         """
-        said = {_plain(part) for part in words.split("|")} - {""}
+        said = {_plain(_KIND_BEHIND.sub("", part)) for part in words.split("|")} - {""}
         if said <= self._placeholders or said <= self._statements_of_none:
             return not said <= self._placeholders
-        content = self._content(words)
+        contents = [content for part in words.split("|") if (content := self._content(part))]
+        return bool(contents) and all(map(self._is_mostly_known, contents)) and not self._is_parted(words)
+
+    def _is_mostly_known(self, content: Collection[str]) -> bool:
         unknown = self._unknown(content)
-        if 2 * len(unknown) >= len(content) or any(word in self._misspelt for word in unknown):
-            return False
-        return not any(first + second in self._own for first, second in pairwise(re.findall(r"[^\W\d_]+", words.lower())))
+        return 2 * len(unknown) < len(content) and not any(word in self._misspelt for word in unknown)
+
+    def _is_parted(self, words: str) -> bool:
+        """Whether two words together make one of ours: `under active`."""
+        return any(first + second in self._own for first, second in pairwise(re.findall(r"[^\W\d_]+", words.lower())))
 
     def _content(self, words: str) -> frozenset[str]:
-        return frozenset(word for word in set(_read_of(words)) if not self._is_generic(word))
+        long = [word for word in set(_read_of(words)) if not self._is_generic(word)]
+        return frozenset((*long, *self._short.findall(words)))
 
     def _is_generic(self, word: str) -> bool:
         return self._generic.issuperset(_long_parts(word)) if "-" in word else word in self._generic
@@ -232,9 +290,20 @@ class Recognition:
         return [word for word in content if not self._is_known(word)]
 
     def _is_known(self, word: str) -> bool:
-        if word in self._known or word.removesuffix("'s") in self._known:
+        if word in self._known or word.removesuffix("'s") in self._known or self._is_formed_of_known(word):
             return True
         return "-" in word and all(part in self._known or part in self._generic for part in _long_parts(word))
+
+    def _is_formed_of_known(self, word: str) -> bool:
+        """A plural, or an operation or examination: not of ours, nor like one: `parkinsons` may be that disease."""
+        is_plural = any(one in self._known and one not in self._own for one in _singulars(word))
+        return (is_plural or self._is_operation(word)) and word not in self._own and word not in self._misspelt
+
+    def _is_operation(self, word: str) -> bool:
+        """By its ending, and not on a part of the body that a word of ours names: `parathyroidectomy`."""
+        ending = next((ending for ending in self._endings if word.endswith(ending)), "")
+        stem = word.removesuffix(ending)
+        return bool(ending) and not (len(stem) >= _LEAST_STEM and any(stem in one for one in self._own))
 
     def _is_vague(self, words: str) -> bool:
         """Whether words may mean a condition of ours, though not in our words: `CKD4`, `liver problem`, `disease of kidney`."""
@@ -255,7 +324,7 @@ class AnalyteNames:
         self._quantities = {key: frozenset(given) for key, given in words.other_quantities.items()}
         self._groups = word_pattern(words.test_groups)
         self._symbols = re.compile(rf"(?<!\w)(?:{'|'.join(words.symbols)})(?![\w/])")
-        self._symbols_elsewhere = word_pattern(words.symbols_elsewhere)
+        self._elsewhere = word_pattern(words.elsewhere)
 
     def only_one_of(self, words: str) -> str:
         found, beside = self._found(words)
@@ -269,7 +338,8 @@ class AnalyteNames:
         if beside & self._materials:
             return not (found and self._blood.search(words))
         if not found:
-            return not self._groups.search(words) and not self._symbols.search(self._symbols_elsewhere.sub(" ", words))
+            words = self._elsewhere.sub(" ", words)
+            return not self._groups.search(words) and not self._symbols.search(words)
         return len(found) == 1 and not beside.isdisjoint(self._quantities.get(next(iter(found)), frozenset()))
 
     def _found(self, words: str) -> tuple[set[str], set[str]]:
@@ -286,6 +356,16 @@ def _plain(name: str) -> str:
 def _read_of(words: str) -> list[str]:
     """The words of a text that are long enough to be told apart."""
     return [word for word in _LETTERS.findall(words.lower()) if len(word) >= _LEAST_LETTERS]
+
+
+def _singulars(word: str) -> Iterable[str]:
+    if word.endswith("ies"):
+        yield word[:-3] + "y"
+    elif word.endswith(("ses", "xes", "zes", "ches", "shes")):
+        yield word[:-2]
+        yield word[:-2] + "is"
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        yield word[:-1]
 
 
 def _long_parts(word: str) -> list[str]:

@@ -163,8 +163,12 @@ class OtherWords(KnowledgeFile):
     """Words that say of what an entry is, or that they do not say: see `knowledge/recognition.py`.
 
     `generic` words say nothing of what, and `kinds` are those of them that name a trouble of some part of the body.
-    `test_groups` may hold a test of ours, and so may `symbols`, but not in `symbols_elsewhere`. `salts` count only beside
-    the name of a drug; `other_quantities` are by analyte what makes another of it, and in doubt beside any else.
+    `short_words` are read though they are short or hold a digit, in this case of letters only: `Ab`, `CO2`. Words with one
+    of the `endings`, as only English has them, are read too. A display of one of
+    the `speaking_systems` may say what an entry is for names beside it that are not read. `test_groups` may hold a test of
+    ours, and so may `symbols`, but neither in the names of `elsewhere`. `salts` count only beside the name of a drug, and those
+    of them that are `metals` not beside one of the `supplements`. `other_quantities` are by analyte what makes another of it,
+    and in doubt beside any else.
     """
 
     placeholders: tuple[str, ...]
@@ -172,14 +176,19 @@ class OtherWords(KnowledgeFile):
     generic: tuple[str, ...]
     kinds: tuple[str, ...]
     readable: tuple[str, ...]
+    endings: tuple[str, ...]
+    short_words: tuple[str, ...]
+    speaking_systems: tuple[str, ...]
     test_groups: tuple[str, ...]
     symbols: tuple[str, ...]
-    symbols_elsewhere: tuple[str, ...]
+    elsewhere: tuple[str, ...]
     supplies: tuple[str, ...]
     supply_words: tuple[str, ...]
     other_drugs: tuple[str, ...]
     drug_words: tuple[str, ...]
     salts: tuple[str, ...]
+    metals: tuple[str, ...]
+    supplements: tuple[str, ...]
     company_words: tuple[str, ...]
     other_specimens: tuple[str, ...]
     blood_specimens: tuple[str, ...]

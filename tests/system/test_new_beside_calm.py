@@ -245,6 +245,7 @@ HALF_READ = {
         "Potassium (direct ISE)",
         "Potassium, fluid-filled tube",
         "Potassium and sodium",
+        "K [Presence] in Serum or Plasma",
     ),
     "medicationRequests": (
         "Lisinopril/HCT",
@@ -253,6 +254,8 @@ HALF_READ = {
         "Atorvastatine/ezetimibe",
         "aspirin and a water tablet",
         "blister pad pack",
+        "Vitamin D magnesium",
+        "Clinical trial medication",
     ),
     "conditions": (
         "Diabetes melitus type 2",
@@ -263,6 +266,8 @@ HALF_READ = {
         "see problem list",
         "Chronic problem",
         "G2P1 at 20 weeks",
+        "No information about problems",
+        "Liver problem | Migraine",
     ),
 }
 
@@ -285,7 +290,32 @@ def test_words_that_are_read_by_half_leave_nobody_calm(key: str, words: str) -> 
         ("electrolytes", "Serum ferritin"),
         ("medicationRequests", "omeprazole (PRILOSEC) 20 MG capsule"),
         ("conditions", "Gastro-oesophageal reflux disease"),
+        ("electrolytes", "C Ab [Presence] in Serum or Plasma"),
+        ("electrolytes", "Influenza virus B RNA [Presence] in Respiratory specimen by NAA with probe detection"),
+        ("medicationRequests", "Tylenol PM Pill"),
+        ("medicationRequests", "NDA020503 200 ACTUAT Albuterol 0.09 MG/ACTUAT Metered Dose Inhaler"),
+        ("conditions", "Migraines"),
+        ("conditions", "HTN, goal below 140/90"),
     ],
 )
 def test_words_that_are_read_leave_the_calm_line(key: str, words: str) -> None:
     assert calm_with(key, in_words(key, words))
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "system", "display", "stays_calm"),
+    [
+        ("electrolytes", "葉酸免疫分析", LOINC, "Folate [Mass/volume] in Serum or Plasma", True),
+        ("electrolytes", "Kreatinine in bloed", LOINC, "Folate [Mass/volume] in Serum or Plasma", False),
+        ("electrolytes", "電解質", SNOMED, "Evaluation of body fluids", False),
+        ("conditions", "Leberzirrhose", SNOMED, "Migraine of long standing (disorder)", False),
+        ("medicationRequests", "Wassertablette", SNOMED, "Ramipril 5 mg oral tablet", False),
+    ],
+)
+def test_a_name_that_is_read_speaks_for_no_other_unless_it_is_one_of_loinc(
+    key: str, text: str, system: str, display: str, stays_calm: bool
+) -> None:
+    entry = in_words(key, text)
+    member = "medicationCodeableConcept" if key == "medicationRequests" else "code"
+    entry[member] = concept("1-1", system, text, display)
+    assert calm_with(key, entry) is stays_calm
