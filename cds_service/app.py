@@ -75,8 +75,13 @@ def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
         app.router.routes += page_routes(
             settings, decision_service, pages_shown(settings), endpoints.store, endpoints.recorder.note
         )
-    app.add_middleware(ErrorsAndLimits, body_limit=settings.body_limit, served=endpoints.recorder.metrics.served)
-    origins = {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)}
+    limits = (settings.body_limit, settings.receive_timeout)
+    app.add_middleware(ErrorsAndLimits, *limits, served=endpoints.recorder.metrics.served)
+    _let_in_browsers(app, {*settings.cors_origins, *(origin for client in clients for origin in client.cors_origins)})
+    return app
+
+
+def _let_in_browsers(app: FastAPI, origins: set[str]) -> None:
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -84,7 +89,6 @@ def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
             allow_methods=["GET", "POST", "OPTIONS"],
             allow_headers=["authorization", "content-type"],
         )
-    return app
 
 
 def _clients(settings: Settings, decision_service: DecisionService) -> tuple[Client, ...]:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     body_limit: int = Field(default=16 * 1024 * 1024, ge=1024)
     deadline: float = Field(default=2.0, ge=0.2, le=30)
     most_calls: int = Field(default=200, ge=1, le=10_000)
+    receive_timeout: float = Field(default=10.0, ge=0.2, le=300)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     jurisdiction: Jurisdiction = "us"
     time_zone: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
@@ -18,7 +19,7 @@ from cds_service.log import log
 JSON = "application/json"
 # The caller was gone before there was an answer.
 _GONE = 499
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_HEADERS = {408: {"Connection": "close"}, 401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _MOST_TOLD = 20
 _LONGEST_TOLD = 500
 ERROR_CODE_SYSTEM = "https://leg-cramps.example/error-codes"
@@ -55,8 +56,8 @@ def _shortened(item: Problem) -> Problem:
 class ErrorsAndLimits:
     """Pure ASGI, as a middleware that wraps each request in a task costs more than the answer."""
 
-    def __init__(self, app: ASGIApp, body_limit: int, served: Callable[[RequestRecord], None]) -> None:
-        self.app, self.body_limit, self.served = app, body_limit, served
+    def __init__(self, app: ASGIApp, body_limit: int, receive_timeout: float, served: Callable[[RequestRecord], None]) -> None:
+        self.app, self.body_limit, self.receive_timeout, self.served = app, body_limit, receive_timeout, served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,14 +98,25 @@ class ErrorsAndLimits:
             raise self._too_large()
 
     def _limited(self, receive: Receive) -> Receive:
-        received = 0
+        """A body in bounds: of size, and of the time in which it comes."""
+        received, is_whole = 0, False
+        until = asyncio.get_running_loop().time() + self.receive_timeout
 
         async def limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole
+            if is_whole:
+                # Whoever listens on waits for the caller to leave.
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                problem = Problem("body", f"did not come within {self.receive_timeout:g} s", "send it at once")
+                raise RequestError(408, "body-too-slow", "timeout", [problem]) from None
             received += len(message.get("body", b""))
             if received > self.body_limit:
                 raise self._too_large()
+            is_whole = not message.get("more_body", False)
             return message
 
         return limited

@@ -27,13 +27,14 @@ _REFUSALS = {
     403: "Not for this address, or no client is configured and the call comes from elsewhere",
     404: "There is nothing of this name",
     405: "The path does not take this method",
+    408: "The body did not come in time",
     412: "Mandatory data were not supplied",
     413: "The body is larger than the site allows",
     415: "The body is not JSON",
     500: "The service failed; its log says where",
     503: "Too many calls are under way, or the database is not to be had; send it again later",
 }
-_POSTED = (400, 401, 403, 404, 405, 413, 415, 500)
+_POSTED = (400, 401, 403, 404, 405, 408, 413, 415, 500)
 
 
 def document(knowledge: Knowledge) -> bytes:

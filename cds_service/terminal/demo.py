@@ -19,6 +19,7 @@ from cds_service.cdshooks.request import AS_OF
 from cds_service.cdshooks.response import Card
 from cds_service.errors import Problem, SettingsError
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.net.connections import bounded_connections
 from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.security.access import demand_guard, pages_shown
 from cds_service.settings import Settings
@@ -47,8 +48,11 @@ def serve(settings: Settings, knowledge: Knowledge | None = None, *, stop: bool 
             access_log=False,
             # Who calls is judged by the address that really called.
             proxy_headers=False,
+            server_header=False,
             log_level="warning",
-            timeout_graceful_shutdown=3,
+            http=bounded_connections(settings.receive_timeout),
+            # A call that is under way is answered; half a body does not hold the process for longer.
+            timeout_graceful_shutdown=5,
         )
     )
     if knowledge is None:

@@ -65,16 +65,16 @@ def container(tmp_path: Path) -> Iterator[tuple[str, Path, Path]]:
     if another:
         os.chown(state, NOBODY, NOBODY)
     port = free_port()
-    command = [sys.executable, "-m", *COMMAND]
-    command[command.index("0.0.0.0")] = "127.0.0.1"
-    command[command.index("8000")] = str(port)
+    assert COMMAND[0] == "python"
+    command = [sys.executable, *COMMAND[1:]]
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(image),
         "PYTHONDONTWRITEBYTECODE": "1",
         "CDS_KNOWLEDGE": str(image),
         "CDS_DATABASE_URL": f"sqlite+aiosqlite:///{state}/cds.sqlite",
-        "CDS_HOST": "0.0.0.0",
+        "CDS_HOST": "127.0.0.1",
+        "CDS_PORT": str(port),
         "CDS_GUARDED": "true",
         "CDS_PAGES": "demo",
     }
@@ -154,9 +154,8 @@ def test_compose_is_read_only_and_holds_no_password() -> None:
 
 def test_the_unit_starts_the_same_command_hardened() -> None:
     text = (ROOT / "deploy/leg-cramps-cds.service").read_text()
-    started = re.findall(r"^ExecStart=\S+/(uvicorn .*)$", text, re.MULTILINE)[0].split()
-    same = [part.replace("0.0.0.0", "127.0.0.1") for part in COMMAND]
-    assert started == same
+    started = re.findall(r"^ExecStart=\S+/cds-service (.*)$", text, re.MULTILINE)[0].split()
+    assert started == COMMAND[COMMAND.index("cds_service.cli") + 1 :]
     for wanted in ("NoNewPrivileges=yes", "ProtectSystem=strict", "DynamicUser=yes", "CapabilityBoundingSet=\n"):
         assert wanted in text
 
