@@ -4,6 +4,7 @@
 # make check   lint, types, import contracts, knowledge, documents
 # make pictures   the pages, pictured anew for docs/
 # make bench   measure throughput beside two floors
+# make sbom    write a bill of materials of the runtime, CycloneDX in JSON, to var/sbom.json
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -13,7 +14,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test check pictures bench clean help
+.PHONY: run demo test check pictures bench sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -44,6 +45,10 @@ pictures: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m bench
+
+sbom: $(DEV)
+	@mkdir -p var
+	$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o var/sbom.json deploy/runtime.lock
 
 clean:
 	rm -rf $(VENV) var .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -19,7 +19,7 @@ from cds_service.http.middleware import ErrorsAndLimits
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.lint.code_provenance import doubt_about_code
 from cds_service.lint.run import load_checked
-from cds_service.log import configure, log
+from cds_service.log import LogThread, configure, log
 from cds_service.security.access import pages_shown
 from cds_service.security.clients import Client, ClientSchema, read_clients
 from cds_service.security.code_map import MapSchema
@@ -32,10 +32,12 @@ def create_app() -> FastAPI:
     """The ASGI factory, configured by the environment. Ends the process with a plain report if it cannot be."""
     try:
         settings = read_settings()
-        return build_app(settings, prepare(settings))
+        app = build_app(settings, prepare(settings))
     except Mendable as error:
         sys.stderr.write(f"The service cannot start:\n{error}\n")
         raise SystemExit(1) from None
+    configure(settings.log_level, LogThread(sys.stderr))
+    return app
 
 
 def prepare(settings: Settings) -> DecisionService:

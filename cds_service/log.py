@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import json
 import logging
+import queue
 import sys
+import threading
+import time
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -13,7 +19,44 @@ import structlog
 log: Any = structlog.get_logger("cds")
 
 
-def configure(level: str) -> None:
+class LogThread:
+    """Writes lines in a thread, so that a sink that nobody reads holds up no answer. What does not fit is lost and counted."""
+
+    def __init__(self, sink: TextIO) -> None:
+        self._sink, self._lines = sink, queue.Queue[str](_MOST_LINES)
+        self.lost = 0
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+        atexit.register(self.drain)
+
+    def write(self, text: str) -> None:
+        try:
+            self._lines.put_nowait(text)
+        except queue.Full:
+            self.lost += 1
+
+    def flush(self) -> None:
+        """Nothing is held back: the thread writes as soon as it can."""
+
+    def drain(self, seconds: float = 2.0) -> None:
+        """Wait for what is still to be written, but not for ever."""
+        until = time.monotonic() + seconds
+        while self._lines.unfinished_tasks and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def _write(self) -> None:
+        while True:
+            text = self._lines.get()
+            with contextlib.suppress(OSError, ValueError):
+                self._sink.write(text)
+                self._sink.flush()
+            self._lines.task_done()
+
+
+_MOST_LINES = 10_000
+
+
+def configure(level: str, sink: Any = None) -> None:
+    """`sink`: where lines go, else standard error as it is now."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -22,7 +65,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=sink or sys.stderr),
         cache_logger_on_first_use=False,
     )
 
@@ -40,4 +83,8 @@ def _where(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 def _dump(event: dict[str, Any], **_: Any) -> str:
-    return orjson.dumps(event, default=str).decode()
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:
+        # What a caller sent may hold half a character, which is no UTF-8; no event may be lost by that.
+        return json.dumps(event, default=str)

@@ -13,7 +13,11 @@ from cds_service.errors import Problem, SettingsError
 from cds_service.fhir.zones import zone_named
 
 Jurisdiction = Literal["us", "uk"]
-_SECRETS = {"patient_key"}
+_SECRETS = {"patient_key", "database_url"}
+_DATABASES = {
+    "sqlite+aiosqlite": "sqlite+aiosqlite:///var/cds.sqlite",
+    "postgresql+asyncpg": "postgresql+asyncpg://user:password@host/database",
+}
 
 
 def shipped_knowledge() -> Path:
@@ -87,6 +91,15 @@ class Settings(BaseSettings):
     def _outlasts_overrides(cls, value: int, info: ValidationInfo) -> int:
         if value < info.data.get("override_days", 0):
             raise ValueError("an override could not count for as long as CDS_OVERRIDE_DAYS says")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _can_be_opened(cls, value: str) -> str:
+        """Said at start, where a typing error would else be told by the first feedback that is lost."""
+        scheme, _, rest = value.partition("://")
+        if scheme not in _DATABASES or not rest.lstrip("/"):
+            raise ValueError(f"is no address of a database: write one like {' or '.join(_DATABASES.values())}")
         return value
 
     @field_validator("public_url")

@@ -33,6 +33,7 @@ from cds_service.http.middleware import JSON, operation_outcome
 from cds_service.log import log
 from cds_service.model import Outcome
 from cds_service.security.access import access_of, address_of, is_forwarded, is_nearby, names_this_machine
+from cds_service.security.call_rates import CallRates
 from cds_service.security.clients import Client
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction, Settings
@@ -57,7 +58,8 @@ class CdsHooksEndpoints:
         }
         self._of_client = {client.iss: self._of_place[client.jurisdiction or own].for_client(client) for client in clients}
         self.fetching = PrefetchFetcher(settings.deadline, settings.body_limit, settings.environment == "development")
-        self.capacity = Capacity(settings.most_calls)
+        self.capacity, self.rates = Capacity(settings.most_calls), CallRates(clients)
+        self._asking = asyncio.Lock()
         self.recorder = Recorder(settings, decision_service, store)
         self._discovery = encode(Discovery(tuple(self._describe(key) for key in decision_service.knowledge.services)))
 
@@ -101,6 +103,7 @@ class CdsHooksEndpoints:
     async def call(self, request: Request) -> Response:
         started = time.perf_counter()
         client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}")
+        await self.rates.count(client)
         service_id, body = self._service(request), await _json_body(request)
         until = asyncio.get_running_loop().time() + self.settings.deadline
         with self.capacity.call():
@@ -173,9 +176,10 @@ class CdsHooksEndpoints:
         return Response(self.recorder.metrics.text(), media_type=METRICS)
 
     async def ready(self, request: Request) -> Response:
-        """Ready: knowledge is loaded and the store answers."""
+        """Ready: knowledge is loaded, and the store takes what is written; it is asked once at a time, however many want to know."""
         try:
-            await self.store.ping()
+            async with self._asking:
+                await self.store.ping()
         except Exception as error:
             log.error("store unavailable", error=type(error).__name__)
             problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")

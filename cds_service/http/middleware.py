@@ -19,7 +19,12 @@ from cds_service.log import log
 JSON = "application/json"
 # The caller was gone before there was an answer.
 _GONE = 499
-_HEADERS = {408: {"Connection": "close"}, 401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_HEADERS = {
+    408: {"Connection": "close"},
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "60"},
+    503: {"Retry-After": "1"},
+}
 _MOST_TOLD = 20
 _LONGEST_TOLD = 500
 ERROR_CODE_SYSTEM = "https://leg-cramps.example/error-codes"

@@ -27,6 +27,7 @@ _REFUSALS = {
     403: "Not for this address, or no client is configured and the call comes from elsewhere",
     404: "There is nothing of this name",
     405: "The path does not take this method",
+    429: "The client calls more often than this site lets it",
     408: "The body did not come in time",
     412: "Mandatory data were not supplied",
     413: "The body is larger than the site allows",
@@ -78,7 +79,7 @@ def _paths(services: tuple[str, ...], form: str) -> Json:
         "/cds-services": {"get": _get("discover", "The services", _ref("Discovery"), 401, 403, 503)},
         "/cds-services/{service_id}": {
             "parameters": [named],
-            "post": _post("call", "Cards for one patient", "Call", _ref("CdsResponse"), 412, 503),
+            "post": _post("call", "Cards for one patient", "Call", _ref("CdsResponse"), 412, 429, 503),
         },
         "/cds-services/{service_id}/feedback": {
             "parameters": [named],

@@ -109,8 +109,8 @@ class ClientTokenVerifier:
             raise _Refused(f"claims: {error}") from None
         if not self._is_brief(claims["iat"], claims["exp"], known.client.token_lifetime):
             raise _Refused("lives too long")
-        if not 0 < len(claims["jti"]) <= _LONGEST_ID:
-            raise _Refused("jti is empty or too long")
+        if not (0 < len(claims["jti"]) <= _LONGEST_ID and _is_text(claims["jti"])):
+            raise _Refused("jti is empty, too long or no text")
         if known.client.tenants and claims.get("tenant") not in known.client.tenants:
             raise _Refused("tenant is not let in")
         _check_audience(claims["aud"], known.audiences, endpoint)
@@ -174,12 +174,21 @@ def _check_header(header: Mapping[str, Any], client: Client) -> str:
         raise _Refused("typ is not JWT")
     if "crit" in header or "b64" in header:
         raise _Refused("asks for an extension")
-    if client.jku is not None and header.get("jku", client.jku) != client.jku:
+    if header.get("jku", client.jku) != client.jku:
         raise _Refused("jku is not that of the client")
     kid = header.get("kid")
     if not isinstance(kid, str) or not kid:
         raise _Refused("no key id")
     return kid
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written down: JSON may hold half a character."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _verify(token: Token, key: Key, known: _Known) -> None:

@@ -18,6 +18,7 @@ from cds_service.security.code_map import MapSchema, read_code_map
 ALGORITHMS = ("ES384", "RS384", "RS256", "ES256")
 _RECOMMENDED = ("ES384", "RS384")
 _LIFETIME = 300
+_MOST_CALLS = 1_000_000
 _LONGEST_LIFETIME = 3600
 _LONGEST = 500
 
@@ -30,6 +31,7 @@ class Client:
     `prefetch_keys` maps its names of prefetch keys to ours. `token_lifetime`: most seconds from `iat` to `exp`.
     `code_map`: what its own codes mean. `null_is_empty`: its null is an empty list. `medication_statements_apart`: drugs stand
     in its MedicationStatements that no MedicationRequest tells. `time_zone`: by its IANA name, where its days begin and end.
+    `calls_a_minute`: as many hooks as a worker answers it in a minute.
     """
 
     iss: str
@@ -48,6 +50,7 @@ class Client:
     null_is_empty: bool = False
     medication_statements_apart: bool = False
     time_zone: str | None = None
+    calls_a_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class _ClientEntry:
 
     def read(self) -> Client:
         self._names()
-        self._keys_once()
+        self._keys_given()
         return Client(
             iss=self._one("iss", _is_text, "", "write the iss of its tokens, as the EHR sends it"),
             audiences=self._many("audiences", _is_text, "write the public addresses of this service, or what its aud says"),
@@ -132,6 +135,7 @@ class _ClientEntry:
             code_map=self._code_map(),
             null_is_empty=self._switch("null_is_empty"),
             medication_statements_apart=self._switch("medication_statements_apart"),
+            calls_a_minute=self._one("calls_a_minute", _is_rate, None, "write a number from 1 to 1,000,000"),
             time_zone=self._one("time_zone", _is_zone, None, "write an IANA name such as Europe/London; or install tzdata"),
         )
 
@@ -160,9 +164,10 @@ class _ClientEntry:
         if "iss" not in self.table:
             self._note("iss", "is missing", "write the iss of its tokens, as the EHR sends it")
 
-    def _keys_once(self) -> None:
-        if ("jku" in self.table) == ("jwks" in self.table):
-            self._note("jku", "and jwks: one of them is needed, and only one", "write where its keys are, or the keys")
+    def _keys_given(self) -> None:
+        """With both the keys are those that were given by hand, and `jku` is what its tokens may name."""
+        if not ("jku" in self.table or "jwks" in self.table):
+            self._note("jku", "and jwks are missing: one of them is needed", "write where its keys are, or the keys")
 
     def _one(self, name: str, good: Callable[[Any], bool], default: Any, remedy: str) -> Any:
         if name not in self.table:
@@ -238,6 +243,10 @@ def _is_origin(value: object) -> bool:
     if parts is None or parts.scheme not in ("https", "http"):
         return False
     return not (parts.path or parts.query or parts.fragment or parts.username or "*" in parts.netloc)
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_CALLS
 
 
 def _is_lifetime(value: object) -> bool:

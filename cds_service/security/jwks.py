@@ -18,7 +18,7 @@ from cds_service.security.clients import Client
 Key = ECKey | RSAKey
 
 KEPT_SECONDS = 600.0
-"""A key that the client has withdrawn is refused after this time at the latest, if its address answers."""
+"""After this time keys are fetched anew: a key that the client has withdrawn is refused from the next but one call on."""
 STALE_SECONDS = 3600.0
 """So long are keys used while their address does not answer."""
 PAUSE_SECONDS = 10.0
@@ -98,15 +98,27 @@ class FetchedKeys:
         self._keys: Mapping[str, Key] = {}
         self._fetched_at = self._tried_at = float("-inf")
         self._fetching = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def find(self, kid: str) -> Key | None:
-        """The key of this id, fetched anew where it is unknown or the set is old. Never raises."""
+        """The key of this id, fetched anew where it is unknown or the set is old. Never raises.
+
+        A set that may still be used is fetched anew beside the answering, for its address may hang.
+        """
+        if kid in self._keys and KEPT_SECONDS < self._age() <= STALE_SECONDS:
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh_alone())
+            return self._keys[kid]
         if kid not in self._keys or self._age() > KEPT_SECONDS:
             async with self._fetching:
                 # Another who waited may have fetched it in between.
                 if kid not in self._keys or self._age() > KEPT_SECONDS:
                     await self._refresh()
         return self._keys.get(kid) if self._age() <= STALE_SECONDS else None
+
+    async def _refresh_alone(self) -> None:
+        async with self._fetching:
+            await self._refresh()
 
     def _age(self) -> float:
         return self._clock() - self._fetched_at

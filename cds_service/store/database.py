@@ -50,10 +50,14 @@ class Store:
             self._engine = None
 
     async def ping(self) -> None:
-        """Raises what the driver raises if the database cannot be reached."""
-        engine = await self.open()
-        async with engine.connect() as connection:
-            await connection.exec_driver_sql("SELECT 1")
+        """Raises what the driver raises if the database cannot be reached, or TimeoutError.
+
+        It writes, for a database that is read-only, full or locked would lose what is told.
+        """
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            engine = await self.open()
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
 
 
 def insert_once(engine: AsyncEngine, table: Table, key: str) -> Any:
@@ -79,7 +83,11 @@ def _engine(url: str) -> AsyncEngine:
         limits = {"timeout": _PATIENCE_SECONDS, "command_timeout": _PATIENCE_SECONDS}
         return create_async_engine(parsed, pool_pre_ping=True, pool_timeout=_PATIENCE_SECONDS, connect_args=limits, **json)
     if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(parsed.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # For this user alone; SQLite makes the files beside it alike.
+        with contextlib.suppress(OSError):
+            file.touch(mode=0o600)
     engine = create_async_engine(parsed, connect_args={"timeout": _PATIENCE_SECONDS}, **json)
 
     def prepare(connection: Any, record: Any) -> None:

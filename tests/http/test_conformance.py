@@ -1,8 +1,8 @@
 """CDS Hooks 2.0: each statement that binds a CDS Service, by its number in Inferno's list (set `cds-hooks_2.0`).
 
-Not held here, and why: 2 and 168 (TLS is the proxy's, see deploy/README.md); 61, 176, 199, 201, 203 (calls to a FHIR
-server and client authentication are not built yet: no call is made and no token is trusted); 89, 213 (bind clients
-and negotiations, not the wire); 211 (no card is updated by a second service).
+Held elsewhere, over real tokens and servers: 61 in `tests/fetch/test_prefetch_queries.py`; 176, 199, 201 and 203 in
+`tests/security/test_client_tokens.py`. Not held, and why: 2 and 168 (TLS is the proxy's, see deploy/README.md); 89, 213 (bind
+clients and negotiations, not the wire); 211 (no card is updated by a second service).
 """
 
 from __future__ import annotations
@@ -145,10 +145,11 @@ def test_success_is_200_with_cards(client: TestClient) -> None:
 
 
 def test_each_override_reason_is_a_coding_with_its_display(cards: list[dict[str, Any]]) -> None:
-    """cds-hooks_2.0 98, 100"""
+    """cds-hooks_2.0 98, 100, 136, 219: with words that a person reads."""
     reasons = [reason for card in cards for reason in card["overrideReasons"]]
     assert reasons
     assert all(reason.keys() == {"code", "system", "display"} for reason in reasons)
+    assert all(len(reason["display"]) > 5 and " " in reason["display"] for reason in reasons)
     assert all(len({reason["code"] for reason in card["overrideReasons"]}) >= 3 for card in cards)
 
 
@@ -159,7 +160,7 @@ def test_no_system_actions_are_sent(answers: list[dict[str, Any]]) -> None:
 
 
 def test_what_a_card_rests_on_travels_in_its_extension_and_nowhere_else(answers: list[dict[str, Any]]) -> None:
-    """cds-hooks_2.0 219: an object, under a name in reverse-domain form."""
+    """An object, under a name in reverse-domain form."""
     for answer in answers:
         assert "extension" not in answer
         for card in answer["cards"]:
@@ -197,9 +198,10 @@ def test_each_indicator_is_of_the_three(cards: list[dict[str, Any]]) -> None:
 
 
 def test_each_card_names_its_source(cards: list[dict[str, Any]]) -> None:
-    """cds-hooks_2.0 90, 105, 107, 111, 115, 216, 217, 218, 220"""
+    """cds-hooks_2.0 90, 105, 107, 111, 115, 216, 217, 218, 220: without an icon (111), which would have to be an address."""
     for card in cards:
         source = card["source"]
+        assert source.keys() == {"label", "url", "topic"}
         assert isinstance(source["label"], str)
         assert len(source["label"]) < 60
         assert source["url"].startswith("https://")
@@ -277,11 +279,20 @@ def test_links_are_absolute_and_lead_to_pages_of_ours(knowledge: Knowledge, tmp_
 
 
 def test_browser_clients_get_cors(decision_service: DecisionService, tmp_path: Path) -> None:
-    """cds-hooks_2.0 208"""
+    """cds-hooks_2.0 208: with the preflight that a browser sends before a call in JSON."""
     origin = "https://sandbox.example"
     settings = Settings(guarded=True, cors_origins=(origin,), database_url=f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")
     client = TestClient(build_app(settings, decision_service))
     assert client.get("/cds-services", headers={"Origin": origin}).headers["access-control-allow-origin"] == origin
+    asks = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    for path in (f"/cds-services/{SERVICE}", f"/cds-services/{SERVICE}/feedback"):
+        preflight = client.options(path, headers=asks)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == origin
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        assert "content-type" in preflight.headers["access-control-allow-headers"].lower()
+        refused = client.options(path, headers=asks | {"Origin": "https://elsewhere.example"})
+        assert "access-control-allow-origin" not in refused.headers
 
 
 def test_extensions_that_nobody_agreed_on_are_ignored(client: TestClient) -> None:

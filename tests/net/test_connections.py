@@ -25,7 +25,7 @@ TIMEOUT = 1.0
 
 
 @contextmanager
-def served(folder: Path, files: int = 256) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def served(folder: Path, files: int = 256, unread_log: bool = False) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The shipped command with so many file descriptors, until the block ends."""
     port = free_port()
     command = f"ulimit -n {files}; exec {sys.executable} -m cds_service.cli serve --try"
@@ -38,7 +38,8 @@ def served(folder: Path, files: int = 256) -> Iterator[tuple[subprocess.Popen[by
         **COVERAGE,
     }
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["/bin/sh", "-c", command], env=env, cwd=ROOT, stdout=log, stderr=log)
+        sink = subprocess.PIPE if unread_log else log
+        process = subprocess.Popen(["/bin/sh", "-c", command], env=env, cwd=ROOT, stdout=log, stderr=sink)
     try:
         for _ in range(600):
             try:
@@ -49,7 +50,7 @@ def served(folder: Path, files: int = 256) -> Iterator[tuple[subprocess.Popen[by
         yield process, port
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def cards(port: int) -> int:
@@ -98,6 +99,13 @@ def test_nobody_holds_the_process_when_it_is_to_stop(tmp_path: Path, said: bytes
     with served(tmp_path) as (process, port), opened(port, said):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) in (0, -signal.SIGTERM)
+
+
+def test_a_log_that_nobody_reads_holds_up_no_answer(tmp_path: Path) -> None:
+    """A pipe takes 64 kB; each answer logs some hundred bytes."""
+    with served(tmp_path, unread_log=True) as (_, port):
+        for _ in range(400):
+            assert cards(port) > 0
 
 
 def test_a_connection_that_is_kept_alive_is_used_again(tmp_path: Path) -> None:

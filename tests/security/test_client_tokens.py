@@ -21,7 +21,7 @@ from joserfc.jwk import OctKey
 from starlette.testclient import TestClient
 
 from cds_service.errors import RequestError, SettingsError
-from cds_service.security.client_tokens import ClientTokenVerifier, alike, heard_at
+from cds_service.security.client_tokens import ClientTokenVerifier, alike, heard_at, read_token
 from cds_service.security.clients import Client
 from cds_service.security.replay import Replay
 from cds_service.service import DecisionService
@@ -139,7 +139,7 @@ def test_what_clients_may_write_differently_is_let_in(service: TestClient, signe
 
 @pytest.mark.parametrize(
     "header",
-    [{"typ": "jwt"}, {"x5t": "abc"}, {"unheard": "of"}, {"jku": "https://ehr.example/elsewhere.json"}, {"cty": "json"}],
+    [{"typ": "jwt"}, {"x5t": "abc"}, {"unheard": "of"}, {"cty": "json"}],
     ids=str,
 )
 def test_members_of_a_header_that_decide_nothing_do_not_matter(
@@ -260,7 +260,7 @@ HOSTILE: dict[str, tuple[Hostile, str]] = {
     "its own certificate in the header": (lambda s: by_another_key(s, {"x5c": ["MIIB"]}), "signature is wrong"),
     "its own key set's address in the header": (
         lambda s: by_another_key(s, {"jku": "https://stranger.example/jwks.json"}),
-        "signature is wrong",
+        "jku is not that of the client",
     ),
     "signature changed": (lambda s: turned(own(s)), "signature is wrong"),
     "signature empty": (lambda s: changed(own(s), 2, ""), "signature is wrong"),
@@ -307,7 +307,7 @@ HOSTILE: dict[str, tuple[Hostile, str]] = {
     ),
     "empty jti": (lambda s: own(s, jti=""), "claims: invalid_claim: Invalid claim: 'jti'"),
     "jti a number": (lambda s: own(s, jti=7), "claims: invalid_claim: Claim 'jti' must be a string"),
-    "jti longer than any id": (lambda s: own(s, jti="x" * 201), "jti is empty or too long"),
+    "jti longer than any id": (lambda s: own(s, jti="x" * 201), "jti is empty, too long or no text"),
     "no tenant": (lambda s: own(s, tenant=None), "tenant is not let in"),
     "another tenant": (lambda s: own(s, tenant="west"), "tenant is not let in"),
     "tenant a list": (lambda s: own(s, tenant=["north"]), "tenant is not let in"),
@@ -552,7 +552,9 @@ EXAMPLE_TOKEN = (
 async def test_the_example_token_of_the_specification_is_read_and_refused_for_its_age(
     logged: Logged, tmp_path: Path, token: str, at: int, reason: str
 ) -> None:
-    ehr = Client("https://fhir-ehr.example.com/", ("https://cds.example.org/cds-services",), jwks={"keys": [EXAMPLE_KEY]})
+    jku = read_token(token.encode()).header.get("jku")
+    audience = "https://cds.example.org/cds-services"
+    ehr = Client("https://fhir-ehr.example.com/", (audience,), jku=jku, jwks={"keys": [EXAMPLE_KEY]})
     trust = ClientTokenVerifier([ehr], None, Replay(Store(f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite")), clock=lambda: at)
     with pytest.raises(RequestError) as caught:
         await trust.admit({"headers": [(b"authorization", f"Bearer {token}".encode())]}, "/some-service")
@@ -640,3 +642,48 @@ def test_claims_of_any_shape_that_are_well_signed_break_nothing(content: dict[st
 
 
 _SIGNER = Signer()
+
+
+ODD: list[Any] = ["\ud800", "a\x00b", "a\nb", "x" * 5000, "", 7, 1e300, True, None, ["\udfff"], {"\ud800": 1}, "‮"]
+
+
+@pytest.mark.parametrize("name", ["iss", "jti", "tenant"])
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_whatever_stands_in_what_is_logged_the_refusal_is_the_same_and_logged_once(
+    decision_service: DecisionService, tmp_path: Path, signer: Signer, name: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claims = {"iss": "https://nobody.example", "jti": "1", "tenant": "t"} | {name: value}
+    token = ".".join((encoded({"alg": "ES384", "typ": "JWT", "kid": "k"}), encoded(claims), encoded(b"0" * 96)))
+    with built(decision_service, tmp_path, signer) as client:
+        answer = client.post(CALL, json=body(), headers=bearer(token))
+    assert (answer.status_code, answer.json()) == (401, REFUSED)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert [line["reason"] for line in lines if line["event"] == "token refused"] == ["unknown issuer"]
+    assert not [line for line in lines if line["event"] == "failed"]
+
+
+def test_a_token_whose_id_is_half_a_character_is_not_let_in(
+    decision_service: DecisionService, tmp_path: Path, signer: Signer
+) -> None:
+    with built(decision_service, tmp_path, signer) as client:
+        token = sign(signer.header(), json.dumps(signer.claims(jti="\ud800")), signer.keys["ES384"])
+        assert client.post(CALL, json=body(), headers=bearer(token)).json() == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("configured", "named", "status"),
+    [
+        (None, None, 200),
+        (None, "https://x.example/k", 401),
+        ("https://ehr.example/k", "https://x.example/k", 401),
+        ("https://ehr.example/k", "https://ehr.example/k", 200),
+        ("https://ehr.example/k", None, 200),
+    ],
+)
+def test_an_address_of_keys_that_is_not_the_clients_is_refused_also_where_keys_were_given_by_hand(
+    decision_service: DecisionService, tmp_path: Path, configured: str | None, named: str | None, status: int
+) -> None:
+    signer = Signer(jku=named)
+    table: dict[str, Any] = {"jku": configured} if configured else {}
+    with built(decision_service, tmp_path, signer, **table) as client:
+        assert client.post(CALL, json=body(), headers=bearer(signer.token())).status_code == status

@@ -159,10 +159,8 @@ def test_http_is_for_loopback_in_development_alone(tmp_path: Path) -> None:
         assert places(tmp_path, {"iss": ISS, "jku": JKU, "fhir_bases": [address]}, known=DEVELOPMENT)
 
 
-def test_keys_come_from_one_place(tmp_path: Path) -> None:
-    signer = Signer()
+def test_a_client_without_keys_is_refused(tmp_path: Path) -> None:
     assert places(tmp_path, {"iss": ISS}) == ["client[0].jku"]
-    assert places(tmp_path, {"iss": ISS, "jku": JKU, "jwks": signer.jwks()}) == ["client[0].jku"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +171,7 @@ def test_keys_come_from_one_place(tmp_path: Path) -> None:
         ("[client]\niss = 'x'", "client"),
         ("client = [7]", "client"),
         ("[[clients]]\niss = 'x'", "clients"),
-        ("[[client]]\niss = 'x'\njku = 'https://e.example'\njwks = {keys = []}", "client[0].jku"),
+        ("[[client]]\niss = 'x'", "client[0].jku"),
     ],
 )
 def test_a_file_of_another_shape_is_refused(tmp_path: Path, content: str, place: str) -> None:

@@ -111,8 +111,38 @@ async def test_a_withdrawn_key_is_refused_when_its_time_is_over(
     signer.rotate()
     shown.show(signer)
     clock.now += KEPT_SECONDS + 1
+    # Once more it counts, and is fetched anew beside the answering.
+    assert await keys.find(old)
+    await refreshed(keys)
     assert await keys.find(old) is None
     assert await keys.find(kid(signer))
+
+
+async def refreshed(keys: FetchedKeys) -> None:
+    assert keys._refreshing is not None
+    await keys._refreshing
+
+
+@pytest.mark.asyncio
+async def test_an_address_that_hangs_keeps_nobody_waiting_whose_key_is_known(
+    keys: FetchedKeys, shown: KeyServer, signer: Signer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await keys.find(kid(signer))
+    asked = asyncio.Event()
+
+    async def hang(address: str) -> bytes:
+        asked.set()
+        await asyncio.sleep(3600)
+        return b""
+
+    monkeypatch.setattr("cds_service.security.jwks.fetch", hang)
+    clock.now += KEPT_SECONDS + 1
+    async with asyncio.timeout(1):
+        for _ in range(3):
+            assert await keys.find(kid(signer))
+        await asked.wait()
+    assert keys._refreshing is not None
+    keys._refreshing.cancel()
 
 
 @pytest.mark.asyncio
@@ -123,6 +153,7 @@ async def test_while_their_address_does_not_answer_keys_are_used_for_an_hour(
     shown.status = 503
     clock.now += STALE_SECONDS - 1
     assert await keys.find(kid(signer))
+    await refreshed(keys)
     clock.now += 2
     assert await keys.find(kid(signer)) is None
     shown.status = 200

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +14,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from cds_service.audit.queries import record_feedback
 from cds_service.cdshooks.feedback import read_feedback
+from cds_service.errors import SettingsError
+from cds_service.settings import read_settings
 from cds_service.store.database import Store, migrations
 from cds_service.store.tables import metadata
 
@@ -82,3 +88,58 @@ async def test_what_was_new_is_told(database_url: str) -> None:
     assert await record_feedback(store, "s", items, NOW, "https://ehr.example") == items
     assert await record_feedback(store, "s", items, NOW, "https://ehr.example") == ()
     await store.close()
+
+
+@pytest.mark.asyncio
+async def test_it_is_ready_where_it_can_be_written_to(database_url: str) -> None:
+    store = Store(database_url)
+    await store.ping()
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_another_holds_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_service.store.database._PATIENCE_SECONDS", 0.3)
+    path = tmp_path / "cds.sqlite"
+    store = Store(f"sqlite+aiosqlite:///{path}")
+    await store.ping()
+    with sqlite3.connect(path) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises((OperationalError, TimeoutError)):
+            await store.ping()
+    other.close()
+    await store.ping()
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    store = Store(f"sqlite+aiosqlite:///{tmp_path}/new/cds.sqlite")
+    await store.ping()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").glob("cds.sqlite*")}
+    assert {name: mode for name, mode in modes.items() if not name.endswith(".opening")} == dict.fromkeys(
+        (name for name in modes if not name.endswith(".opening")), 0o600
+    )
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "cds.sqlite",
+        "sqlite:///cds.sqlite",
+        "sqlite+aiosqlite://",
+        "sqlite+aiosqlite:///",
+        "postgres://host/cds",
+        "mysql://h/d",
+    ],
+)
+def test_an_address_that_cannot_be_is_told_at_start(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_DATABASE_URL", url)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    (problem,) = refused.value.problems
+    assert problem.place == "CDS_DATABASE_URL"
+    # An address may hold a password.
+    assert "(got" not in problem.message
