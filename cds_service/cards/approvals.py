@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ def basis_of(rule: Rule, knowledge: Knowledge) -> dict[str, str]:
     return {name: _hash(part) for name, part in _parts(rule, knowledge)}
 
 
+@lru_cache(maxsize=4)
 def signatures_of(knowledge: Knowledge) -> Mapping[str, str]:
     """Of each rule, by id, its version with a hash of all that it rests on, as Semantic Versioning writes it: `0.1.1+3f2a…`."""
     return {rule.id: f"{rule.file.version}+{_hash(basis_of(rule, knowledge))}" for rule in knowledge.rules}

@@ -176,7 +176,7 @@ class CdsHooksEndpoints:
         return Response(self.recorder.metrics.text(), media_type=METRICS)
 
     async def ready(self, request: Request) -> Response:
-        """Ready: knowledge is loaded, and the store takes what is written; it is asked once at a time, however many want to know."""
+        """Ready: knowledge is loaded, and the store takes what is written. It is asked once at a time."""
         try:
             async with self._asking:
                 await self.store.ping()

@@ -11,8 +11,7 @@ import pytest
 from cds_service.cdshooks.request import read_request
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Interval, State
-from cds_service.service import DecisionService
-from cds_service.settings import Settings
+from tests.support.cards import service_with
 from tests.support.people import (
     AS_OF,
     ICD10,
@@ -423,7 +422,7 @@ def test_a_record_merged_into_another_is_known_by_its_link_alone(knowledge: Know
 def test_an_inactive_record_alone_silences_nothing(knowledge: Knowledge) -> None:
     def cards(**members: Any) -> list[str]:
         request = read_request(json.dumps(body({"patient": patient(**members)})).encode(), "patient-view")
-        return [card.summary for card in DecisionService(knowledge, Settings()).answer(SERVICE, request, AS_OF).cards]
+        return [card.summary for card in service_with(knowledge).answer(SERVICE, request, AS_OF).cards]
 
     assert cards(active=False) == cards() != []
 

@@ -12,8 +12,7 @@ import pytest
 from cds_service.cdshooks.request import read_request
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, Interval, Seen, State
-from cds_service.service import DecisionService
-from cds_service.settings import Settings
+from tests.support.cards import service_with
 from tests.support.people import (
     AS_OF,
     ATC,
@@ -51,7 +50,7 @@ def potassium(knowledge: Knowledge, *results: Any) -> Any:
 
 def fired(knowledge: Knowledge, jurisdiction: Any = "us", **prefetch: Any) -> set[str]:
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
-    decision = DecisionService(knowledge, Settings(jurisdiction=jurisdiction)).answer(SERVICE, request, AS_OF)
+    decision = service_with(knowledge, jurisdiction=jurisdiction).answer(SERVICE, request, AS_OF)
     return {item.rule_id for item in decision.findings if item.outcome.value == "fires"}
 
 
@@ -278,7 +277,7 @@ def test_quinine_for_malaria_or_babesiosis_is_left_alone(knowledge: Knowledge, c
 )
 def test_beside_something_urgent_nobody_is_told_to_massage_the_leg(knowledge: Knowledge, prefetch: dict[str, Any]) -> None:
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
-    cards = DecisionService(knowledge, Settings()).answer(SERVICE, request, AS_OF).cards
+    cards = service_with(knowledge).answer(SERVICE, request, AS_OF).cards
     assert cards[0].indicator == "critical"
     assert "massage" not in cards[-1].detail
     assert "Same day (or 911)" in cards[-1].detail
@@ -286,7 +285,7 @@ def test_beside_something_urgent_nobody_is_told_to_massage_the_leg(knowledge: Kn
 
 def test_without_anything_urgent_the_everyday_advice_stands(knowledge: Knowledge) -> None:
     request = read_request(json.dumps(body()).encode(), "patient-view")
-    assert "massage" in DecisionService(knowledge, Settings()).answer(SERVICE, request, AS_OF).cards[-1].detail
+    assert "massage" in service_with(knowledge).answer(SERVICE, request, AS_OF).cards[-1].detail
 
 
 @pytest.mark.parametrize(
@@ -346,13 +345,13 @@ def test_nothing_calm_is_said_beside_a_warning_nor_where_it_was_overridden(
     }
     assert "likely-idiopathic" in fired(knowledge, **prefetch)
     request = read_request(json.dumps(body(prefetch)).encode(), "patient-view")
-    decision = DecisionService(knowledge, Settings()).answer(SERVICE, request, AS_OF, overridden)
+    decision = service_with(knowledge).answer(SERVICE, request, AS_OF, overridden)
     assert decision.suppressed == overridden
     assert ("Nothing found" in "".join(card.detail for card in decision.cards)) is calm
 
 
 def test_a_dangerous_result_is_told_once_not_as_a_warning_too(knowledge: Knowledge) -> None:
-    decision_service = DecisionService(knowledge, Settings())
+    decision_service = service_with(knowledge)
     asked = read_request(
         json.dumps(body({"electrolytes": bundle(observation(2.4, when="2026-11-19"))})).encode(), "patient-view"
     )
@@ -450,7 +449,7 @@ def test_a_wound_prone_to_tetanus_alarms_only_where_the_cramps_came_after_it(
     knowledge: Knowledge, wound: Any, onset: str | None, expected: str | None
 ) -> None:
     request = read_request(json.dumps(body({"conditions": bundle(cramps(onset), wound)})).encode(), "patient-view")
-    decision = DecisionService(knowledge, Settings()).answer(SERVICE, request, AS_OF)
+    decision = service_with(knowledge).answer(SERVICE, request, AS_OF)
     told = {name for names in decision.composed.speaks_for for name in names}
     assert told & {"wound-before-cramps", "open-wound"} == ({expected} if expected else set())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from cds_service.cdshooks.request import read_request
@@ -13,8 +14,14 @@ from cds_service.settings import Settings
 from tests.support.people import AS_OF, SERVICE, body
 
 
+@lru_cache(maxsize=32)
+def service_with(knowledge: Knowledge, **choices: Any) -> DecisionService:
+    """The same for the same choices: it takes its time to be made, and many tests ask for one."""
+    return DecisionService(knowledge, Settings(**choices))
+
+
 def cards(knowledge: Knowledge, prefetch: Any = None, without: tuple[str, ...] = (), **choices: Any) -> tuple[Card, ...]:
-    decision_service = DecisionService(knowledge, Settings(**choices))
+    decision_service = service_with(knowledge, **choices)
     request = read_request(json.dumps(body(prefetch, without)).encode(), "patient-view")
     return decision_service.answer(SERVICE, request, AS_OF).cards
 

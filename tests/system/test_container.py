@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -170,3 +171,56 @@ def test_the_locks_hold_hashes_and_no_address() -> None:
         wanted = re.findall(r'^    "([a-zA-Z0-9.-]+)(?:\[.*\])?>=', project, re.MULTILINE)
         needed = wanted if name == "dev" else wanted[:13]
         assert {item.replace(".", "-").lower() for item in needed} <= set(pinned)
+
+
+def test_what_only_builds_is_not_needed_by_what_runs() -> None:
+    """The image takes it out again: nothing that stays may ask for it."""
+    (line,) = re.findall(r"^RUN /opt/cds/bin/pip uninstall --yes (.+)$", CONTAINERFILE, re.MULTILINE)
+    gone = set(line.split())
+    assert {"hatchling", "editables", "pip"} <= gone
+    lock = (ROOT / "deploy/runtime.lock").read_text()
+    kept = set(re.findall(r"^([a-z0-9-]+(?:\.[a-z0-9-]+)*)==", lock, re.MULTILINE)) - gone
+    for name in kept:
+        needed = [
+            re.split(r"[ ;<>=!~\[(]", text)[0].lower() for text in metadata.requires(name) or () if "extra ==" not in text
+        ]
+        assert not gone & set(needed), name
+
+
+def test_a_bill_of_materials_names_all_that_the_lock_pins(tmp_path: Path) -> None:
+    out = tmp_path / "sbom.json"
+    command = [sys.executable, "-m", "cyclonedx_py", "requirements", "--output-reproducible", "--of", "JSON", "-o", str(out)]
+    subprocess.run([*command, str(ROOT / "deploy/runtime.lock")], check=True, capture_output=True, timeout=60)
+    named = {item["name"] for item in json.loads(out.read_text())["components"]}
+    lock = (ROOT / "deploy/runtime.lock").read_text()
+    assert set(re.findall(r"^([a-z0-9-]+(?:\.[a-z0-9-]+)*)==", lock, re.MULTILINE)) == named
+    assert "cyclonedx-py requirements" in (ROOT / "Makefile").read_text()
+
+
+def test_the_base_image_is_pinned_by_a_command(tmp_path: Path) -> None:
+    """With a registry that is a script: there is none here."""
+    digest = f"sha256:{'ab' * 32}"
+    for name in ("pin-image.sh", "Containerfile"):
+        shutil.copy(ROOT / "deploy" / name, tmp_path)
+    skopeo = tmp_path / "bin/skopeo"
+    skopeo.parent.mkdir()
+    skopeo.write_text(f"#!/bin/sh\necho {digest}\n")
+    skopeo.chmod(0o755)
+    env = {"PATH": f"{skopeo.parent}:{os.environ['PATH']}"}
+    for _ in range(2):
+        subprocess.run(["/bin/sh", str(tmp_path / "pin-image.sh")], env=env, check=True, capture_output=True, timeout=20)
+        froms = re.findall(r"^FROM (\S+)", (tmp_path / "Containerfile").read_text(), re.MULTILINE)
+        assert [name.partition("@")[2] for name in froms] == [digest, digest]
+
+
+def test_the_unit_is_tight(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "deploy/leg-cramps-cds.service", tmp_path)
+    analyzer = shutil.which("systemd-analyze")
+    if analyzer is None:
+        text = (ROOT / "deploy/leg-cramps-cds.service").read_text()
+        assert all(f"{name}=yes" in text for name in ("PrivateUsers", "ProtectKernelTunables", "RestrictNamespaces"))
+        return
+    unit = str(tmp_path / "leg-cramps-cds.service")
+    told = subprocess.run([analyzer, "security", "--offline=true", unit], capture_output=True, text=True, check=False).stdout
+    (exposure,) = re.findall(r"Overall exposure level for \S+: ([0-9.]+)", told)
+    assert float(exposure) <= 2.0
