@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # So that what runs in a process of its own is measured too.
 COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """`untraced`: a sweep that runs the same lines thousands of times is not measured, as tracing them takes minutes.
+
+    Not the marker of pytest-cov: in a worker of xdist two measurements are under way, of which it stops one.
+    """
+    if item.get_closest_marker("untraced") is None:
+        return (yield)
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(here)
+        threading.settrace(in_threads)
 
 
 @pytest.fixture(autouse=True)

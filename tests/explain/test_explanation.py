@@ -78,7 +78,7 @@ def open_rules(person: Person) -> Iterator[tuple[Rule, dict[str, Any], tuple[Way
             )
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_the_named_change_applied_makes_the_rule_fire(person: Person) -> None:
     for rule, values, found in open_rules(person):
@@ -89,7 +89,7 @@ def test_the_named_change_applied_makes_the_rule_fire(person: Person) -> None:
                 assert outcome is Outcome.FIRES, (rule.id, changed)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_nothing_named_is_superfluous(person: Person) -> None:
     for rule, values, found in open_rules(person):
@@ -110,7 +110,7 @@ def test_every_rule_is_explained_once(person: Person) -> None:
     assert all(card.rules for card in told.cards)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_whoever_is_not_spoken_to_is_told_what_would_change_that(person: Person) -> None:
     told = explanation_of(person)
@@ -267,7 +267,7 @@ def test_what_was_found_before_the_search_stopped_is_kept() -> None:
     assert found.smallest_changes == ((Change("ill", (True,)),),)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_no_search_on_the_cast_is_cut_short() -> None:
     for person in CAST:
         told = explanation_of(person)
@@ -306,7 +306,7 @@ def test_every_part_that_decides_is_named(logic: Any, values: dict[str, Any], ex
     assert deciding(rule, values) == expected
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
     """The engine stops at the first part that decides; explain names the others beside it, never others instead."""
@@ -317,7 +317,7 @@ def test_what_the_engine_names_is_among_what_is_told(person: Person) -> None:
         assert set(finding.because) <= set(reasons(finding, by_id[finding.rule_id], values)), finding.rule_id
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_each_card_is_explained_by_the_rules_that_its_extension_names(person: Person) -> None:
     answer = decision(person)
@@ -342,7 +342,7 @@ def test_each_line_of_a_rule_that_fires_stands_or_says_why_not(person: Person) -
     assert not any(rule.lines for rule in (*told.silent, *told.undecided, *told.out_of_scope))
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_between_them_lines_are_left_out_for_every_reason() -> None:
     found = {
         line.state

@@ -34,7 +34,7 @@ def client(decision_service: DecisionService, tmp_path_factory: pytest.TempPathF
         yield opened
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("shape", shapes().values(), ids=shapes())
 def test_a_body_costs_in_proportion_to_its_size_and_is_answered_briefly(client: TestClient, shape: Shape) -> None:
     """Ten times as large costs ten times as much, give or take; a hundred times as much would be a way to stop the service."""

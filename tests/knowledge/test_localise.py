@@ -139,7 +139,7 @@ def served_to_americans(person: Person, *, explained: bool) -> Iterator[str]:
     yield shown.getvalue()
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_nothing_served_to_americans_is_spelled_british() -> None:
     """The cards of the whole cast, and the explanation of every third, which names every rule; a record's words are left."""
     found: dict[str, set[str]] = {}

@@ -500,7 +500,7 @@ def test_all_faults_are_told_at_once(tree: Path) -> None:
     assert len({problem.place for problem in check(tree)}) == 3
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
     """A house rule that no bad example above wakes would be a rule in name only."""
     awake: set[str] = set()

@@ -62,7 +62,7 @@ def test_each_of_the_cast_has_a_page_with_the_cards_that_the_service_answers(cli
     ]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_no_page_weighs_more_than_150_kilobytes_with_all_that_it_loads(client: TestClient, knowledge: Knowledge) -> None:
     loaded: dict[str, int] = {}
     for path in paths(knowledge):

@@ -65,7 +65,7 @@ def test_a_value_slid_across_a_boundary_turns_its_rules(bench: Sandbox, value: s
     assert {rule for rule in fires(found) if rule.endswith("-potassium")} == rules
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", ["ada-stiffcalf", "cora-allwell", "basil-manyunits", "abel-oddments"])
 @pytest.mark.parametrize("analyte", ["potassium", "calcium-total", "egfr", "tsh"])
 def test_what_is_told_along_the_slider_is_what_is_shown_there(bench: Sandbox, name: str, analyte: str) -> None:
@@ -105,7 +105,7 @@ def test_a_component_is_left_out_alone(bench: Sandbox) -> None:
     assert facts["potassium_measured"].value is True
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_nothing_is_changed_before_something_is_asked(bench: Sandbox, client: TestClient) -> None:
     for person in bench.cast[::8]:
         assert "As on record: nothing changes." in client.get(f"/try/{person.id}/what-if").text
@@ -117,7 +117,7 @@ def test_nothing_is_changed_before_something_is_asked(bench: Sandbox, client: Te
         assert [item.card.summary for item in found.cards] == [card.summary for card in cards]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("jurisdiction", ["us", "uk"])
 def test_whatever_has_a_slider_can_be_slid_and_left_out(bench: Sandbox, jurisdiction: str) -> None:
     for analyte in slides(bench.decision_service.knowledge, jurisdiction):

@@ -208,7 +208,7 @@ def fogged(request: Json, rng: random.Random) -> Iterator[tuple[str, str, Json, 
                 yield key, f"in its place {other!r}", {}, changed
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_nothing_rests_on_what_is_not_understood(person: Person) -> None:
     request = request_of(person)
@@ -244,7 +244,7 @@ def rests_on(before: Decision, was: Json) -> list[str]:
     return [name for name in asked if reference in {item.reference for item in before.facts[name].evidence}]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_the_fog_is_thick() -> None:
     """Thousands of variants over the cast, and the calm line stands without them: the test could not fail else."""
     counted = sum(1 for person in CAST for _ in fogged(request_of(person), random.Random(person.id)))

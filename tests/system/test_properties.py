@@ -80,7 +80,7 @@ def offered(rules: set[str]) -> set[str]:
     return ({rule.id for rule in knowledge.rules if rule.file.group == "workup"} | UNSHOWN | excused(knowledge)) & rules
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_what_was_not_sent_or_failed_never_makes_a_rule_fire(person: Person) -> None:
     request = request_of(person)
@@ -130,7 +130,7 @@ def replaced(changes: list[tuple[Place, Any]]) -> Iterator[None]:
             holder[key] = value
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_a_damaged_resource_never_makes_a_rule_fire(person: Person) -> None:
     """At each place of each resource, at any depth, stands in turn what FHIR does not allow there; then at several at once.
@@ -159,7 +159,7 @@ def test_a_damaged_resource_never_makes_a_rule_fire(person: Person) -> None:
             try_with(several, f"{key}[{at}]: {[('.'.join(place[2]), wrong) for place, wrong in several]!r}")
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_a_resource_that_is_gone_never_makes_a_finding_of_its_own(person: Person) -> None:
     """Without it a test or a form may be offered; nothing else comes of an absence, but quinine without its purpose or review.
@@ -179,7 +179,7 @@ def test_a_resource_that_is_gone_never_makes_a_finding_of_its_own(person: Person
         assert not new - offered(new) - older, f"without {key}[{at}]"
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_the_order_of_arrival_never_changes_the_cards(person: Person) -> None:
     request = request_of(person)
@@ -197,7 +197,7 @@ def test_the_order_of_arrival_never_changes_the_cards(person: Person) -> None:
         assert (cards_of(again) if again else None) == expected
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @PEOPLE
 def test_what_is_taken_from_the_ground_is_what_the_whole_chart_would_say(person: Person) -> None:
     """Every fact and finding, with each kind of data sent, not sent and failed, beside all of it worked out."""
