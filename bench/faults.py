@@ -224,7 +224,7 @@ def scene_of(kind: str, folder: Path) -> Iterator[tuple[Scene, Callable[[], set[
         Path(place).chmod(0o755)
         cluster = Cluster(Path(place), durable=True)
         url = cluster.new_database()
-        name = url.rpartition("/")[2].partition("?")[0]
+        name = url.partition("?")[0].rpartition("/")[2]
         worker = Worker(url, folder)
         try:
             yield Scene(worker, path, cluster), lambda: {row[0] for row in cluster.sql("SELECT card FROM feedback", name)}
@@ -291,7 +291,9 @@ _HEAD = """# What breaks, and what is lost
 
 Written by `python -m bench.faults` from one run on one machine of two cores; the numbers of another differ. Each fault was
 done for {seconds:g} seconds under load to the shipped command, and then lifted. *Lost* is feedback that was answered with 200
-and is not in the database afterwards. A supervisor starts a worker again that ended.
+and is not in the database afterwards. A supervisor starts a worker again that ended. The last column counts from when the
+fault was lifted: a worker that had ended was started again by then. The same four callers tell feedback and call hooks, one
+after the other, so where feedback waits for a database they call no hooks.
 
 | fault | hooks meanwhile | slowest | feedback meanwhile | lost | well again after |
 |---|---|---|---|---|---|
