@@ -178,15 +178,15 @@ class _Subjects:
     """
 
     def __init__(self, patient_id: str, patients: Iterable[tuple[str | None, Patient]]) -> None:
-        self._own = {"", patient_id, f"Patient/{patient_id}", f"urn:uuid:{patient_id}"}
+        self.own = {"", patient_id, f"Patient/{patient_id}", f"urn:uuid:{patient_id}"}
         self._perhaps = {f"patient/{patient_id}".casefold()}
         self._are_all_own = False
         for url, patient in patients:
-            self._own |= {url} if url else set()
+            self.own |= {url} if url else set()
             for link in filter(None, patient.link or ()):
                 other = local_reference(link.other.reference if link.other else None)
                 # A record that this one replaces is of the same person; what else is linked may be.
-                (self._own if normal_code(link.type) == "replaces" else self._perhaps).add(other)
+                (self.own if normal_code(link.type) == "replaces" else self._perhaps).add(other)
 
     def of_orders(self) -> _Subjects:
         """Of what is being ordered: a call is about the orders of its patient, however the subject is spelt."""
@@ -195,12 +195,12 @@ class _Subjects:
         return orders
 
     def is_own(self, subject: str) -> bool:
-        if subject in self._own:
+        if subject in self.own:
             return True
         return self._are_all_own and not subject.startswith(("urn:", "#")) and not self.is_another(subject)
 
     def is_another(self, subject: str) -> bool:
-        if subject in self._own or subject in self._perhaps or subject.casefold() in self._perhaps:
+        if subject in self.own or subject in self._perhaps or subject.casefold() in self._perhaps:
             return False
         return bool(_ANOTHER.fullmatch(subject))
 
@@ -220,10 +220,10 @@ class _Sorter:
 
     def take(self, key: str, section: Section, place: str) -> None:
         unresolved: list[Unreadable] = []
-        is_own = self._subjects.is_own
+        is_own, known = self._subjects.is_own, self._subjects.own
         self.medications |= section.medications
         for kind, found in section.resources.items():
-            own = [resource for subject, resource in found if is_own(subject)]
+            own = [resource for subject, resource in found if subject in known or is_own(subject)]
             if len(own) != len(found):
                 others = [(subject, resource) for subject, resource in found if not is_own(subject)]
                 # It may be this patient or not: neither used nor taken for an absence.

@@ -13,8 +13,8 @@ from cds_service.errors import Problem, RequestError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_SMALL = 40_000
-"""Bytes of a call that are worked on where it came: at most some 20 ms, and mostly 2, for which a thread is not worth while."""
+_SMALL = 130_000
+"""Bytes of a call that are worked on where it came: mostly 3 ms, which a thread would lengthen by 1; at the worst some 70."""
 _LARGE = 1_000_000
 """Bytes from which a call is worked on alone, for the memory that it takes."""
 _THREADS = 2
