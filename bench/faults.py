@@ -213,10 +213,7 @@ def scene_of(kind: str, folder: Path) -> Iterator[tuple[Scene, Callable[[], set[
     if kind == "sqlite":
         worker = Worker(f"sqlite+aiosqlite:///{path}", folder)
         try:
-            yield (
-                Scene(worker, path, None),
-                lambda: {row[0] for row in sqlite3.connect(path).execute("SELECT card FROM feedback")},
-            )
+            yield Scene(worker, path, None), lambda: _cards_in(path)
         finally:
             worker.stop()
         return

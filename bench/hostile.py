@@ -268,16 +268,7 @@ def shapes() -> Mapping[str, Shape]:
         "reasons of a visit": Shape(
             PATIENT_VIEW,
             lambda at: {"text": f"Cramp in calf {at}"},
-            lambda items: _call(
-                context={"encounterId": "e"},
-                encounter={
-                    "resourceType": "Encounter",
-                    "id": "e",
-                    "status": "in-progress",
-                    "subject": _OWN,
-                    "reasonCode": items,
-                },
-            ),
+            _visit,
         ),
         "drafts": Shape(ORDER_SELECT, lambda at: _medication(at, status="draft"), _orders),
         "drafts unknown": Shape(
@@ -352,16 +343,7 @@ def shapes() -> Mapping[str, Shape]:
         "visits of many words": Shape(
             PATIENT_VIEW,
             lambda at: {"text": _words("cramp of left calf muscl", at)},
-            lambda items: _call(
-                context={"encounterId": "e"},
-                encounter={
-                    "resourceType": "Encounter",
-                    "id": "e",
-                    "status": "in-progress",
-                    "subject": _OWN,
-                    "reasonCode": items,
-                },
-            ),
+            _visit,
         ),
         "words like ours": _many(
             "electrolytes", lambda at: _observation(at, code={"text": "ferritin iron " + "potasiumm" * 3 + str(at)})

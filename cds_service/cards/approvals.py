@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.knowledge.fact_kinds import OfEquation
 from cds_service.knowledge.knowledge import Knowledge, Rule
 
 _REMEDY = "sign it with cds-service approve"
@@ -67,10 +68,15 @@ def changes(signed: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def _parts(rule: Rule, knowledge: Knowledge) -> Iterator[tuple[str, Any]]:
     yield "rule", rule.file
     yield "card", knowledge.cards[rule.id].file
+    # How urgent the card is, and what stands around its lines.
+    yield f"group {rule.file.group}", next(group for group in knowledge.groups if group.id == rule.file.group)
     for use in rule.orders:
         yield f"test {use.order}", knowledge.orders[use.order]
     for name in knowledge.facts_behind(rule):
-        yield f"fact {name}", knowledge.facts[name].kind
+        kind = knowledge.facts[name].kind
+        yield f"fact {name}", kind
+        if isinstance(kind, OfEquation):
+            yield f"equation {kind.equation}", knowledge.equations[kind.equation]
     for key in knowledge.codes_behind(rule):
         yield f"codes {key}", [knowledge.value_sets.get(key), knowledge.labs.get(key)]
 

@@ -213,7 +213,7 @@ class Knowledge:
         """The value sets and then the analytes that these facts look for, each once."""
         definitions = [self.facts[name] for name in self.facts_behind(rule)]
         sets = dict.fromkeys(key for item in definitions for key in item.value_sets)
-        return [*sets, *dict.fromkeys(key for item in definitions for key in item.analytes)]
+        return [*sets, *dict.fromkeys(key for item in definitions for key in (*item.analytes, *item.adjusted_by))]
 
     def coding(self, system: str, code: str) -> dict[str, str]:
         """A FHIR Coding with the one display of its code. KeyError as `display`."""

@@ -1,1 +1,1 @@
-"""Network addresses: which are public, and a resolver that keeps to the address that was checked."""
+"""The network: which addresses are public, a resolver that keeps to the one that was checked, bounds of connections."""

@@ -96,18 +96,22 @@ def changed(knowledge: Knowledge, part: str) -> Knowledge:
         card = knowledge.cards[RULE]
         file = with_members(card.file, headline="Otherwise")
         return replace(knowledge, cards={**knowledge.cards, RULE: replace(card, file=file)})
+    if part == "group results":
+        louder = [with_members(group, indicator="critical") if group.id == "results" else group for group in knowledge.groups]
+        return replace(knowledge, groups=tuple(louder))
+    if part == "fact potassium_against_range":
+        facts = dict(knowledge.facts)
+        kind: Any = facts["potassium_against_range"].kind
+        facts["potassium_against_range"] = replace(facts["potassium_against_range"], kind=with_members(kind, days=1))
+        return replace(knowledge, facts=facts)
     labs = dict(knowledge.labs)
     labs["ferritin"] = labs["potassium"]
     return replace(knowledge, labs=labs)
 
 
-@pytest.mark.parametrize(
-    ("part", "told"), [("card", ["card"]), ("codes potassium", ["codes potassium"]), ("nothing of it", [])]
-)
-def test_an_approval_ends_where_what_it_rests_on_changes_and_only_there(
-    knowledge: Knowledge, part: str, told: list[str]
-) -> None:
-    after = changed(knowledge, part)
+@pytest.mark.parametrize("part", ["card", "codes potassium", "group results", "fact potassium_against_range", "nothing of it"])
+def test_an_approval_ends_where_what_it_rests_on_changes_and_only_there(knowledge: Knowledge, part: str) -> None:
+    after, told = changed(knowledge, part), [] if part == "nothing of it" else [part]
     rule = knowledge.rule_by_id[RULE]
     assert changes(basis_of(rule, knowledge), basis_of(rule, after)) == told
     assert (signatures_of(knowledge)[RULE] == signatures_of(after)[RULE]) is (told == [])
@@ -171,3 +175,9 @@ def test_approve_shows_what_is_signed_and_what_changed_since(knowledge: Knowledg
     assert f"Signed by Dr Anna Sample on {item['date']}; changed since: card." in again.stdout
     assert json.loads(path.read_text())[0]["name"] == "Dr Boris Example"
     assert cds("approve", "no-such-rule", "--name", "Dr Anna Sample", "--file", str(path)).returncode == 1
+
+
+def test_an_equation_and_what_adjusts_a_result_are_signed_too(knowledge: Knowledge) -> None:
+    assert any(name.startswith("equation ") for name in basis_of(knowledge.rule_by_id["reduced-egfr"], knowledge))
+    assert "codes albumin" in basis_of(knowledge.rule_by_id["low-calcium"], knowledge)
+    assert "test tsh" in basis_of(knowledge.rule_by_id["thyroid"], knowledge)
