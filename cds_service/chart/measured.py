@@ -93,7 +93,10 @@ class Measuring:
 
     @cached_property
     def _references(self) -> frozenset[str]:
-        return frozenset(f"Observation/{item.id}" for item in self._chart.all(Observation))
+        """Of what is in the chart, but for what was entered in error."""
+        statuses = self._knowledge.statuses
+        said = {*self._reported, *statuses.unreported_result}
+        return frozenset(f"Observation/{item.id}" for item in self._chart.all(Observation) if normal_code(item.status) in said)
 
     @cached_property
     def _reported(self) -> frozenset[str]:

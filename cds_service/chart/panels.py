@@ -16,6 +16,7 @@ from cds_service.fhir.resources import (
     codings,
     effective,
     local_reference,
+    normal_code,
     text_of,
 )
 from cds_service.fhir.sections import Unreadable, set_aside
@@ -49,9 +50,12 @@ def without_results(
 ) -> Unreadable | None:
     """The panel as what may be about each analyte that it holds and that is neither one of its members nor of its day."""
     members, day = set(members_of(observation) or ()), _day(observation)
+    statuses = knowledge.statuses
+    said = {*statuses.reported_result, *statuses.preliminary_result, *statuses.unreported_result}
 
     def came(analyte: str) -> bool:
-        beside = (item for item, _ in found.get(f"lab:{analyte}", ()))
+        # One that was entered in error leaves open what the panel brought.
+        beside = (item for item, _ in found.get(f"lab:{analyte}", ()) if normal_code(item.status) in said)
         return any(f"Observation/{item.id}" in members or (day is not None and _day(item) == day) for item in beside)
 
     missing = [analyte for analyte in panel.holds if not came(analyte)]

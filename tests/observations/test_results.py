@@ -577,6 +577,7 @@ HERE, ELSEWHERE = {"reference": "Observation/o1"}, {"reference": "Observation/el
         ([HERE, ELSEWHERE], [observation(4.0)], "in-range"),
         ([], [observation(4.0, when="2026-11-13T06:00:00Z")], "in-range"),
         ([ELSEWHERE], [observation(4.0, when="2026-11-14")], "in-range"),
+        ([], [observation(4.0, when="2026-11-13", status="entered-in-error")], UNKNOWN),
     ],
 )
 def test_what_a_panel_measured_and_did_not_bring_is_unknown(

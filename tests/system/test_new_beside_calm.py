@@ -175,6 +175,12 @@ def test_a_panel_whose_members_came_is_understood(code: Json) -> None:
     assert is_calm(beside("electrolytes", entry, *[{"resource": item | {"subject": {"reference": OWN}}} for item in held]))
 
 
+def test_a_panel_of_a_site_whose_member_was_entered_in_error_is_in_doubt() -> None:
+    entry = without_value(code=LOCAL, hasMember=[{"reference": "Observation/wrong"}])
+    member = observation(4.0, id="wrong", when=str(CORA.day), status="entered-in-error") | {"subject": {"reference": OWN}}
+    assert not is_calm(beside("electrolytes", entry, {"resource": member}))
+
+
 BESIDE = (("1751-7", 4.2, "g/dL"), ("2345-7", 90, "mg/dL"), ("1742-6", 20, "U/L"), ("1975-2", 0.6, "mg/dL"))
 
 
