@@ -67,6 +67,18 @@ class Measurement(_Element):
 
 
 class Component(Measurement):
+    """Of a value that is no Quantity it is known that there is one, as in an Observation."""
+
+    value_codeable_concept: Raw = Raw()
+    value_string: Raw = Raw()
+    value_integer: Raw = Raw()
+    value_boolean: Raw = Raw()
+    value_range: Raw = Raw()
+    value_ratio: Raw = Raw()
+    value_sampled_data: Raw = Raw()
+    value_time: Raw = Raw()
+    value_date_time: Raw = Raw()
+    value_period: Raw = Raw()
     code: CodeableConcept | None = None
     modifier_extension: Raw = Raw()
 
@@ -124,6 +136,15 @@ class Observation(Resource, tag="Observation"):
     data_absent_reason: CodeableConcept | None = None
     value_quantity: Raw = Raw()
     value_codeable_concept: Raw = Raw()
+    value_string: Raw = Raw()
+    value_integer: Raw = Raw()
+    value_boolean: Raw = Raw()
+    value_range: Raw = Raw()
+    value_ratio: Raw = Raw()
+    value_sampled_data: Raw = Raw()
+    value_time: Raw = Raw()
+    value_date_time: Raw = Raw()
+    value_period: Raw = Raw()
     interpretation: Raw = Raw()
     reference_range: Raw = Raw()
     component: Raw = Raw()

@@ -112,6 +112,8 @@ _OF_NO_SUBJECT = frozenset((Patient, Medication, OperationOutcome))
 
 
 _CODED = frozenset((Condition, Immunization, Observation, Procedure, ServiceRequest))
+_OTHER_VALUES = [name for name in Component.__struct_fields__ if name.startswith("value_") and name != "value_quantity"]
+_NOTHING = (b"", b"null", b"{}", b"[]", b'""')
 _FAILED = "holds an OperationOutcome in place of an answer"
 _TAKEN_AWAY = "came with an OperationOutcome that says that some of it may be missing"
 _NOT_SUPPORTED = "came empty, with an OperationOutcome that says that what was asked for is not supported"
@@ -129,6 +131,20 @@ def measurement(part: Observation | Component) -> Measurement | None:
         )
     except _UNREADABLE:
         return None
+
+
+def bears_value(observation: Observation | Component) -> bool:
+    """Whether it bears a value of any type, or an interpretation: also one that nothing here reads, or that cannot be read."""
+    said = measurement(observation)
+    if said is None or (said.value_quantity and said.value_quantity.value is not None):
+        return True
+    return any(map(is_named, filter(None, said.interpretation or ()))) or any(other_values(observation))
+
+
+def other_values(part: Observation | Component) -> Iterator[bytes]:
+    """What it bears as a value that is no Quantity, as it came."""
+    given = (bytes(getattr(part, member)).strip() for member in _OTHER_VALUES)
+    return (value for value in given if value not in _NOTHING)
 
 
 def _components_of(observation: Observation) -> list[Component] | None:

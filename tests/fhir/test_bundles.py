@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from cds_service.cdshooks.request import read_request
@@ -14,7 +15,8 @@ from cds_service.chart.read import read_chart
 from cds_service.errors import RequestError
 from cds_service.facts.evaluate import ChartFacts
 from cds_service.fhir.bundles import read_section
-from cds_service.fhir.resources import local_reference
+from cds_service.fhir.resources import Component, Observation, local_reference
+from cds_service.fhir.sections import bears_value
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import UNKNOWN, State
 from tests.support.people import (
@@ -282,3 +284,35 @@ def test_the_order_of_arrival_changes_no_fact(knowledge: Knowledge) -> None:
         found = [facts[name] for name in facts]
         seen.add(repr([(fact.name, fact.value, fact.state, fact.evidence, fact.reason) for fact in found]))
     assert len(seen) == 1
+
+
+VALUES: dict[str, Any] = {
+    "valueQuantity": {"value": 2.0},
+    "valueCodeableConcept": {"text": "low"},
+    "valueString": "2.0",
+    "valueInteger": 0,
+    "valueBoolean": False,
+    "valueRange": {"low": {"value": 2}},
+    "valueRatio": {"numerator": {"value": 2}},
+    "valueSampledData": {"data": "2 2"},
+    "valueTime": "08:00:00",
+    "valueDateTime": "2026-11-20",
+    "valuePeriod": {"start": "2026-11-20"},
+    "interpretation": [{"coding": [{"code": "LL"}]}],
+}
+NO_VALUES: list[dict[str, Any]] = [
+    {},
+    {"valueQuantity": {"unit": "mmol/L"}},
+    {"valueString": ""},
+    {"valueInteger": None},
+    {"interpretation": [{}]},
+]
+
+
+@pytest.mark.parametrize("kind", [Observation, Component])
+def test_a_value_of_any_type_is_one(kind: type[Observation | Component]) -> None:
+    def bears(members: dict[str, Any]) -> bool:
+        return bears_value(msgspec.json.decode(json.dumps({"resourceType": "Observation"} | members), type=kind))
+
+    assert [name for name, value in VALUES.items() if not bears({name: value})] == []
+    assert [members for members in NO_VALUES if bears(members)] == []
