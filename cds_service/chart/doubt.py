@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
+from cds_service.chart.panels import panel_of
 from cds_service.fhir.resources import CodeableConcept, Condition, Observation, Procedure, ServiceRequest
 from cds_service.fhir.sections import Unreadable, set_aside
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.recognition import Lexicon, words_in
-from cds_service.knowledge.sites import SitedConcept
 
 NOT_IDENTIFIED = "could not be identified"
 
@@ -19,8 +20,8 @@ def not_identified(resource: Condition | Observation | Procedure | ServiceReques
 class Meanings:
     """Of each entry in doubt the concepts that it may be of, looked up once for all facts; None: it may be of any."""
 
-    def __init__(self, lexicon: Lexicon, sited: Sequence[SitedConcept]) -> None:
-        self._lexicon, self._sited = lexicon, sited
+    def __init__(self, lexicon: Lexicon, knowledge: Knowledge) -> None:
+        self._lexicon, self._knowledge, self._sited = lexicon, knowledge, knowledge.sited
         self._kept: dict[int, Collection[str] | None] = {}
 
     def may_be(self, item: Unreadable, wanted: set[str]) -> bool:
@@ -48,6 +49,11 @@ class Meanings:
         terminology, recognition = self._lexicon
         words = words_in(concept)
         matched = {match.concept for match in (terminology.matches(concept) or terminology.named(words))}
+        if kind == "Observation":
+            # A panel, or another test, has the code under which it is ordered: what it measured is what it holds.
+            panel = panel_of(concept, terminology, self._knowledge.panels)
+            matched -= self._knowledge.sets_of_no_result
+            matched |= {f"lab:{analyte}" for analyte in panel.holds} if panel else set()
         if not matched:
             matched = set(terminology.phrased(words))
             matched |= {f"lab:{analyte}"} if kind == "Observation" and (analyte := recognition.analyte(words)) else set()

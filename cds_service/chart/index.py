@@ -13,7 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.chart.doubt import Meanings, not_identified
-from cds_service.chart.measured import MeasuredParts, Measuring, ObservedPart
+from cds_service.chart.measured import MeasuredParts, Measuring
+from cds_service.chart.panels import ObservedPart
 from cds_service.fhir.resources import (
     CodeableConcept,
     Condition,
@@ -350,7 +351,7 @@ class ChartIndex:
 
     @cached_property
     def _meanings(self) -> Meanings:
-        return Meanings(self.lexicon, self.knowledge.sited)
+        return Meanings(self.lexicon, self.knowledge)
 
     def _all_doubtful(self, queries: tuple[str, ...]) -> list[Unreadable]:
         """Each entry once that came under one of these queries and could not be read or understood."""

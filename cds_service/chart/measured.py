@@ -9,17 +9,14 @@ from typing import NamedTuple
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.doubt import not_identified
-from cds_service.chart.panels import members_of, panel_of, without_results
+from cds_service.chart.panels import ObservedPart, members_of, panel_of, without_results
 from cds_service.fhir.resources import CodeableConcept, Component, Observation, normal_code
-from cds_service.fhir.sections import Unreadable, measurement
+from cds_service.fhir.sections import Unreadable, bears_value, measurement
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.recognition import Lexicon, words_in
 from cds_service.knowledge.schema import Panel
 from cds_service.knowledge.terminology import Match
 from cds_service.knowledge.units import Unusable, convert
-
-ObservedPart = tuple[Observation, Observation | Component]
-"""One measured value: an Observation, and what of it holds the value: itself, or one of its components."""
 
 
 class MeasuredParts(NamedTuple):
@@ -47,7 +44,7 @@ class Measuring:
             elif not self._take(observation.code, observation, observation):
                 self._doubt(observation)
         for panel in self._panels:
-            if doubtful := without_results(*panel, self._found, self._knowledge):
+            if doubtful := without_results(*panel, self._found, self._results, self._knowledge):
                 self._not_understood.append(doubtful)
         return MeasuredParts(self._found, self._not_understood)
 
@@ -67,36 +64,54 @@ class Measuring:
         if self._recognition.is_another_result(observation.code):
             # A part without words is what the whole is about.
             unread = [code for code in unread if code is None or words_in(code)]
-        has_value = observation.value_quantity or observation.value_codeable_concept
-        if not is_ours and (has_value or not parts):
-            self._doubt(observation)
-        elif unread:
+        if unread:
             # A part that does not say what it is may be anything.
             concepts = () if None in unread else tuple(filter(None, unread))
             self._not_understood.append(not_identified(observation)._replace(concepts=concepts))
+        if is_ours:
+            return
+        if not parts or bears_value(observation):
+            self._doubt(observation)
+        else:
+            self._ask_for_members(observation)
 
     def _is_open(self, code: CodeableConcept | None) -> bool:
         return not self._recognition.is_another_result(code)
 
     def _doubt(self, observation: Observation) -> None:
         """Set aside what is neither a concept of ours nor understood as something else."""
-        if (panel := panel_of(observation.code, self._terminology, self._knowledge.panels)) and not observation.value_quantity:
-            if normal_code(observation.status) in self._reported:
-                self._panels.append((observation, panel))
-        elif self._is_open(observation.code) and not self._has_come_whole(observation):
+        if not self._is_panel(observation) and self._is_open(observation.code) and not self._comes_whole(observation):
             self._not_understood.append(not_identified(observation))
 
-    def _has_come_whole(self, observation: Observation) -> bool:
+    def _ask_for_members(self, observation: Observation) -> None:
+        """Of a panel whose parts were read: what else it holds, or names, is asked for too."""
+        is_panel = self._is_panel(observation)
+        if not is_panel and observation.has_member and self._is_open(observation.code) and not self._all_came(observation):
+            self._not_understood.append(not_identified(observation)._replace(concepts=()))
+
+    def _is_panel(self, observation: Observation) -> bool:
+        """Whether it is a panel of ours. One that was reported is asked later for its results: its own value is none."""
+        panel = panel_of(observation.code, self._terminology, self._knowledge.panels)
+        if panel and bears_value(observation):
+            self._not_understood.append(not_identified(observation))
+        elif panel and normal_code(observation.status) in self._reported:
+            self._panels.append((observation, panel))
+        return panel is not None
+
+    def _comes_whole(self, observation: Observation) -> bool:
         """Whether it is a panel of any kind: no value, and Observations as its members, which all came."""
-        members = members_of(observation) if observation.has_member and not observation.value_quantity else None
-        return bool(members) and self._references.issuperset(members or ())
+        return bool(observation.has_member) and not bears_value(observation) and self._all_came(observation)
+
+    def _all_came(self, observation: Observation) -> bool:
+        members = members_of(observation)
+        return bool(members) and self._results.issuperset(members or ())
 
     @cached_property
-    def _references(self) -> frozenset[str]:
-        """Of what is in the chart, but for what was entered in error."""
-        statuses = self._knowledge.statuses
-        said = {*self._reported, *statuses.unreported_result}
-        return frozenset(f"Observation/{item.id}" for item in self._chart.all(Observation) if normal_code(item.status) in said)
+    def _results(self) -> frozenset[str]:
+        """References of what came and was not entered in error. What names members of its own is a panel, and no result."""
+        said = {*self._reported, *self._knowledge.statuses.unreported_result}
+        came = (item for item in self._chart.all(Observation) if normal_code(item.status) in said)
+        return frozenset(f"Observation/{item.id}" for item in came if not item.has_member)
 
     @cached_property
     def _reported(self) -> frozenset[str]:

@@ -57,6 +57,7 @@ def read_chart(request: HookRequest, queries: Mapping[str, Query], dialect: Dial
     query_state = {key: _state(query, sections.get(key), dialect, bool(request.encounter_id)) for key, query in queries.items()}
     query_state |= {key: State.FAILED for key in asked if _is_something_else(queries[key], sections[key])}
     query_state |= _answered_in_part(unasked.values(), queries, query_state)
+    sorter.settle_reports()
     if request.draft_orders is not None:
         # A query that is answered by the call itself, kept apart from what the record holds.
         section = read_drafts(request.draft_orders, request.selections)
@@ -170,6 +171,10 @@ def _is_nowhere(query: Query, key: str, chart: Chart) -> bool:
     return chart.query_state[key] in _NOWHERE or (not came and any(not item.is_decoded for item in chart.damaged.get(key, ())))
 
 
+def _is_withdrawn(resource: Clinical) -> bool:
+    return isinstance(resource, Observation) and normal_code(resource.status) == "entered-in-error"
+
+
 class _Subjects:
     """Whose a resource is, by its subject: of this patient, of another one, or of nobody knows whom.
 
@@ -248,6 +253,14 @@ class _Sorter:
         if self._zone:
             damaged = [item._replace(when=in_zone(item.when, self._zone)) for item in damaged]
         self.damaged[key] = [*damaged, *unresolved]
+
+    def settle_reports(self) -> None:
+        """A report whose results all came says no more than they do; one of which some did not may be about anything."""
+        came = {f"Observation/{item.id}" for item in self.resources.get(Observation, ()) if not _is_withdrawn(item)}
+        for key, items in self.damaged.items():
+            if any(item.members for item in items):
+                left = [item for item in items if not (item.members and came.issuperset(item.members))]
+                self.damaged[key] = [item._replace(concepts=()) if item.members else item for item in left]
 
     def _placed(self, found: Iterable[Clinical], zone: tzinfo) -> tuple[list[Clinical], list[Clinical]]:
         """The same with their dates in the zone, and the results of moments that had not come yet."""

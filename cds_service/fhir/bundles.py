@@ -90,6 +90,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ_TYPES = {str(kind.__struct_config__.tag).casefold(): str(kind.__struct_config__.tag) for kind in get_args(AnyResource)}
 _NESTED = "is a Bundle inside a Bundle, which is not opened"
 _UNASKED = "is of a type that nothing here asks for"
+_REPORT = "DiagnosticReport"
 _NO_TYPE = "has a type that FHIR does not know"
 _UNREAD = "came as {}, which is not read here"
 # What other versions of FHIR, or other resources of R4, say about what is read here.
@@ -291,7 +292,17 @@ def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Unreadabl
     subject = loose.get("subject")
     given = subject.get("reference") if isinstance(subject, dict) else None
     about = local_reference(given) if isinstance(given, str) else ""
-    return Unreadable(kind, reference, _loose_concepts(loose), place, problem, when, about)
+    found = Unreadable(kind, reference, _loose_concepts(loose), place, problem, when, about)
+    return found._replace(members=_results_named(loose)) if kind == _REPORT else found
+
+
+def _results_named(report: dict[str, Any]) -> tuple[str, ...]:
+    """The results of a DiagnosticReport, wherever they stand: what it contains is not among the results that are read."""
+    named = report.get("result") or []
+    listed = named if isinstance(named, list) else [named]
+    given = [item.get("reference") if isinstance(item, dict) else None for item in listed]
+    contained = ["#"] if report.get("contained") else []
+    return (*(local_reference(text) if isinstance(text, str) else "#" for text in given), *contained)
 
 
 def _loose_concepts(loose: dict[str, Any]) -> tuple[CodeableConcept, ...]:

@@ -37,6 +37,7 @@ class Unreadable(NamedTuple):
     """A resource that is not used and not passed over. What can be salvaged says which facts must not be decided.
 
     `is_decoded`: it has the shape of FHIR R4, and what it says is not understood; `resource` is then itself.
+    `members`: of a report the results that it names; once all of them came it says no more than they do.
     """
 
     resource_type: str
@@ -48,6 +49,7 @@ class Unreadable(NamedTuple):
     subject: str = ""
     is_decoded: bool = False
     resource: Resource | None = None
+    members: tuple[str, ...] = ()
 
 
 Clinical = AnyResource | DraftOrder

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from cds_service.chart.index import ChartIndex, Locale
-from cds_service.chart.measured import ObservedPart
+from cds_service.chart.panels import ObservedPart
 from cds_service.chart.presence import reference_to
 from cds_service.fhir.dates import Span, read_instant
 from cds_service.fhir.resources import (

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from functools import lru_cache, partial
 
 from cds_service.chart.index import ChartIndex
-from cds_service.chart.measured import ObservedPart
+from cds_service.chart.panels import ObservedPart
 from cds_service.fhir.dates import Span, first_day, is_credible, read_span
 from cds_service.fhir.resources import Observation, effective, normal_code
 from cds_service.fhir.sections import measurement

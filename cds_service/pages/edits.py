@@ -12,7 +12,7 @@ import msgspec
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.index import ChartIndex
-from cds_service.chart.measured import ObservedPart
+from cds_service.chart.panels import ObservedPart
 from cds_service.errors import Problem, RequestError
 from cds_service.fhir.resources import CodeableConcept, Coding, Measurement
 from cds_service.fhir.sections import measurement
@@ -220,8 +220,8 @@ def changed(bundle: dict[str, Any], changes: Edits, view: ChartIndex) -> dict[st
     measured = view.measured.get(f"lab:{changes.slide.analyte}", ()) if changes.measuring == "missing" else ()
     gone |= {f"Observation/{item.id}" for item, part in measured if part is item}
     entries = [entry for entry in bundle["entry"] if _reference(entry["resource"]) not in gone]
-    entries = [_without_components(entry, measured, view.chart) for entry in entries]
-    return bundle | {"entry": [*entries, *({"resource": item} for item in _additions(changes, view))]}
+    kept = [part for entry in entries for part in _without_components(entry, measured, view.chart)]
+    return bundle | {"entry": [*kept, *({"resource": item} for item in _additions(changes, view))]}
 
 
 def add_result(call: dict[str, Any], changes: Edits, view: ChartIndex) -> None:
@@ -236,15 +236,17 @@ def _reference(resource: Resource) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
-def _without_components(entry: dict[str, Any], measured: Iterable[ObservedPart], chart: Chart) -> dict[str, Any]:
+def _without_components(entry: dict[str, Any], measured: Iterable[ObservedPart], chart: Chart) -> list[dict[str, Any]]:
+    """The entry, or what it keeps as results of their own: a panel without one of its results would leave that open."""
     resource = entry["resource"]
     gone = [(item, part) for item, part in measured if part is not item and item.id == resource["id"]]
     if not gone or resource["resourceType"] != "Observation":
-        return entry
+        return [entry]
     written = [component for component in resource["component"] if component]
     read = chart.components_of(gone[0][0])
     kept = [component for component, said in zip(written, read, strict=True) if all(said != part for _, part in gone)]
-    return entry | {"resource": resource | {"component": kept}}
+    whole = {name: value for name, value in resource.items() if name != "component"}
+    return [{"resource": whole | part | {"id": f"{whole['id']}-{at}"}} for at, part in enumerate(kept)]
 
 
 def _additions(changes: Edits, view: ChartIndex) -> Iterator[Resource]:

@@ -88,10 +88,10 @@ def test_every_date_that_is_read_is_written_so(kind: type[Any]) -> None:
 
 
 def test_no_member_of_a_date_is_forgotten() -> None:
-    """Those of a patient are days of the calendar wherever she is, and a draft order is of now."""
+    """Those of a patient are days of the calendar wherever she is, a draft order is of now, and no result is a date."""
     kinds = {kind for kind in vars(resources).values() if isinstance(kind, type) and issubclass(kind, resources.Resource)}
     for kind in kinds - {resources.Patient, resources.DraftOrder}:
-        names = [name for name in kind.__struct_fields__ if DATES.search(name)]
+        names = [name for name in kind.__struct_fields__ if DATES.search(name) and not name.startswith("value_")]
         assert {name for name in names if name not in zones._MEMBERS.get(kind, ())} == set(), kind
 
 

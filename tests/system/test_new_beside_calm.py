@@ -150,6 +150,73 @@ def test_a_panel_of_which_a_part_cannot_be_told_is_in_doubt(entry: Json) -> None
     assert not is_calm(beside("electrolytes", entry))
 
 
+NA = {"code": concept("2951-2", LOINC), "valueQuantity": {"value": 140, "unit": "mmol/L"}}
+EARLIER = {"hasMember": [{"reference": "Observation/o2"}]}
+ELSEWHERE = {"hasMember": [{"reference": "Observation/elsewhere"}]}
+
+
+@pytest.mark.parametrize("code", [PANEL, LOCAL], ids=["a panel of ours", "a local one"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"component": [NA]} | ELSEWHERE,
+        {"component": [NA], "hasMember": "cut"},
+        {"hasMember": [{"reference": "Observation/new"}]},
+        {"hasMember": [{"reference": "Observation/o2"}, {"reference": "Observation/new"}]},
+        EARLIER | {"valueString": "K 2.0"},
+        EARLIER | {"valueCodeableConcept": {"text": "Critical"}},
+        EARLIER | {"interpretation": [{"coding": [{"code": "LL"}]}]},
+        {"status": "F"},
+        {"status": None},
+    ],
+    ids=str,
+)
+def test_a_panel_that_says_more_than_was_read_is_in_doubt(code: Json, said: Json) -> None:
+    assert not is_calm(beside("electrolytes", without_value(code=code, **said)))
+
+
+def test_parts_of_a_panel_of_ours_speak_for_no_other() -> None:
+    assert not is_calm(beside("electrolytes", without_value(code=PANEL, component=[NA])))
+    assert is_calm(beside("electrolytes", without_value(code=LOCAL, component=[NA])))
+
+
+@pytest.mark.parametrize(("at", "stays_calm"), [("2026-11-02T07:00:00Z", True), ("2026-11-02T23:30:00Z", False)])
+def test_a_panel_is_not_answered_by_an_earlier_result_of_its_day(at: str, stays_calm: bool) -> None:
+    entry = without_value(code=concept("24326-1", LOINC), effectiveDateTime=at)
+    request = beside("electrolytes", entry)
+    for item in request["prefetch"]["electrolytes"]["entry"]:
+        if item["resource"]["id"] != "new":
+            item["resource"]["effectiveDateTime"] = "2026-11-02T08:00:00Z"
+    assert is_calm(request) is stays_calm
+
+
+REPORT = {"resourceType": "DiagnosticReport", "code": {"text": "Report"}}
+
+
+@pytest.mark.parametrize("words", ["Report", "Renal", "Ferritin"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"result": [{"reference": "#k"}], "contained": [POTASSIUM | {"id": "k"}]},
+        {"contained": [POTASSIUM | {"id": "k"}]},
+        {"result": [{"reference": "Observation/elsewhere"}]},
+        {"result": [{"reference": "Observation/o2"}, {"reference": "Observation/elsewhere"}]},
+        {"result": {"reference": "Observation/elsewhere"}},
+        {"result": [{"display": "Potassium 2.0"}]},
+        {"result": [None]},
+    ],
+    ids=lambda said: "-".join(said),
+)
+def test_a_report_of_which_a_result_did_not_come_may_be_of_anything(words: str, said: Json) -> None:
+    assert not is_calm(beside("electrolytes", without_value(**REPORT | {"code": {"text": words}} | said)))
+
+
+@pytest.mark.parametrize("code", [REPORT["code"], PANEL], ids=["words", "a panel of ours"])
+def test_a_report_whose_results_all_came_says_no_more_than_they_do(code: Json) -> None:
+    results = [{"reference": f"Observation/{name}"} for name in ("o2", "o3")]
+    assert is_calm(beside("electrolytes", without_value(**REPORT | {"code": code, "result": results})))
+
+
 @pytest.mark.parametrize(
     "entry",
     [
