@@ -156,7 +156,7 @@ def _judge(analyte: str, said: Measurement, amount: Decimal | Interval, here: Lo
     if _ABNORMAL_MARK in marks or (is_default and _UNREAD_MARK in marks):
         return FLAGGED, basis
     usual = here.knowledge.labs[analyte].usual
-    if usual and not is_default and _compare(amount, *usual.limits) != IN_RANGE:
+    if usual and not is_default and compare(amount, *usual.limits) != IN_RANGE:
         return OUTLYING, basis
     return verdict, basis
 
@@ -181,7 +181,7 @@ def _judge_by(analyte: str, said: Measurement, amount: Decimal | Interval, here:
     """Against the laboratory's own range, else its interpretation code, else the default adult range."""
     own = _own_range(analyte, said, here)
     if own:
-        return _compare(amount, own.low, own.high), own
+        return compare(amount, own.low, own.high), own
     ranges_unread = any(item and _may_be_own(item) for item in said.reference_range or ())
     for interpretation, codes in _INTERPRETATIONS.items():
         if any(has_code(item, *codes) for item in said.interpretation or ()):
@@ -196,7 +196,7 @@ def against_default(analyte: str, amount: Decimal | Interval, here: Locale) -> t
     if default is None:
         return NO_RANGE, RangeUsed()
     basis = RangeUsed("default adult range", *default.limits)
-    return _compare(amount, basis.low, basis.high), basis
+    return compare(amount, basis.low, basis.high), basis
 
 
 def _own_range(analyte: str, said: Measurement, here: Locale) -> RangeUsed | None:
@@ -248,7 +248,7 @@ def _may_be_own(item: ReferenceRange) -> bool:
 def _is_possible(amount: Decimal | Interval, analyte: str, here: Locale) -> bool:
     """Whether some of it is: a comparator may leave nothing, such as `<0`."""
     bounds = here.knowledge.labs[analyte].possible
-    return bounds is None or _compare(amount, _number(bounds.low), _number(bounds.high)) not in (LOW, HIGH)
+    return bounds is None or compare(amount, _number(bounds.low), _number(bounds.high)) not in (LOW, HIGH)
 
 
 @lru_cache
@@ -274,7 +274,7 @@ def _limit(analyte: str, limit: Quantity | None, said: Measurement, here: Locale
     return Unusable("limit is no number") if isinstance(converted, Interval) else converted
 
 
-def _compare(amount: Decimal | Interval, low: Decimal | None, high: Decimal | None) -> str | Unusable:
+def compare(amount: Decimal | Interval, low: Decimal | None, high: Decimal | None) -> str | Unusable:
     """Limits belong to the range. An interval decides only where all of it lies on one side."""
     least, most = (amount.low, amount.high) if isinstance(amount, Interval) else (amount, amount)
     if low is not None and most is not None and (most < low or (most == low and _open(amount, "high_open"))):

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import known, presence, unknown
+from cds_service.fhir.dates import say_date
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import AsLowBefore, LatestValue, TimesUpperLimit
 from cds_service.knowledge.units import Unusable
 from cds_service.model import Evidence, Fact, Interval, Seen, State
-from cds_service.observations.measurements import HIGH, LOW, Result, read
+from cds_service.observations.measurements import HIGH, LOW, Result, compare, read
 from cds_service.observations.results import (
     DISAGREE,
     doubt_about,
@@ -36,11 +37,15 @@ _NO_LIMIT = "its laboratory gave no upper limit"
 
 
 class _Latest(NamedTuple):
-    """The latest results that were read. `in_doubt`: a newer one may not have been understood, or these disagree."""
+    """The latest results that were read. `in_doubt`: a newer one may not have been understood, or these disagree.
+
+    `beside`: newer ones that leave open whether it is still so; they count, and the note tells of them.
+    """
 
     results: Sequence[Result]
     note: str
     in_doubt: bool
+    beside: Sequence[Result] = ()
 
 
 def latest_value(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> Fact:
@@ -62,7 +67,7 @@ def as_low_before(fact: FactDefinition, kind: AsLowBefore, index: ChartIndex) ->
     if isinstance(found, Fact):
         return presence(fact.name, (), index, fact.queries, concepts_of(kind.analytes))
     # Where two of one time disagree, the lower is the danger.
-    latest = min(found.results, key=_least)
+    latest = min((*found.results, *found.beside), key=_least)
     earlier = [
         read(item, index) for item in in_window(kind, index) if latest.span and item.span and item.span.last < latest.span.first
     ]
@@ -83,7 +88,7 @@ def _is_at_most(result: Result, latest: Result, within: int) -> bool:
 def _answer(fact: FactDefinition, found: _Latest | Fact, number: Callable[[Result], Amount | None]) -> Fact:
     if isinstance(found, Fact):
         return found
-    amounts = tuple(amount for result in found.results if (amount := number(result)) is not None)
+    amounts = tuple(amount for result in (*found.results, *found.beside) if (amount := number(result)) is not None)
     told = partial(_tell, found.results, found.note)
     if not amounts:
         return unknown(fact.name, State.ABSENT, _NO_LIMIT, told)
@@ -99,10 +104,19 @@ def _find(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> _Latest
     if not readable:
         return _older(fact, results[0], kind, index)
     chosen = same_time(readable, kind)
+    if kind.alarms and (before := _left_open(chosen, readable, kind, index)):
+        return before
     if len(chosen) > 1 and len({item.amount for item in chosen}) > 1 and kind.choose is None:
         if kind.alarms:
             return _Latest(chosen, DISAGREE.reason, True)
         return unknown(fact.name, State.UNUSABLE, DISAGREE.reason, partial(tell, chosen))
+    return _stands(chosen, results, fact, kind, index)
+
+
+def _stands(
+    chosen: Sequence[Result], results: list[Result], fact: FactDefinition, kind: LatestValue, index: ChartIndex
+) -> _Latest | Fact:
+    """What was measured last, and whether it may be told as the latest."""
     least = (max if kind.choose == "highest" else min)(chosen, key=_least)
     doubt = doubt_about(least, results, kind, fact, index)
     if doubt is None:
@@ -118,9 +132,39 @@ def _find(fact: FactDefinition, kind: LatestValue, index: ChartIndex) -> _Latest
     return _Latest([least], note_of(doubt), False)
 
 
+def _left_open(chosen: Sequence[Result], results: Sequence[Result], kind: LatestValue, index: ChartIndex) -> _Latest | None:
+    """What was measured before those that were measured last, where all of these leave open whether it is still so.
+
+    `<6.8` takes nothing from a 2.4 of two days ago.
+    """
+    if not all(isinstance(item.amount, Interval) for item in chosen):
+        return None
+    same_day = [item for item in results if item.analyte == chosen[0].analyte and isinstance(item.amount, Decimal)]
+    before = max(same_day, key=lambda item: item.instant, default=None) or _number_before(chosen[0], kind, index)
+    if before is None or not all(_is_open(item, before) for item in chosen):
+        return None
+    when = say_date(chosen[0].when, index.as_of) if chosen[0].when else "undated"
+    return _Latest([before], f"a newer result ({when}) says only {chosen[0].describe().value}", True, chosen)
+
+
+def _number_before(latest: Result, kind: LatestValue, index: ChartIndex) -> Result | None:
+    """The last result before the day of another that is a plain number or, where none is, that can be read at all."""
+    first = older = older_readable(latest, kind, index)
+    while older is not None and not isinstance(older.amount, Decimal):
+        older = older_readable(older, kind, index)
+    return older or first
+
+
+def _is_open(newer: Result, older: Result) -> bool:
+    """Whether a result with a comparator may be as the older one."""
+    if not isinstance(newer.amount, Interval) or isinstance(older.amount, Unusable):
+        return False
+    return compare(older.amount, newer.amount.low, newer.amount.high) not in (LOW, HIGH)
+
+
 def _older(fact: FactDefinition, latest: Result, kind: LatestValue, index: ChartIndex) -> _Latest | Fact:
     """Where the latest cannot be read, what was read before: if it is out of its range, or if a danger is asked for."""
-    older = older_readable(latest, kind, index) if kind.alarms else older_abnormal(latest, kind, index)
+    older = _number_before(latest, kind, index) if kind.alarms else older_abnormal(latest, kind, index)
     if older is not None and not isinstance(older.amount, Unusable):
         return _Latest([older], newer_unread(latest, index), kind.alarms)
     reason = latest.amount.reason if isinstance(latest.amount, Unusable) else ""

@@ -479,6 +479,26 @@ def test_of_one_day_only_what_is_later_for_sure_is_the_latest(knowledge: Knowled
 
 
 @pytest.mark.parametrize(
+    ("newer", "is_told"),
+    [
+        ({"value": 6.8, "comparator": "<"}, True),
+        ({"value": 2.0, "comparator": ">"}, True),
+        ({"value": 3.0, "comparator": ">"}, False),
+        ({"value": 4.4}, False),
+    ],
+)
+@pytest.mark.parametrize("before", ["2026-11-18", f"{DAY}T06:00:00Z"])
+def test_a_newer_result_that_may_be_as_the_one_before_takes_no_danger_from_it(
+    knowledge: Knowledge, newer: dict[str, Any], is_told: bool, before: str
+) -> None:
+    latest = observation(0, when=f"{DAY}T09:00:00Z", id="o2") | {"valueQuantity": {"unit": "mmol/L"} | newer}
+    number = of(knowledge, observation(2.4, when=before), latest, name="potassium_value_this_week")
+    assert (
+        Decimal("2.4") in number.value.amounts if isinstance(number.value, Seen) else number.value == Decimal("2.4")
+    ) is is_told
+
+
+@pytest.mark.parametrize(
     ("unread", "expected"), [(DAY, UNKNOWN), (f"{DAY}T09:00:00Z", UNKNOWN), (f"{DAY}T07:00:00Z", "in-range")]
 )
 def test_a_result_of_the_same_time_that_cannot_be_read_leaves_one_in_range_open(
