@@ -334,7 +334,7 @@ class AnalyteNames:
         """Whether words name no analyte of ours, or surely not that of blood: `in urine` is sure, `post dialysis` is not."""
         found, beside = self._found(words)
         if beside & self._measures:
-            return True
+            return not self._groups.search(words)
         if beside & self._materials:
             return not (found and self._blood.search(words))
         if not found:
