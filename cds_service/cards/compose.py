@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cds_service.cards.footer import Footers
+from cds_service.cards.lines import BETWEEN, Said, told, told_of_tests
 from cds_service.cards.suggestions import form_request, removals
 from cds_service.cards.text import ORDERS, clip, fill, fit, listed, plain
 from cds_service.cdshooks.response import SUMMARY_LIMIT, Action, Card, Suggestion
@@ -21,7 +22,7 @@ from cds_service.model import UNKNOWN, Advice, Evidence, Fact, LineState, Offere
 _REMOVED = "remove"
 _FORM = "form"
 # Queries named as not answered in full; `explain` and the pages name all of them.
-_MOST_TITLES = 4
+_MOST_TITLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class _Spoken:
 
     rule: Rule
     headlines: list[str]
-    lines: list[str]
+    lines: list[Said]
     suggestions: list[Suggestion]
     pending: list[str]
     unchecked_orders: bool
@@ -167,9 +168,9 @@ class _CardWriter:
         offered = [item for item in advice.offers if item.on_order is not True]
         titles = [orders[item.order].title for item in offered]
         lines = [
-            self._fill(say, titles)
-            for (_, say), state in zip(text.lines, advice.lines, strict=True)
-            if state is LineState.STANDS
+            self._said(say, titles, line.reason)
+            for (_, say), line, state in zip(text.lines, text.file.lines, advice.lines, strict=True)
+            if state is LineState.STANDS and say
         ]
         suggestions = [self._suggest(item) for item in offered]
         removing = removals(text.file.removes, self._facts, self._taken)
@@ -194,6 +195,11 @@ class _CardWriter:
         stand = (line for line, state in zip(text.file.lines, advice.lines, strict=True) if state is LineState.STANDS)
         own = [self._fill(line.headline, titles) for line in stand if line.headline]
         return own or (titles if text.file.headline == f"{{{ORDERS}}}" else [self._fill(text.file.headline, titles)])
+
+    def _said(self, say: str, orders: Sequence[str], is_reason: bool) -> Said:
+        """Parted as its author wrote it: a name on record may hold a colon too."""
+        about, _, says = (say, "", "") if is_reason else say.partition(BETWEEN)
+        return Said(self._fill(about, orders), self._fill(says, orders), is_reason, is_of_record="{" in about)
 
     def _fill(self, text: str, orders: Sequence[str]) -> str:
         return fill(text, self._facts, self._view.as_of, orders)
@@ -282,12 +288,17 @@ class _CardWriter:
         return fit(group.summary, _headlines(draft), group.joiner, group.more, SUMMARY_LIMIT)
 
     def _detail(self, draft: _PendingCard, closing: str) -> str:
-        # Two rules of a card may say the same, such as why a test is asked for: it is said once.
-        lines = dict.fromkeys(f"- {line}" for line in _beside_summary(draft))
+        most = draft.group.most_told
+        # To name one alone would save nothing.
+        most = most if most and len(draft.spoken) > most + 1 else len(draft.spoken)
+        said = [item.lines for item in draft.spoken[:most]]
+        lines = told_of_tests(said) if draft.group.offers else told(said, _headlines(draft))
+        if beyond := [headline for item in draft.spoken[most:] for headline in item.headlines]:
+            lines.append(draft.group.beyond.format(headlines=listed(beyond, len(beyond))))
         notes = list(draft.notes)
         if any(item.unchecked_orders for item in draft.spoken):
             notes.insert(0, self._say.orders_not_supplied)
-        blocks = [draft.group.lead, "\n".join(lines), *notes, closing]
+        blocks = [draft.group.lead, "\n".join(f"- {line}" for line in lines), *notes, closing]
         return "\n\n".join(block for block in blocks if block)
 
 
@@ -322,20 +333,6 @@ def service_request(
     if subject.reason_reference:
         request["reasonReference"] = [{"reference": subject.reason_reference}]
     return request
-
-
-def _beside_summary(draft: _PendingCard) -> list[str]:
-    """The lines of a card. What the summary says in full, of its one finding, is not said again at the head of a line."""
-    lines = [line for item in draft.spoken for line in item.lines]
-    headlines = _headlines(draft)
-    if len(headlines) != 1:
-        return lines
-    return [_without_head(line, headlines[0]) for line in lines]
-
-
-def _without_head(line: str, headline: str) -> str:
-    rest = line[len(headline) :].lstrip(" ,:") if line.startswith((f"{headline},", f"{headline}:")) else ""
-    return rest[:1].upper() + rest[1:] if rest else line
 
 
 def _headlines(draft: _PendingCard) -> list[str]:

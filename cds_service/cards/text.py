@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 
-from cds_service.fhir.dates import say_date
+from cds_service.fhir.dates import read_span, say_date
 from cds_service.model import Evidence, Fact
 
 PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)(?:\.([a-z]+))?\}")
 ORDERS = "orders"
 MOST_NAMED = 3
+_YEARS_TOLD_IN_FULL = 1
 
 # The most characters that each part may take. `check` adds them up for the longest possible summary.
 WIDTHS: Mapping[str, int] = {
@@ -142,9 +143,15 @@ def _names(evidence: Sequence[Evidence], as_of: date) -> str:
 
 def _named(item: Evidence, as_of: date) -> str:
     """One entry as recorded, with what dates and qualifies it: `Furosemide 40 mg tablet (since 3 Mar 2024, on hold)`."""
-    since = [f"since {say_date(item.date, as_of)}"] if item.date else []
+    since = [f"since {_long_ago(item.date, as_of)}"] if item.date else []
     text = ", ".join([*since, *([plain(item.note)] if item.note else [])])
     return clip(plain(item.name), 60) + (f" ({text})" if text else "")
+
+
+def _long_ago(text: str, as_of: date) -> str:
+    """A date, of which after some years the year says enough: `3 Mar 2025`, but `2019`."""
+    span = read_span(text)
+    return str(span.first.year) if span and as_of.year - span.first.year > _YEARS_TOLD_IN_FULL else say_date(text, as_of)
 
 
 def _short(evidence: Sequence[Evidence], as_of: date) -> str:

@@ -20,6 +20,7 @@ from cds_service.explain.left_out import Omissions, left_out, why_no_cards
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.jsonlogic.compile import Expression
 from cds_service.jsonlogic.typecheck import numbers
+from cds_service.knowledge.card_files import Line
 from cds_service.knowledge.knowledge import Rule
 from cds_service.model import UNKNOWN, Evidence, Fact, FactTypes, Finding, LineState, Outcome, State
 from cds_service.rules.evaluate import decide
@@ -134,6 +135,11 @@ def ways_to_fire(rule: Rule, values: Mapping[str, Any], jurisdiction: str, types
     return _ways(names, [rule.applies_when, rule.fires_when], partial(_verdict, rule, jurisdiction), values, types)
 
 
+def _shown(line: Line, say: str) -> str:
+    """A line as it stands on the card: a reason in brackets, and what only the summary says."""
+    return f"({say})" if line.reason else say or line.headline
+
+
 def _verdict(rule: Rule, jurisdiction: str, values: Mapping[str, Any]) -> Any:
     return _VERDICTS[decide(rule, values, jurisdiction).outcome]
 
@@ -186,9 +192,11 @@ class _ExplanationWriter:
             return ()
         advice, decision = self._advice[rule.id], self._decision
         titles = [self._knowledge.orders[item.order].title for item in advice.offers if item.on_order is not True]
+        card = self._knowledge.cards[rule.id]
+        said = zip(card.file.lines, (say for _, say in card.lines), advice.lines, strict=True)
         return tuple(
-            LineStated(fill(say, self._facts, decision.view.as_of, titles), state.value)
-            for (_, say), state in zip(self._knowledge.cards[rule.id].lines, advice.lines, strict=True)
+            LineStated(fill(_shown(line, say), self._facts, decision.view.as_of, titles), state.value)
+            for line, say, state in said
         )
 
     def _ways(self, finding: Finding, rule: Rule) -> Search:

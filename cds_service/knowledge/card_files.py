@@ -16,12 +16,14 @@ _PLACEHOLDER = re.compile(r"(?<=\{)[a-z0-9_]+(?=\.)")
 class Line(KnowledgeFile):
     """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
     `unless_warned`: also beside a warning, where reassurance would be wrong. `jurisdiction`: said only there.
-    `headline`: where the line stands, the summary says this in place of the headline of the card.
+    `headline`: where the line stands, the summary says this in place of the headline of the card. `say` may then be left out.
+    `reason`: of a test, in few words; it is said in brackets behind its name.
     """
 
-    say: str
+    say: str = ""
     when: Any = True
     headline: str = ""
+    reason: bool = False
     unless_urgent: bool = False
     unless_warned: bool = False
     jurisdiction: str = ""
@@ -33,6 +35,7 @@ class Group(KnowledgeFile):
     `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
     offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
     the patient, where the site says at which address it is reached. `order_priority`: of the requests that it offers.
+    Of more than `most_told` findings the others are only named, by `beyond`.
     `shared_lines` end each card of the group; where they
     differ by rule they name a stand-in, for which each card gives its own fact.
     """
@@ -49,6 +52,8 @@ class Group(KnowledgeFile):
     shared_lines: tuple[Line, ...] = ()
     offers: bool = False
     leaflet: bool = False
+    most_told: int = 0
+    beyond: str = ""
     order_priority: Priority = ""
 
 

@@ -61,7 +61,7 @@ def spoken_texts(knowledge: Knowledge) -> Iterable[str]:
         if form := card.file.asks_for_form:
             yield from (form.label, form.description)
     for group in knowledge.groups:
-        yield from (group.summary, group.lead)
+        yield from (group.summary, group.lead, group.beyond)
     for order in knowledge.orders.values():
         yield from (order.title, order.label, order.description)
     yield from (lab.title for lab in knowledge.labs.values())

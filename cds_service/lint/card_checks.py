@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cds_service.cards import leaflets
+from cds_service.cards.lines import BETWEEN
 from cds_service.cards.printed import FOLDER
 from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, longest
 from cds_service.cdshooks.response import SUMMARY_LIMIT
@@ -40,7 +41,7 @@ def _placeholder(rule: Rule, card: CardText, name: str, part: str) -> Problems:
 
 def _texts(card: CardText) -> Iterator[str]:
     yield from _headlines(card)
-    yield from (line.say for line in card.file.lines)
+    yield from (line.say for line in card.file.lines if line.say or not line.headline)
 
 
 def _headlines(card: CardText) -> list[str]:
@@ -161,6 +162,25 @@ def card_texts_are_plain(knowledge: Knowledge) -> Problems:
                 yield Problem(card.place, f"{text[:50]!r}", "write plain words: no markup, link, table or TODO")
 
 
+def reasons_have_their_place(knowledge: Knowledge) -> Problems:
+    """They stand in brackets behind what a line is about, so that line must say what it is about."""
+    for _, card in _each_card(knowledge):
+        if not any(line.reason for line in card.file.lines):
+            continue
+        others = [line.say for line in card.file.lines if line.say and not line.reason]
+        for say in others or [""]:
+            if BETWEEN not in say:
+                text = f"gives a reason for {say[:50]!r}, which is about nothing"
+                yield Problem(card.place, text, f"write what it is about, {BETWEEN!r}, and what it says")
+
+
+def what_is_only_named_is_worded(knowledge: Knowledge) -> Problems:
+    for group in knowledge.groups:
+        if bool(group.most_told) != ("{headlines}" in group.beyond):
+            text = f"has most_told {group.most_told} and beyond {group.beyond!r}"
+            yield Problem(f"cards/groups.json {group.id}", text, "give both, {headlines} in the text, or neither")
+
+
 CARDBOOK = (
     placeholders_are_facts_of_the_rule,
     spelling_is_used,
@@ -171,4 +191,6 @@ CARDBOOK = (
     override_reasons_exist_and_are_used,
     leaflets_tell_and_show,
     card_texts_are_plain,
+    reasons_have_their_place,
+    what_is_only_named_is_worded,
 )

@@ -56,7 +56,7 @@ def _shown(rule: Rule, knowledge: Knowledge, before: Approval | None) -> Iterato
     yield ""
     yield from in_words(rule, knowledge)
     yield "- The card may say:"
-    yield from (f"    {line.say}" for line in knowledge.cards[rule.id].file.lines)
+    yield from (f"    {line.say or line.headline}" for line in knowledge.cards[rule.id].file.lines)
     if codes := knowledge.codes_behind(rule):
         yield f"- Looks for: {', '.join(codes)}"
     if before is None:

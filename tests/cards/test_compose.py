@@ -110,8 +110,8 @@ def test_an_ankle_index_recommended_beyond_65_says_why(knowledge: Knowledge, smo
     smoker = [condition(concept("F17.210", ICD10CM), id="smoking")] if smoking else []
     sent = {"patient": patient(birthDate="1950-01-01"), "conditions": bundle(LEG_CRAMPS, *diabetes, *smoker)}
     detail = by_topic(cards(knowledge, sent), "Workup").detail
-    assert f"none on record, age 76{', smoking now or past' if smoking else ' with diabetes'} (ACC/AHA 2024)" in detail
-    assert "Offered, not recommended" not in detail.partition("ankle")[0]
+    why = "smoking now or past" if smoking else "with diabetes"
+    assert any(f"(age 76{mark} {why}, ACC/AHA 2024): none on record." in detail for mark in (",", ""))
 
 
 def test_a_test_on_order_is_not_suggested_again_but_said(knowledge: Knowledge) -> None:
@@ -297,5 +297,4 @@ def test_a_drug_prescribed_again_is_told_once_with_its_first_start(knowledge: Kn
     cramps = LEG_CRAMPS | {"onsetDateTime": "2025-08-01"}
     told = by_topic(cards(knowledge, {"conditions": bundle(cramps), "medicationRequests": bundle(*again)}), "Medication").detail
     assert told.count("Simvastatin 20 mg") == 1
-    assert "Simvastatin 20 mg (since 7 Jun 2025)" in told
-    assert "(since 7 Jun 2025)" in told
+    assert "Simvastatin 20 mg (since 7 Jun 2025; begun before the cramps)" in told

@@ -23,24 +23,24 @@ def footer(knowledge: Knowledge, names: list[str], signed: dict[str, Approval], 
 @pytest.mark.parametrize(
     ("rules", "signed", "line"),
     [
-        (["low-potassium"], {}, "From health articles; not clinically reviewed."),
-        (["dialysis"], {}, "From health articles; not clinically reviewed."),
-        (["parkinson-wearing-off"], {}, "From health articles; not clinically reviewed."),
-        (["cancer"], {}, "From a health article; not clinically reviewed."),
+        (["low-potassium"], {}, "Health articles; not clinically reviewed."),
+        (["dialysis"], {}, "Health articles; not clinically reviewed."),
+        (["parkinson-wearing-off"], {}, "Health articles; not clinically reviewed."),
+        (["cancer"], {}, "Health article; not clinically reviewed."),
         (
             ["low-potassium"],
             {"low-potassium": ANNA},
-            "From health articles; reviewed here by Dr Anna Sample, 2026-11-01.",
+            "Health articles; reviewed here by Dr Anna Sample, 2026-11-01.",
         ),
         (
             ["low-potassium", "raised-tsh"],
             {"low-potassium": ANNA},
-            "From health articles; only in part reviewed here.",
+            "Health articles; only in part reviewed here.",
         ),
         (
             ["low-potassium", "raised-tsh"],
             {"low-potassium": ANNA, "raised-tsh": BORIS},
-            "From health articles; only in part reviewed here.",
+            "Health articles; only in part reviewed here.",
         ),
     ],
 )

@@ -350,6 +350,18 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a card that joins one that does not merge": (put(CARD, joins="treatment"), CARD, "joins 'treatment'"),
     "a headline that may be too long": (put(CARD, headline="{potassium_against_range.note}"), CARD, "characters"),
     "no lines": (put(CARD, lines=[]), CARD, "no lines"),
+    "a line that says nothing": (put(CARD, lines=[{"say": ""}]), CARD, "''"),
+    "a reason for nothing": (line(reason=True), CARD, "gives a reason for ''"),
+    "a reason for what is not named": (
+        put(CARD, lines=[{"say": "Low."}, {"say": "thirst", "reason": True}]),
+        CARD,
+        "gives a reason for 'Low.'",
+    ),
+    "findings that are named without words": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0].update(most_told=2)),
+        "cards/groups.json urgent-results",
+        "most_told 2",
+    ),
     "no lines but those of the group": (put(STATIN, lines=[]), STATIN, "no lines of its own"),
     "a card without the fact of a shared line": (
         put(STATIN, shared_facts={"start": "statin_start_against_cramps"}),
