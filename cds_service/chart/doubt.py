@@ -32,6 +32,10 @@ class Meanings:
         found = self._kept[key]
         return found is None or not wanted.isdisjoint(found)
 
+    def is_of(self, item: Unreadable, concept: str) -> bool:
+        """Whether what can be read of an entry names this concept."""
+        return bool(item.concepts) and self.may_be(item, {concept}) and self._kept[id(item)] is not None
+
     def without_site(self, concepts: Collection[str]) -> set[str]:
         """These concepts, and those that they are where the place in the body is not told."""
         return {*concepts, *(item.site.without_site for item in self._sited if item.value_set in concepts)}

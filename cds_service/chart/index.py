@@ -37,6 +37,7 @@ from cds_service.model import State
 _NOT_YET: Any = object()
 # What is over may be what ended something else, and is nothing that is active.
 PAST_CONDITION = "past Condition"
+_DISPENSE = "MedicationDispense/"
 
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure, Immunization)
@@ -348,6 +349,11 @@ class ChartIndex:
             return []
         wanted = self._meanings.without_site(set(concepts))
         return [item for item in self._all_doubtful(tuple(queries)) if self._meanings.may_be(item, wanted)]
+
+    def handed_over(self, drug: str) -> list[Unreadable]:
+        """Dispenses of a drug with the day of each. They are no part of a list, so nothing else is decided by them."""
+        given = (item for items in self.chart.damaged.values() for item in items if item.reference.startswith(_DISPENSE))
+        return [item for item in given if item.when and self._meanings.is_of(item, drug)]
 
     @cached_property
     def _meanings(self) -> Meanings:

@@ -16,6 +16,7 @@ from cds_service.facts.conditions import began, evidence_of, first_onset, in_dou
 from cds_service.facts.orders_and_procedures import done
 from cds_service.fhir.dates import Span, first_day, is_credible, read_span
 from cds_service.fhir.resources import MedicationRequest, MedicationStatement, Period, normal_code, text_of
+from cds_service.fhir.sections import Unreadable
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import ConditionAfterDrug, DaysTaken, DoneSinceDrug, StartedAgainstOnset, Taking
 from cds_service.knowledge.recognition import words_in
@@ -120,12 +121,17 @@ def _joined(kind: _OfCourse, index: ChartIndex) -> Sequence[CurrentMedication]:
         for drug in index.drugs[0].get(kind.drug, ())
         if _is_ended(drug.source, index)
     ]
+    ended += [_handed_over(item, course[0].drug) for item in index.handed_over(kind.drug) if course]
     for item in sorted(ended, key=lambda item: item.start, reverse=True):
         span = read_span(item.start)
         if first is not None and span is not None and span.first <= first <= span.last + timedelta(days=kind.repeats or 0):
             course.append(item)
             first = span.first
     return course
+
+
+def _handed_over(item: Unreadable, drug: Drug) -> CurrentMedication:
+    return CurrentMedication(drug, item.when, Evidence(item.reference, text_of(item.concepts[0]), date=item.when))
 
 
 def _is_ended(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:
@@ -150,10 +156,14 @@ def _has_ended(index: ChartIndex) -> bool:
 
 
 class CurrentMedication(NamedTuple):
-    """An entry of a list that counts as taken now, with when it was first taken or ordered, as far as recorded."""
+    """An entry of a list that counts as taken now, with when it was first taken or ordered, as far as recorded.
+
+    `handed_over`: what shows an earlier issue of it, where that is not an entry of a list.
+    """
 
     drug: Drug
     start: str
+    handed_over: Evidence | None = None
 
 
 def _taken(value_set: str, index: ChartIndex) -> Sequence[CurrentMedication]:
@@ -254,11 +264,11 @@ def period_of(source: MedicationRequest | MedicationStatement) -> tuple[str, str
 
 
 def _tell(taken: Iterable[CurrentMedication]) -> list[Evidence]:
-    return [_evidence(drug, start) for drug, start in taken]
+    return [item.handed_over or _evidence(item.drug, item.start) for item in taken]
 
 
 def _tell_starts(taken: Iterable[CurrentMedication]) -> list[Evidence]:
-    return [Evidence(reference_to(drug.source), short_name(drug), date=start) for drug, start in taken]
+    return [Evidence(reference_to(drug.source), short_name(drug), date=start) for drug, start, _ in taken]
 
 
 def _evidence(drug: Drug, start: str) -> Evidence:

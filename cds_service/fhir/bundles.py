@@ -90,7 +90,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ_TYPES = {str(kind.__struct_config__.tag).casefold(): str(kind.__struct_config__.tag) for kind in get_args(AnyResource)}
 _NESTED = "is a Bundle inside a Bundle, which is not opened"
 _UNASKED = "is of a type that nothing here asks for"
-_REPORT = "DiagnosticReport"
+_REPORT, _DISPENSE = "DiagnosticReport", "MedicationDispense"
 _NO_TYPE = "has a type that FHIR does not know"
 _UNREAD = "came as {}, which is not read here"
 # What other versions of FHIR, or other resources of R4, say about what is read here.
@@ -104,7 +104,7 @@ _ALSO_ABOUT = {
     "diagnosticorder": "ServiceRequest",
     "procedurerequest": "ServiceRequest",
 }
-_WHEN_MEMBERS = ("effectiveDateTime", "effectiveInstant", "issued")
+_WHEN_MEMBERS = ("effectiveDateTime", "effectiveInstant", "issued", "whenHandedOver")
 _CONCEPT_MEMBERS = ("code", "medicationCodeableConcept", "valueCodeableConcept")
 
 
@@ -293,6 +293,9 @@ def _salvage(raw: Raw | bytes, kind: str, place: str, problem: str) -> Unreadabl
     given = subject.get("reference") if isinstance(subject, dict) else None
     about = local_reference(given) if isinstance(given, str) else ""
     found = Unreadable(kind, reference, _loose_concepts(loose), place, problem, when, about)
+    if kind == _DISPENSE and loose.get("status") != "completed":
+        # Nothing was handed over, whatever day it names.
+        return found._replace(when="")
     return found._replace(members=_results_named(loose)) if kind == _REPORT else found
 
 

@@ -322,6 +322,31 @@ def test_an_ended_issue_is_not_taken_and_is_joined_to_one_that_is(knowledge: Kno
     assert [item.date for item in days.evidence] == ["2026-09-01"]
 
 
+@pytest.mark.parametrize(
+    ("members", "first"),
+    [
+        ({}, "2026-09-01"),
+        ({"whenHandedOver": "2026-09-01T10:00:00Z"}, "2026-09-01T10:00:00Z"),
+        # Too long before, of another drug, or not handed over.
+        ({"whenHandedOver": "2024-09-01"}, "2026-11-01"),
+        ({"medicationCodeableConcept": {"text": "Amoxicillin 500 mg capsules"}}, "2026-11-01"),
+        ({"medicationCodeableConcept": {"text": "Xyzzyforte"}}, "2026-11-01"),
+        ({"whenHandedOver": None}, "2026-11-01"),
+        ({"status": "entered-in-error"}, "2026-11-01"),
+        ({"subject": {"reference": "Patient/somebody-else"}}, "2026-11-01"),
+    ],
+    ids=str,
+)
+def test_what_was_handed_over_is_an_issue_of_what_is_taken(knowledge: Knowledge, members: dict[str, Any], first: str) -> None:
+    quinine = concept(text="Quinine sulfate 200 mg tablets")
+    handed = {"resourceType": "MedicationDispense", "id": "d1", "status": "completed", "subject": OWN}
+    handed |= {"medicationCodeableConcept": quinine, "whenHandedOver": "2026-09-01"} | members
+    now = medication(quinine, id="new", authoredOn="2026-11-01")
+    days = fact_of(knowledge, "quinine_days", medicationRequests=bundle(now, handed))
+    assert [item.date for item in days.evidence] == [first]
+    assert fact_of(knowledge, "quinine_days", medicationRequests=bundle(handed)).value is UNKNOWN
+
+
 def test_after_the_cramps_is_said_where_a_start_is_stated_or_the_ended_issues_are_there(knowledge: Knowledge) -> None:
     cramps: dict[str, Any] = {"conditions": bundle(LEG_CRAMPS | {"onsetDateTime": "2026-01-01"})}
     issue = medication(FUROSEMIDE, id="m1", authoredOn="2026-11-01")
