@@ -29,6 +29,7 @@ demo: $(RUNTIME)
 test: $(DEV)
 	@sh deploy/need.sh '/usr/lib/postgresql/*/bin/postgres' postgresql
 	@sh deploy/need.sh /usr/bin/chromium chromium
+	@sh deploy/need.sh '/usr/lib/*/faketime/libfaketimeMT.so.1' faketime
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: $(DEV)

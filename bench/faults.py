@@ -19,11 +19,12 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bench.bodies import SIZES, body
@@ -33,7 +34,7 @@ from tests.support.fhir_servers import free_port
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE = "/cds-services/leg-cramps-patient-view"
 _CALLERS = 4
-_PATIENCE = 20.0
+PATIENCE = 20.0
 
 
 class Seen(NamedTuple):
@@ -60,9 +61,10 @@ class Row(NamedTuple):
 class Worker:
     """The shipped command, started again whenever it ends, until the block is left."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, env: Mapping[str, str] = MappingProxyType({})) -> None:
         self.port, self._folder, self._stopping = free_port(), folder, threading.Event()
-        self._env = os.environ | {"CDS_DATABASE_URL": url, "CDS_PORT": str(self.port), "CDS_TRIAL": "true", "CDS_PAGES": "off"}
+        self._env = os.environ | {"CDS_DATABASE_URL": url, "CDS_PORT": str(self.port), "CDS_TRIAL": "true"}
+        self._env |= {"CDS_PAGES": "off"} | dict(env)
         self.process = self._start()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
         self._supervisor.start()
@@ -86,7 +88,7 @@ class Worker:
 
 def ask(port: int, path: str, sent: Any = None) -> int:
     """The status of one call, 0 where there was no answer."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         content = sent if isinstance(sent, bytes) or sent is None else json.dumps(sent).encode()
         connection.request("POST" if content else "GET", path, content, {"Content-Type": "application/json"} if content else {})
@@ -134,11 +136,15 @@ Fault = Callable[["Scene"], Iterator[None]]
 
 
 class Scene(NamedTuple):
-    """What a fault may lay hands on. `path`: of the SQLite file, `cluster`: the PostgreSQL, whichever is used."""
+    """What a fault may lay hands on. `path`: of the SQLite file, `cluster`: the PostgreSQL, whichever is used.
+
+    `clock`: a file that says by how much the worker's clock is wrong, where it has one of its own.
+    """
 
     worker: Worker
     path: Path
     cluster: Cluster | None
+    clock: Path
 
 
 def killed(scene: Scene) -> Iterator[None]:
@@ -179,6 +185,13 @@ def database_hanging(scene: Scene) -> Iterator[None]:
         yield
 
 
+def clock_jumping(scene: Scene) -> Iterator[None]:
+    """A day ahead, and then an hour behind what it was: as where the time of a machine is set."""
+    scene.clock.write_text("+1d")
+    yield
+    scene.clock.write_text("-1h")
+
+
 def silent_callers(scene: Scene) -> Iterator[None]:
     with ExitStack() as held:
         for _ in range(200):
@@ -201,6 +214,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "SQLite file cannot grow (disk full)": ("sqlite", file_full),
     "PostgreSQL stopped": ("postgresql", database_stopped),
     "PostgreSQL hanging": ("postgresql", database_hanging),
+    "clock set a day ahead, then back to before": ("own clock", clock_jumping),
     "200 connections that say nothing": ("sqlite", silent_callers),
     "200 connections with half a body": ("sqlite", half_bodies),
 }
@@ -209,11 +223,11 @@ FAULTS: dict[str, tuple[str, Fault]] = {
 @contextmanager
 def scene_of(kind: str, folder: Path) -> Iterator[tuple[Scene, Callable[[], set[str]]]]:
     """A worker over a new database, and what tells whose feedback is in it."""
-    path = folder / "cds.sqlite"
-    if kind == "sqlite":
-        worker = Worker(f"sqlite+aiosqlite:///{path}", folder)
+    path, clock = folder / "cds.sqlite", folder / "clock"
+    if kind != "postgresql":
+        worker = Worker(f"sqlite+aiosqlite:///{path}", folder, _own_clock(clock) if kind == "own clock" else {})
         try:
-            yield Scene(worker, path, None), lambda: _cards_in(path)
+            yield Scene(worker, path, None, clock), lambda: _cards_in(path)
         finally:
             worker.stop()
         return
@@ -224,10 +238,25 @@ def scene_of(kind: str, folder: Path) -> Iterator[tuple[Scene, Callable[[], set[
         name = url.partition("?")[0].rpartition("/")[2]
         worker = Worker(url, folder)
         try:
-            yield Scene(worker, path, cluster), lambda: {row[0] for row in cluster.sql("SELECT card FROM feedback", name)}
+            yield (
+                Scene(worker, path, cluster, clock),
+                lambda: {row[0] for row in cluster.sql("SELECT card FROM feedback", name)},
+            )
         finally:
             worker.stop()
             cluster.stop()
+
+
+def _own_clock(clock: Path) -> dict[str, str]:
+    """What gives a process a clock that `clock` sets, by Debian's libfaketime. What only goes forward stays as it is."""
+    clock.write_text("+0")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _cards_in(path: Path) -> set[str]:
@@ -239,7 +268,7 @@ def suffer(name: str, seconds: float) -> Row:
     """One fault, for so many seconds, with as long before and what it takes afterwards."""
     kind, fault = FAULTS[name]
     with tempfile.TemporaryDirectory() as folder, scene_of(kind, Path(folder)) as (scene, kept):
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + PATIENCE
         while ask(scene.worker.port, "/readyz") != 200 and time.monotonic() < until:
             time.sleep(0.05)
         load = Load(scene.worker.port)
@@ -257,12 +286,12 @@ def suffer(name: str, seconds: float) -> Row:
 
 def _until_well(load: Load, lifted: float) -> float:
     """Seconds until calls of both kinds that began afterwards were answered with 200."""
-    while time.monotonic() - lifted < _PATIENCE:
+    while time.monotonic() - lifted < PATIENCE:
         well = {item.kind: item.at for item in reversed(load.seen) if item.status == 200 and item.at - item.seconds > lifted}
         if len(well) == 2:
             return max(0.0, max(well.values()) - lifted)
         time.sleep(0.02)
-    return _PATIENCE
+    return PATIENCE
 
 
 def _told(name: str, seen: list[Seen], began: float, lifted: float, recovered: float, kept: set[str]) -> Row:
@@ -297,8 +326,8 @@ after the other, so where feedback waits for a database they call no hooks.
 """
 _FOOT = """
 Not in this table, and held by tests: a FHIR server that is slow, dead or hostile (`tests/fetch/test_hostile_servers.py`); a
-log that nobody reads, few file descriptors and stopping with half a body (`tests/net/test_connections.py`). Not tried: a
-clock that jumps.
+log that nobody reads, few file descriptors and stopping with half a body (`tests/net/test_connections.py`). All faults of the
+table are tried for a moment by `tests/system/test_faults.py`. What stays as it is under load for long: `python -m bench.soak`.
 """
 
 

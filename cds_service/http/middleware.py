@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cds_service.audit.metrics import RequestRecord
 from cds_service.cdshooks.response import encode
 from cds_service.errors import Problem, RequestError
+from cds_service.http.capacity import HeldBodies
 from cds_service.log import log
 
 JSON = "application/json"
@@ -63,6 +64,7 @@ class ErrorsAndLimits:
 
     def __init__(self, app: ASGIApp, body_limit: int, receive_timeout: float, served: Callable[[RequestRecord], None]) -> None:
         self.app, self.body_limit, self.receive_timeout, self.served = app, body_limit, receive_timeout, served
+        self._bodies = HeldBodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,7 +87,8 @@ class ErrorsAndLimits:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._refuse_declared(scope)
-            await self.app(scope, self._limited(receive), send)
+            with self._bodies.one() as take:
+                await self.app(scope, self._limited(receive, take), send)
         except RequestError as error:
             # The places and ids of a refusal, never the values that stood there.
             log.info("refused", status=error.status, code=error.slug, path=_route(scope), places=_places(error))
@@ -102,8 +105,8 @@ class ErrorsAndLimits:
         if declared.isdigit() and int(declared) > self.body_limit:
             raise self._too_large()
 
-    def _limited(self, receive: Receive) -> Receive:
-        """A body in bounds: of size, and of the time in which it comes."""
+    def _limited(self, receive: Receive, take: Callable[[int], None]) -> Receive:
+        """A body in bounds: of size, of the time in which it comes, and of what others hold."""
         received, is_whole = 0, False
         until = asyncio.get_running_loop().time() + self.receive_timeout
 
@@ -121,6 +124,7 @@ class ErrorsAndLimits:
             received += len(message.get("body", b""))
             if received > self.body_limit:
                 raise self._too_large()
+            take(len(message.get("body", b"")))
             is_whole = not message.get("more_body", False)
             return message
 
