@@ -132,7 +132,9 @@ class Fact(msgspec.Struct, eq=False):
     def evidence(self) -> tuple[Evidence, ...]:
         """Newest first, each resource once, in an order that does not depend on the order of arrival."""
         if not isinstance(self.evidence_source, tuple):
-            self.evidence_source = ordered(self.evidence_source())
+            told = self.evidence_source()
+            # What comes as a tuple is in order already: many facts share it.
+            self.evidence_source = told if isinstance(told, tuple) else ordered(told)
         return self.evidence_source
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import read_chart, require_mandatory
 from cds_service.facts.baseline import BaselineFindings
 from cds_service.facts.evaluate import ChartFacts, FactValues
+from cds_service.facts.questionnaire import doubtful_responses
 from cds_service.fetch.prefetch_templates import queries_in_use, with_codes
 from cds_service.fhir.zones import zone_named
 from cds_service.jsonlogic.compile import Expression
@@ -71,6 +73,11 @@ class Decision:
     def speaks_when(self) -> Expression:
         """What must be so for the service to speak to a patient at all."""
         return self.knowledge.speaks_when[self.service_id]
+
+    @property
+    def not_understood(self) -> Mapping[str, int]:
+        """How many entries could not be read or understood, by resource type, with forms whose answers nobody can tell."""
+        return self.view.not_understood_by_type + Counter(item.resource_type for item in doubtful_responses(self.view))
 
     @property
     def shown(self) -> tuple[Shown, ...]:

@@ -80,7 +80,7 @@ class Recorder:
             round((time.perf_counter() - started) * 1000, 2),
             patient,
             kept(decision.shown, self._signatures),
-            decision.view.not_understood_by_type,
+            decision.not_understood,
             by_system(unknown, decision.view),
         )
         self.codes.note(client, request.patient_id, unknown, now)

@@ -24,17 +24,12 @@ class Meanings:
         self._lexicon, self._knowledge, self._sited = lexicon, knowledge, knowledge.sited
         self._kept: dict[int, Collection[str] | None] = {}
 
-    def may_be(self, item: Unreadable, wanted: set[str]) -> bool:
-        """Whether an entry may be about one of these, by what can still be read of it. It lives as long as this does."""
+    def meant_by(self, item: Unreadable) -> Collection[str] | None:
+        """What an entry may be about, by what can still be read of it. It lives as long as this does."""
         key = id(item)
         if key not in self._kept:
             self._kept[key] = self._of(item)
-        found = self._kept[key]
-        return found is None or not wanted.isdisjoint(found)
-
-    def is_of(self, item: Unreadable, concept: str) -> bool:
-        """Whether what can be read of an entry names this concept."""
-        return bool(item.concepts) and self.may_be(item, {concept}) and self._kept[id(item)] is not None
+        return self._kept[key]
 
     def without_site(self, concepts: Collection[str]) -> set[str]:
         """These concepts, and those that they are where the place in the body is not told."""

@@ -255,7 +255,7 @@ class ChartIndex:
         return found
 
     @cached_property
-    def not_understood_by_type(self) -> Mapping[str, int]:
+    def not_understood_by_type(self) -> Counter[str]:
         """How many entries could not be read or understood, by resource type: a type that no query asks for is `other`."""
         asked = {query.resource_type for query in self.knowledge.queries.values()}
         put_aside = chain.from_iterable((*self.chart.damaged.values(), *self.not_understood.values()))
@@ -348,21 +348,23 @@ class ChartIndex:
         if self.is_clear:
             return []
         wanted = self._meanings.without_site(set(concepts))
-        return [item for item in self._all_doubtful(tuple(queries)) if self._meanings.may_be(item, wanted)]
+        doubtful = self._all_doubtful(tuple(queries))
+        return [item for item, meant in doubtful if meant is None or not wanted.isdisjoint(meant)]
 
     def handed_over(self, drug: str) -> list[Unreadable]:
         """Dispenses of a drug with the day of each. They are no part of a list, so nothing else is decided by them."""
         given = (item for items in self.chart.damaged.values() for item in items if item.reference.startswith(_DISPENSE))
-        return [item for item in given if item.when and self._meanings.is_of(item, drug)]
+        return [item for item in given if item.when and drug in (self._meanings.meant_by(item) or ())]
 
     @cached_property
     def _meanings(self) -> Meanings:
         return Meanings(self.lexicon, self.knowledge)
 
-    def _all_doubtful(self, queries: tuple[str, ...]) -> list[Unreadable]:
-        """Each entry once that came under one of these queries and could not be read or understood."""
+    def _all_doubtful(self, queries: tuple[str, ...]) -> list[tuple[Unreadable, Collection[str] | None]]:
+        """Each entry once that came under one of these queries and could not be read or understood, with what it may mean."""
 
-        def gather() -> list[Unreadable]:
-            return list({id(item): item for query in queries for item in self._doubtful(query)}.values())
+        def gather() -> list[tuple[Unreadable, Collection[str] | None]]:
+            once = {id(item): item for query in queries for item in self._doubtful(query)}.values()
+            return [(item, self._meanings.meant_by(item)) for item in once]
 
         return self.memo(("doubtful", queries), gather)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from cds_service.chart.doubt import NOT_IDENTIFIED
@@ -35,22 +35,29 @@ def presence(name: str, given: Given, view: ChartIndex, queries: tuple[str, ...]
         return nothing(name)
     doubts = view.doubts(queries, concepts)
     if doubts:
-        return not_understood(name, doubts)
+        return not_understood(name, doubts, view)
     state, reason = view.shortfall(queries)
     if state is not State.KNOWN:
         return unknown(name, state, reason)
     return nothing(name)
 
 
-def not_understood(name: str, doubts: Sequence[Unreadable]) -> Fact:
-    """Unknown because of entries that were not read or understood, each in the words of the record, with what else is wrong."""
+def not_understood(name: str, doubts: Sequence[Unreadable], view: ChartIndex) -> Fact:
+    """Unknown because of entries that were not read or understood, each in the words of the record, with what else is wrong.
 
-    def named() -> Iterator[Evidence]:
-        for item in doubts:
-            note = "" if item.problem == NOT_IDENTIFIED else item.problem
-            yield Evidence(item.reference or item.place, words_of(item), date=item.when, note=note)
+    Many facts are unknown for the same entries: these are put into words once.
+    """
+
+    def named() -> tuple[Evidence, ...]:
+        # The entries are kept with their words, so that no other can take the place of one in memory.
+        return view.memo(("named", tuple(map(id, doubts))), lambda: (doubts, ordered(map(_named, doubts))))[1]
 
     return unknown(name, State.NOT_UNDERSTOOD, reason_of(doubts[0]), named)
+
+
+def _named(item: Unreadable) -> Evidence:
+    note = "" if item.problem == NOT_IDENTIFIED else item.problem
+    return Evidence(item.reference or item.place, words_of(item), date=item.when, note=note)
 
 
 def reason_of(item: Unreadable) -> str:

@@ -209,7 +209,7 @@ def _not_dated(fact: FactDefinition, undated: Sequence[Condition], index: ChartI
     """Of those in doubt the reason is told, else that they have no day."""
     doubts = in_doubt(undated, index)
     if doubts:
-        return not_understood(fact.name, doubts)
+        return not_understood(fact.name, doubts, index)
     return unknown(fact.name, State.UNUSABLE, _NOT_DATED, evidence_of(undated))
 
 
@@ -224,7 +224,7 @@ def _or_unplaced(
     if not found:
         doubts = in_doubt(filter(is_of_kind, index.conditions.get(value_set, ())), index)
         if doubts:
-            return not_understood(fact.name, doubts)
+            return not_understood(fact.name, doubts, index)
         unplaced = [item for item in index.unplaced.get(value_set, ()) if is_active(item, index) or problem_with(item, index)]
         if unplaced:
             return unknown(fact.name, State.UNUSABLE, NOT_PLACED, evidence_of(unplaced))

@@ -73,7 +73,11 @@ def condition_after_drug(fact: FactDefinition, kind: ConditionAfterDrug, index: 
     found = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
     if not found:
         doubts = in_doubt(index.conditions.get(kind.condition, ()), index)
-        return not_understood(fact.name, doubts) if doubts else presence(fact.name, [], index, fact.queries, (kind.condition,))
+        return (
+            not_understood(fact.name, doubts, index)
+            if doubts
+            else presence(fact.name, [], index, fact.queries, (kind.condition,))
+        )
     start = _first_start(kind, index)
     if start is None:
         return unknown(fact.name, State.ABSENT, _NO_START)

@@ -99,14 +99,14 @@ def history_completed(fact: FactDefinition, kind: HistoryCompleted, index: Chart
     problem = _problem_within(newest, index) if newest else ""
     doubts += [_put_aside(newest, index, problem)] if newest and problem else []
     if doubts:
-        return not_understood(fact.name, doubts)
+        return not_understood(fact.name, doubts, index)
     return presence(fact.name, [], index, fact.queries, [])
 
 
 def other_answers(fact: FactDefinition, kind: OtherAnswers, index: ChartIndex) -> Fact:
     newest = _newest(kind.days, index)
     if newest and _strange(newest, index):
-        return not_understood(fact.name, [_put_aside(newest, index, _NOT_ASKED)])
+        return not_understood(fact.name, [_put_aside(newest, index, _NOT_ASKED)], index)
     if newest is None:
         return _unanswered(fact, kind.days, newest, index)
     return known(fact.name, False, [_evidence(newest, index)])
@@ -149,7 +149,7 @@ def _told(
     if newest and value is not None and (not doubts or value is stands):
         shown = "" if isinstance(value, bool) else str(value)
         return known(fact.name, value, [replace(_evidence(newest, index), value=shown)])
-    return not_understood(fact.name, doubts) if doubts else _unanswered(fact, kind.days, newest, index)
+    return not_understood(fact.name, doubts, index) if doubts else _unanswered(fact, kind.days, newest, index)
 
 
 def _unanswered(fact: FactDefinition, days: int | None, response: _FormResponse | None, index: ChartIndex) -> Fact:

@@ -279,7 +279,7 @@ def _log_answer(hook_instance: str, decision: Decision, started: float, client: 
         silent_because=decision.silent_because,
         foreign_resources=decision.chart.other_patients.total(),
         silenced=len(decision.suppressed),
-        not_understood=dict(decision.view.not_understood_by_type),
+        not_understood=dict(decision.not_understood),
         milliseconds=round((time.perf_counter() - started) * 1000, 1),
     )
 

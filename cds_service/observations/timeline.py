@@ -70,7 +70,9 @@ def _find_newest(kind: OfAnalytes, index: ChartIndex) -> list[DatedMeasurement]:
             elif inside:
                 if newest and item.day < newest[0].day:
                     break
-                newest = [*newest, item] if newest and item.day == newest[0].day else [item]
+                if newest and item.day > newest[0].day:
+                    newest = []
+                newest.append(item)
             elif item.day < since:
                 break
     return newest or unplaced

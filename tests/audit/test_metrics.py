@@ -17,6 +17,7 @@ from cds_service.service import DecisionService
 from tests.conftest import COVERAGE, ROOT
 from tests.support.calls import CALL, SECRETS, assert_outcome, make, secret_call
 from tests.support.feedback import ACCEPTED, KEY, OVERRIDDEN, until
+from tests.support.history import response
 from tests.support.people import SERVICE, body, bundle, concept, medication, observation
 
 LOW = {"electrolytes": bundle(observation(3.1))}
@@ -155,3 +156,12 @@ def test_workers_that_share_a_folder_are_summed_up(tmp_path: Path) -> None:
             [sys.executable, "-c", TWO_WORKERS], env=env, cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout
     assert 'cds_requests_total{route="call",service="s",status="200"} 6.0' in told
+
+
+def test_a_form_that_nobody_can_read_is_counted(decision_service: DecisionService, tmp_path: Path) -> None:
+    """As it is named on a card, so it is in the log and the metrics."""
+    with make(decision_service, tmp_path) as client:
+        unfinished = bundle(response({"redness": True}) | {"status": "in-progress"})
+        cards = client.post(CALL, json=body({"crampHistory": unfinished})).json()["cards"]
+        assert any("1 of the forms" in card.get("detail", "") for card in cards)
+        assert read(client)["cds_entries_not_understood_total", "QuestionnaireResponse"] == 1
