@@ -38,13 +38,14 @@ class Meanings:
     def _of(self, item: Unreadable) -> Collection[str] | None:
         found: set[str] = set()
         for concept in item.concepts:
-            meant = self._meant(concept, item.resource_type)
+            # What was set aside as not identified was asked already whether it is something else.
+            meant = self._meant(concept, item.resource_type, is_asked=item.problem == NOT_IDENTIFIED)
             if meant is None:
                 return None
             found |= meant
         return found if item.concepts else None
 
-    def _meant(self, concept: CodeableConcept, kind: str) -> set[str] | None:
+    def _meant(self, concept: CodeableConcept, kind: str, is_asked: bool) -> set[str] | None:
         terminology, recognition = self._lexicon
         words = words_in(concept)
         matched = {match.concept for match in (terminology.matches(concept) or terminology.named(words))}
@@ -56,8 +57,8 @@ class Meanings:
         if not matched:
             matched = set(terminology.phrased(words))
             matched |= {f"lab:{analyte}"} if kind == "Observation" and (analyte := recognition.analyte(words)) else set()
-        if matched:
-            return matched
+        if matched or is_asked:
+            return matched or None
         if kind in ("MedicationRequest", "MedicationStatement"):
             return set() if recognition.is_another_drug(concept) else None
         another = recognition.is_another_condition if kind == "Condition" else recognition.is_another_result

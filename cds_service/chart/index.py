@@ -136,8 +136,10 @@ class ChartIndex:
                 others.append(condition)
                 continue
             names, is_other = set(self._concepts_of(condition.code)), True
+            sites = condition.body_site or ()
+            words = _words_with_places(condition.code, sites)
             for sited in self.knowledge.sited:
-                is_here = sited.value_set in names or self._is_here(sited, condition.code, condition.body_site or ())
+                is_here = sited.value_set in names or self._is_here(sited, condition.code, sites, words)
                 if is_here is None:
                     unplaced[sited.value_set].append(condition)
                     is_other = False
@@ -150,7 +152,7 @@ class ChartIndex:
         return _Conditions(found, unplaced, others)
 
     def _is_here(
-        self, sited: SitedConcept, code: CodeableConcept | None, sites: Iterable[CodeableConcept | None]
+        self, sited: SitedConcept, code: CodeableConcept | None, sites: Iterable[CodeableConcept | None], words: str
     ) -> bool | None:
         """Whether a thing that no code places is at this place; None where its site cannot be read."""
         terminology = self.lexicon.terminology
@@ -159,7 +161,6 @@ class ChartIndex:
             return placed(sited, code, sites, terminology, self.jurisdiction)
         if code is None or matches:
             return False
-        words = " ".join([words_in(item).replace(" | ", " ") for item in (code, *sites) if item])
         return sited.is_named(words) and not terminology.denies(sited.allowed.sub(" ", words))
 
     def means(self, concept: CodeableConcept | None, sites: Iterable[CodeableConcept | None], value_set: str) -> bool | None:
@@ -167,7 +168,8 @@ class ChartIndex:
         if value_set in self._concepts_of(concept):
             return True
         sited = next((item for item in self.knowledge.sited if item.value_set == value_set), None)
-        is_here = self._is_here(sited, concept, sites) if sited else False
+        sites = list(sites)
+        is_here = self._is_here(sited, concept, sites, _words_with_places(concept, sites)) if sited else False
         if is_here is not False or self._concepts_of(concept) or self.lexicon.recognition.is_another_condition(concept):
             return is_here
         return None
@@ -368,3 +370,7 @@ class ChartIndex:
             return [(item, self._meanings.meant_by(item)) for item in once]
 
         return self.memo(("doubtful", queries), gather)
+
+
+def _words_with_places(code: CodeableConcept | None, sites: Iterable[CodeableConcept | None]) -> str:
+    return " ".join([words_in(item).replace(" | ", " ") for item in (code, *sites) if item])

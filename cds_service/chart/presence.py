@@ -56,23 +56,29 @@ def not_understood(name: str, doubts: Sequence[Unreadable], view: ChartIndex) ->
 
 
 def _named(item: Unreadable) -> Evidence:
-    note = "" if item.problem == NOT_IDENTIFIED else item.problem
-    return Evidence(item.reference or item.place, words_of(item), date=item.when, note=note)
+    note = "" if item.problem == NOT_IDENTIFIED else item.problem[:_LONGEST_TOLD]
+    return Evidence(_place_of(item), words_of(item), date=item.when[:_LONGEST_TOLD], note=note)
 
 
 def reason_of(item: Unreadable) -> str:
     """`MedicationRequest/m1, “Xyz 20”, could not be identified`."""
-    words, where = words_of(item), item.reference or item.place
-    return f"{where} {item.problem}" if words == UNNAMED else f"{where}, “{words}”, {item.problem}"
+    words, where, problem = words_of(item), _place_of(item), item.problem[:_LONGEST_TOLD]
+    return f"{where} {problem}" if words == UNNAMED else f"{where}, “{words}”, {problem}"
+
+
+def _place_of(item: Unreadable) -> str:
+    return (item.reference or item.place)[:_LONGEST_TOLD]
 
 
 UNNAMED = "unnamed"
+_LONGEST_TOLD = 500
+"""Characters of what an entry says that are told: many facts may be unknown for the same one."""
 
 
 def words_of(item: Unreadable) -> str:
     if not item.concepts:
         return UNNAMED
-    return next((text for concept in item.concepts if (text := text_of(concept))), UNNAMED)
+    return next((text for concept in item.concepts if (text := text_of(concept))), UNNAMED)[:_LONGEST_TOLD]
 
 
 @lru_cache(maxsize=1024)

@@ -21,7 +21,7 @@ from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.fact_kinds import ConditionAfterDrug, DaysTaken, DoneSinceDrug, StartedAgainstOnset, Taking
 from cds_service.knowledge.recognition import words_in
 from cds_service.knowledge.terminology import word_pattern
-from cds_service.model import Evidence, Fact, Interval, State
+from cds_service.model import Evidence, Fact, Interval, State, ordered
 
 _STRENGTH = re.compile(r"\d")
 _PLANNED_AHEAD = timedelta(days=366)
@@ -33,11 +33,16 @@ def taking(fact: FactDefinition, kind: Taking, index: ChartIndex) -> Fact:
     taken = _taken(kind.drug, index)
     if taken:
         return known(fact.name, True, partial(_tell, taken))
-    nameless = _active(index.drugs[1], index)
+    nameless = index.memo("nameless", lambda: _nameless(index))
     if nameless:
-        named = [Evidence(reference_to(item.drug.source), text_of(item.drug.concept) or UNNAMED) for item in nameless]
-        return unknown(fact.name, State.NOT_UNDERSTOOD, f"{reference_to(nameless[0].drug.source)} {NOT_IDENTIFIED}", named)
+        return unknown(fact.name, State.NOT_UNDERSTOOD, f"{nameless[0].reference} {NOT_IDENTIFIED}", lambda: nameless)
     return presence(fact.name, (), index, fact.queries, fact.value_sets)
+
+
+def _nameless(index: ChartIndex) -> tuple[Evidence, ...]:
+    """What is taken and cannot be identified: it may be any drug."""
+    active = _active(index.drugs[1], index)
+    return ordered(Evidence(reference_to(item.drug.source), text_of(item.drug.concept) or UNNAMED) for item in active)
 
 
 def days_taken(fact: FactDefinition, kind: DaysTaken, index: ChartIndex) -> Fact:
