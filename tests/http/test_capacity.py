@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from starlette.types import Message
 
 from bench.hostile import Shape, cost, shapes
 from cds_service.app import build_app
+from cds_service.cdshooks.request import read_request
 from cds_service.errors import RequestError
-from cds_service.http.capacity import Capacity
+from cds_service.http.capacity import Capacity, HeldBodies
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 from tests.support.calls import CALL, assert_outcome, make
-from tests.support.people import body
+from tests.support.people import AS_OF, SERVICE, body
 
 SMALL, LARGE = 40_000, 400_000
 MOST_ANSWERED = 200_000
@@ -45,6 +47,25 @@ def test_a_body_costs_in_proportion_to_its_size_and_is_answered_briefly(client: 
         assert second.seconds / more < 4 * first.seconds / less
 
 
+@pytest.mark.untraced
+@pytest.mark.parametrize(
+    "name",
+    ["results of one day", "components of ours", "results unknown", "problems unknown", "drugs unknown", "sites of a problem"],
+)
+def test_thousands_of_one_kind_cost_no_more_each_than_hundreds(client: TestClient, name: str) -> None:
+    """What grows with the square of a number shows only where there are many."""
+    (less, first), (more, second) = cost(client, shapes()[name], LARGE), cost(client, shapes()[name], 10 * LARGE)
+    assert second.status == 200
+    assert second.seconds / more < 3 * first.seconds / less
+
+
+@pytest.mark.parametrize("name", ["a name of a problem", "a name of a result", "a name of a drug", "a code"])
+def test_a_long_text_is_not_kept_once_for_each_fact_that_it_leaves_open(decision_service: DecisionService, name: str) -> None:
+    asked = read_request(shapes()[name].body(LARGE), "patient-view")
+    decision = decision_service.answer(SERVICE, asked, AS_OF)
+    assert max(len(decision.facts[fact].reason) for fact in decision.knowledge.facts) < 2_000
+
+
 @pytest.mark.parametrize(
     ("items", "told"), [([7] * 21, 21), ([{}] * 900, 21), ([7] * 3, 3), ([{"card": "c", "outcome": "accepted"}] * 1001, 1)]
 )
@@ -63,6 +84,28 @@ async def test_a_call_beyond_as_many_as_may_be_is_told_to_come_again() -> None:
         assert (refused.value.status, refused.value.slug) == (503, "overloaded")
     with capacity.call():
         capacity.close()
+
+
+def test_of_large_bodies_no_more_is_held_at_once_than_there_is_memory_for() -> None:
+    bodies, megabyte = HeldBodies(), 2**20
+    with ExitStack() as held:
+        for _ in range(8):
+            take = held.enter_context(bodies.one())
+            for _ in range(14):
+                take(megabyte)
+        with bodies.one() as take_more:
+            take_more(500_000)
+            with pytest.raises(RequestError) as refused:
+                take_more(megabyte)
+        assert (refused.value.status, refused.value.slug) == (503, "overloaded")
+        # Calls of usual size have room of their own, which has an end too.
+        with ExitStack() as small:
+            for _ in range(48 * megabyte // 500_000):
+                small.enter_context(bodies.one())(500_000)
+            with pytest.raises(RequestError):
+                small.enter_context(bodies.one())(500_000)
+    with bodies.one() as take:
+        take(16 * megabyte)
 
 
 def test_what_is_overloaded_says_when_to_come_again(decision_service: DecisionService, tmp_path: Path) -> None:
