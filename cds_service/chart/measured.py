@@ -80,17 +80,17 @@ class Measuring:
 
     def _doubt(self, observation: Observation) -> None:
         """Set aside what is neither a concept of ours nor understood as something else."""
-        if not self._is_panel(observation) and self._is_open(observation.code) and not self._comes_whole(observation):
+        if not self._take_panel(observation) and self._is_open(observation.code) and not self._comes_whole(observation):
             self._not_understood.append(not_identified(observation))
 
     def _ask_for_members(self, observation: Observation) -> None:
         """Of a panel whose parts were read: what else it holds, or names, is asked for too."""
-        is_panel = self._is_panel(observation)
+        is_panel = self._take_panel(observation)
         if not is_panel and observation.has_member and self._is_open(observation.code) and not self._all_came(observation):
             self._not_understood.append(not_identified(observation)._replace(concepts=()))
 
-    def _is_panel(self, observation: Observation) -> bool:
-        """Whether it is a panel of ours. One that was reported is asked later for its results: its own value is none."""
+    def _take_panel(self, observation: Observation) -> bool:
+        """Keep a panel of ours, if it is one, to be asked for its results; a value of its own is none of them."""
         panel = panel_of(observation.code, self._terminology, self._knowledge.panels)
         if panel and bears_value(observation):
             self._not_understood.append(not_identified(observation))

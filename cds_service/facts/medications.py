@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cds_service.chart.doubt import NOT_IDENTIFIED
 from cds_service.chart.index import ChartIndex, Drug, Identified
-from cds_service.chart.presence import UNNAMED, known, not_understood, presence, reference_to, unknown
+from cds_service.chart.presence import UNNAMED, known, not_understood, presence, reference_to, unknown, words_of
 from cds_service.facts.conditions import began, evidence_of, first_onset, in_doubt, is_active
 from cds_service.facts.orders_and_procedures import done
 from cds_service.fhir.dates import Span, first_day, is_credible, read_span
@@ -78,11 +78,9 @@ def condition_after_drug(fact: FactDefinition, kind: ConditionAfterDrug, index: 
     found = [item for item in index.conditions.get(kind.condition, ()) if is_active(item, index)]
     if not found:
         doubts = in_doubt(index.conditions.get(kind.condition, ()), index)
-        return (
-            not_understood(fact.name, doubts, index)
-            if doubts
-            else presence(fact.name, [], index, fact.queries, (kind.condition,))
-        )
+        if doubts:
+            return not_understood(fact.name, doubts, index)
+        return presence(fact.name, [], index, fact.queries, (kind.condition,))
     start = _first_start(kind, index)
     if start is None:
         return unknown(fact.name, State.ABSENT, _NO_START)
@@ -140,7 +138,7 @@ def _joined(kind: _OfCourse, index: ChartIndex) -> Sequence[CurrentMedication]:
 
 
 def _handed_over(item: Unreadable, drug: Drug) -> CurrentMedication:
-    return CurrentMedication(drug, item.when, Evidence(item.reference, text_of(item.concepts[0]), date=item.when))
+    return CurrentMedication(drug, item.when, Evidence(item.reference, words_of(item), date=item.when))
 
 
 def _is_ended(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:

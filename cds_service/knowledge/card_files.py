@@ -17,7 +17,7 @@ class Line(KnowledgeFile):
     """One line of a card. `unless_urgent`: left out beside a critical card, where everyday advice could harm;
     `unless_warned`: also beside a warning, where reassurance would be wrong. `jurisdiction`: said only there.
     `headline`: where the line stands, the summary says this in place of the headline of the card. `say` may then be left out.
-    `reason`: of a test, in few words; it is said in brackets behind its name.
+    `reason`: why a test is asked for, or when a drug was begun; it is said in brackets behind what the first line is about.
     """
 
     say: str = ""
@@ -35,9 +35,8 @@ class Group(KnowledgeFile):
     `joiner` stands between headlines, `more` for those that do not fit, `lead` before the lines. `offers`: its tests are
     offers, which a site may switch off where nothing on record recommends them. `leaflet`: its card links to the leaflet for
     the patient, where the site says at which address it is reached. `order_priority`: of the requests that it offers.
-    Of more than `most_told` findings the others are only named, by `beyond`.
-    `shared_lines` end each card of the group; where they
-    differ by rule they name a stand-in, for which each card gives its own fact.
+    Where there are at least two findings more than `most_told`, these are only named, by `beyond`. `shared_lines` end each
+    card of the group; where they differ by rule they name a stand-in, for which each card gives its own fact.
     """
 
     id: str

@@ -297,4 +297,30 @@ def test_a_drug_prescribed_again_is_told_once_with_its_first_start(knowledge: Kn
     cramps = LEG_CRAMPS | {"onsetDateTime": "2025-08-01"}
     told = by_topic(cards(knowledge, {"conditions": bundle(cramps), "medicationRequests": bundle(*again)}), "Medication").detail
     assert told.count("Simvastatin 20 mg") == 1
-    assert "Simvastatin 20 mg (since 7 Jun 2025; begun before the cramps)" in told
+    assert "Simvastatin 20 mg (since 7 Jun 2025; first begun before the cramps)" in told
+
+
+def test_what_must_be_watched_for_is_told_however_many_causes_are_on_record(knowledge: Knowledge) -> None:
+    """Of many conditions some are only named, never a clot that is treated or what a pregnancy excludes."""
+    causes = ["N18.4", "K74.60", "I73.9", "E11.9", "E03.9", "G20.A1", "D64.9"]
+    clot = condition(concept("I82.402", ICD10CM), id="clot", recordedDate="2026-11-12")
+    expecting = condition(concept("Z33.1", ICD10CM), id="expecting", recordedDate="2026-06-01")
+    known = [condition(concept(code, ICD10CM), id=code, onsetDateTime="2020-01-01") for code in causes]
+    sent = {
+        "conditions": bundle(LEG_CRAMPS, *known, clot, expecting),
+        "medicationRequests": bundle(medication(concept(text="Apixaban 5 mg tablet"), authoredOn="2026-11-12")),
+    }
+    told = by_topic(cards(knowledge, sent), "Conditions").detail
+    assert "breathlessness: assess the same day" in told
+    assert "no magnesium without advice" in told
+    assert "Also on record: " in told
+
+
+def test_of_several_drugs_of_a_kind_only_the_first_is_said_to_be_begun_before(knowledge: Knowledge) -> None:
+    early, late = (
+        medication(concept(text=name), id=name, authoredOn=day)
+        for name, day in (("Simvastatin 20 mg", "2020-01-01"), ("Rosuvastatin 5 mg", "2026-11-01"))
+    )
+    cramps = LEG_CRAMPS | {"onsetDateTime": "2025-08-01"}
+    told = by_topic(cards(knowledge, {"conditions": bundle(cramps), "medicationRequests": bundle(early, late)}), "Medication")
+    assert "Rosuvastatin 5 mg (since 1 Nov) and Simvastatin 20 mg (since 2020), first begun before the cramps:" in told.detail

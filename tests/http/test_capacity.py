@@ -108,6 +108,15 @@ def test_of_large_bodies_no_more_is_held_at_once_than_there_is_memory_for() -> N
         take(16 * megabyte)
 
 
+def test_a_body_for_which_there_is_no_room_is_told_to_come_again(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_service.http.capacity._HELD", 1_500_000)
+    large = shapes()["results"].body(2_000_000)
+    for _ in range(3):
+        assert_outcome(client.post(CALL, content=large), 503, "overloaded")
+    # What one call held is given back, however it ended.
+    assert client.post(CALL, content=shapes()["results"].body(1_200_000)).status_code == 200
+
+
 def test_what_is_overloaded_says_when_to_come_again(decision_service: DecisionService, tmp_path: Path) -> None:
     with make(decision_service, tmp_path, most_calls=1) as client:
         endpoints = next(route for route in client.app.routes if route.path == "/cds-services").endpoint.__self__  # type: ignore[attr-defined]
