@@ -162,15 +162,16 @@ def card_texts_are_plain(knowledge: Knowledge) -> Problems:
                 yield Problem(card.place, f"{text[:50]!r}", "write plain words: no markup, link, table or TODO")
 
 
-def reasons_have_their_place(knowledge: Knowledge) -> Problems:
-    """They stand in brackets behind what a line is about, so that line must say what it is about."""
-    for _, card in _each_card(knowledge):
-        if not any(line.reason for line in card.file.lines):
+def lines_say_what_they_are_about(knowledge: Knowledge) -> Problems:
+    """Where reasons stand in brackets behind it, and on a card of tests, where the same is said of several."""
+    of_tests = {group.id for group in knowledge.groups if group.offers}
+    for rule, card in _each_card(knowledge):
+        if rule.file.group not in of_tests and not any(line.reason for line in card.file.lines):
             continue
         others = [line.say for line in card.file.lines if line.say and not line.reason]
         for say in others or [""]:
             if BETWEEN not in say:
-                text = f"gives a reason for {say[:50]!r}, which is about nothing"
+                text = f"does not say what {say[:50]!r} is about"
                 yield Problem(card.place, text, f"write what it is about, {BETWEEN!r}, and what it says")
 
 
@@ -191,6 +192,6 @@ CARDBOOK = (
     override_reasons_exist_and_are_used,
     leaflets_tell_and_show,
     card_texts_are_plain,
-    reasons_have_their_place,
+    lines_say_what_they_are_about,
     what_is_only_named_is_worded,
 )

@@ -351,11 +351,16 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a headline that may be too long": (put(CARD, headline="{potassium_against_range.note}"), CARD, "characters"),
     "no lines": (put(CARD, lines=[]), CARD, "no lines"),
     "a line that says nothing": (put(CARD, lines=[{"say": ""}]), CARD, "''"),
-    "a reason for nothing": (line(reason=True), CARD, "gives a reason for ''"),
+    "a reason for nothing": (line(reason=True), CARD, "what '' is about"),
     "a reason for what is not named": (
         put(CARD, lines=[{"say": "Low."}, {"say": "thirst", "reason": True}]),
         CARD,
-        "gives a reason for 'Low.'",
+        "what 'Low.' is about",
+    ),
+    "a test that is not named": (
+        put("cards/workup/thyroid.json", lines=[{"say": "None."}]),
+        "thyroid.json",
+        "what 'None.' is about",
     ),
     "findings that are named without words": (
         edit("cards/groups.json", lambda loaded: loaded["groups"][0].update(most_told=2)),
