@@ -237,3 +237,5 @@ def test_the_form_is_served_as_valid_fhir(client: TestClient, knowledge: Knowled
     assert answer.headers["content-type"] == "application/fhir+json"
     assert Questionnaire.model_validate(answer.json())
     assert answer.json() == knowledge.questionnaire
+    # A server that it is created on anew may keep the id, by which responses that name a local address are known.
+    assert answer.json()["id"] == "leg-cramp-history"
