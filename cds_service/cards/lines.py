@@ -33,7 +33,7 @@ def told(rules: Iterable[Sequence[Said]], headlines: Sequence[str]) -> list[str]
     for at, rule in enumerate(rules):
         for line in _with_reasons(rule):
             once.setdefault((line.about, -1 if line.is_of_record else at), {})[line.says] = None
-    lines = list(dict.fromkeys(_joined([about], list(says)) for (about, _), says in once.items()))
+    lines = _without_shorter(dict.fromkeys(_joined([about], list(says)) for (about, _), says in once.items()))
     return [_without_head(line, headlines[0]) for line in lines] if len(headlines) == 1 else lines
 
 
@@ -48,6 +48,12 @@ def told_of_tests(rules: Iterable[Sequence[Said]]) -> list[str]:
         for line in _with_reasons(rule):
             tests.setdefault(line.says, []).append(line.about)
     return [_capital(_joined(names, [says])) for says, names in tests.items()]
+
+
+def _without_shorter(lines: Iterable[str]) -> list[str]:
+    """A result that is named alone is not named where more is said of it: `Sodium 119.` beside `Sodium 119, low.`"""
+    given = list(lines)
+    return [line for line in given if not any(other.startswith(line.removesuffix(".") + ", ") for other in given)]
 
 
 def _with_reasons(rule: Sequence[Said]) -> Iterator[Said]:

@@ -131,3 +131,17 @@ def test_a_possible_clot_offers_the_ultrasound_and_the_workup_does_not_again(kno
 def test_a_limit_is_told_in_the_unit_of_the_result(knowledge: Knowledge, jurisdiction: str, says: str) -> None:
     result = observation(6.5, "%", "4548-4", id="a1c")
     assert says in details(cards(knowledge, {"bloodTests": bundle(result)}, jurisdiction=jurisdiction))
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (None, "In a cramp: stretch, massage; then warmth."),
+        (concept("I73.9", ICD10CM), "In a cramp: stretch, massage; no heat (neuropathy or arterial disease)."),
+        # It may be either.
+        (concept(text="Xyzzy"), "In a cramp: stretch, massage."),
+    ],
+)
+def test_warmth_is_advised_only_where_nothing_may_speak_against_it(knowledge: Knowledge, problem: Any, told: str) -> None:
+    known = [condition(problem, id="p")] if problem else []
+    assert f"- {told}\n" in details(cards(knowledge, {"conditions": bundle(LEG_CRAMPS, *known)}))

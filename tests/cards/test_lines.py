@@ -22,6 +22,7 @@ def of_record(about: str, says: str) -> Said:
         # Sentences stay sentences, and what is said twice is said once.
         ([[of_record("Gout", "look. Feel.")], [of_record("Gout", "ask.")]], ["Gout: look. Feel. Ask."]),
         ([[Said("Same.")], [Said("Same.")]], ["Same."]),
+        ([[Said("Sodium 119, low.")], [Said("Sodium 119."), Said("Sodium 11.")]], ["Sodium 119, low.", "Sodium 11."]),
         # When it began belongs to the one drug, or to all of several.
         ([[of_record("zinc (since May)", "ask."), Said("early", "", True)]], ["zinc (since May; early): ask."]),
         ([[of_record("zinc (A), iron (B)", "ask."), Said("early", "", True)]], ["zinc (A), iron (B), early: ask."]),
