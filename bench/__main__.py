@@ -11,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
-from bench.bodies import HUGE, SIZES, body
+from bench.bodies import DAYS, HUGE, SIZES, body, day
 from bench.stages import time_keeping, time_stages
 
 HOST = "127.0.0.1"
@@ -35,7 +36,11 @@ def main() -> None:
         ports = {"service": ours.port, "constant card": floor.port, "fhir.resources": floor.port}
         for name, size in SIZES.items():
             if not chosen.only or chosen.only == name:
-                compare(name, body(*size), ports, chosen)
+                compare(f"{name}, leg cramps on record", [body(*size)], ports, chosen)
+        for name, size in DAYS.items():
+            if not chosen.only or chosen.only == name:
+                compare(f"{name}, a day: one of 32 has leg cramps", day(*size), ports, chosen)
+                compare(f"{name}, such a day, encounters not supplied", day(*size, encounter=False), ports, chosen)
         huge(ours)
         print(f"\nresident memory of the worker: {ours.resident():.0f} MiB")
     for name, size in SIZES.items():
@@ -117,16 +122,16 @@ async def one(port: int, path: str, content: bytes, method: str = "POST") -> boo
     return good
 
 
-async def load(port: int, path: str, content: bytes, concurrency: int, seconds: float) -> list[float]:
-    """The time of each request in seconds, `concurrency` of them always under way."""
-    sent, times = request(path, content), []
+async def load(port: int, path: str, contents: Sequence[bytes], concurrency: int, seconds: float) -> list[float]:
+    """The time of each request in seconds, `concurrency` of them always under way; the bodies come in turn."""
+    sent, times = cycle([request(path, content) for content in contents]), []
     until = time.perf_counter() + seconds
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection(HOST, port, limit=2**20)
         while time.perf_counter() < until:
             began = time.perf_counter()
-            writer.write(sent)
+            writer.write(next(sent))
             if not await answer(reader):
                 raise SystemExit(f"{path} did not answer 200")
             times.append(time.perf_counter() - began)
@@ -136,9 +141,9 @@ async def load(port: int, path: str, content: bytes, concurrency: int, seconds: 
     return times
 
 
-def compare(name: str, content: bytes, ports: dict[str, int], chosen: argparse.Namespace) -> None:
+def compare(name: str, contents: Sequence[bytes], ports: dict[str, int], chosen: argparse.Namespace) -> None:
     """Contestants take turns, so that a noisy minute hits all of them."""
-    print(f"\n{name} ({len(content)} bytes)")
+    print(f"\n{name} ({len(contents[0])} bytes)")
     print(f"{'':<16}{'at once':>8}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'p99/p50':>9}{'of floor':>10}")
     for concurrency in chosen.at_once:
         rates: dict[str, list[float]] = {key: [] for key in CONTESTANTS}
@@ -146,7 +151,7 @@ def compare(name: str, content: bytes, ports: dict[str, int], chosen: argparse.N
         for _ in range(chosen.rounds):
             for key, path in CONTESTANTS.items():
                 began = time.perf_counter()
-                found = asyncio.run(load(ports[key], path, content, concurrency, chosen.seconds))
+                found = asyncio.run(load(ports[key], path, contents, concurrency, chosen.seconds))
                 rates[key].append(len(found) / (time.perf_counter() - began))
                 times[key] += found
         floor = statistics.median(rates["constant card"])
@@ -162,7 +167,7 @@ def huge(ours: Server) -> None:
     content, small = body(*HUGE), body(*SIZES["60 kB"])
 
     async def beside() -> tuple[float, list[float]]:
-        others = asyncio.create_task(load(ours.port, SERVICE, small, 1, 1.5))
+        others = asyncio.create_task(load(ours.port, SERVICE, [small], 1, 1.5))
         await asyncio.sleep(0.3)
         began = time.perf_counter()
         await one(ours.port, SERVICE, content)

@@ -45,10 +45,10 @@ def _concept(system: str, code: str, display: str) -> Json:
     return {"coding": [{"system": system, "code": code, "display": display}], "text": display}
 
 
-def _condition(number: int) -> Json:
+def _condition(number: int, cramps: bool) -> Json:
     code, display = _CONDITIONS[number % len(_CONDITIONS)]
     coded = _concept("http://hl7.org/fhir/sid/icd-10-cm", code, display)
-    if number == 0:
+    if number == 0 and cramps:
         coded = _concept("http://snomed.info/sct", "449917004", "Cramp in lower limb (finding)")
     return {
         "resourceType": "Condition",
@@ -109,27 +109,63 @@ def _bundle(resources: list[Json]) -> Json:
     return {"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}
 
 
-def body(conditions: int, medications: int, observations: int, narrative: int = 0) -> bytes:
+def body(conditions: int, medications: int, observations: int, narrative: int = 0, *, cramps: bool = True) -> bytes:
     """A patient-view call; the same numbers give the same bytes. `narrative`: characters of text in each Observation."""
+    return _written(_call(conditions, medications, observations, narrative, cramps))
+
+
+def day(conditions: int, medications: int, observations: int, *, encounter: bool = True) -> list[bytes]:
+    """The calls of one day in their proportion, each template answered: one of 32 patients has leg cramps.
+
+    Without `encounter` the call names one, and it is not supplied: then nobody can tell why the patient came.
+    """
+    return [
+        _written(_answered(_call(conditions, medications, observations, 0, number == 0), encounter))
+        for number in range(_PEOPLE)
+    ]
+
+
+_PEOPLE = 32
+_ALSO_ASKED = ("kidneyFunction", "otherResults", "bloodTests", "procedures", "immunizations", "crampHistory")
+
+
+def _answered(call: Json, encounter: bool) -> Json:
+    call["prefetch"] |= {key: _bundle([]) for key in _ALSO_ASKED}
+    call["context"]["encounterId"] = "visit"
+    if encounter:
+        call["prefetch"]["encounter"] = {
+            "resourceType": "Encounter",
+            "id": "visit",
+            "status": "in-progress",
+            "subject": _SUBJECT,
+        }
+    return call
+
+
+def _call(conditions: int, medications: int, observations: int, narrative: int, cramps: bool) -> Json:
     rng = random.Random(20261120)
     prefetch = {
         "patient": {"resourceType": "Patient", "id": "bench", "birthDate": "1955-05-05", "gender": "female"},
-        "conditions": _bundle([_condition(number) for number in range(conditions)]),
+        "conditions": _bundle([_condition(number, cramps) for number in range(conditions)]),
         "medicationRequests": _bundle([_medication(number) for number in range(medications)]),
         "medicationStatements": _bundle([]),
         "electrolytes": _bundle([_observation(number, rng, "x" * narrative) for number in range(observations)]),
         "orders": _bundle([]),
     }
-    call = {
+    return {
         "hook": "patient-view",
         "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
         "context": {"userId": "Practitioner/invented", "patientId": "bench"},
         "prefetch": prefetch,
         "extension": {"example.leg-cramps.as-of": "2026-11-20"},
     }
+
+
+def _written(call: Json) -> bytes:
     return json.dumps(call, separators=(",", ":")).encode()
 
 
 # Chosen so that the sizes come out as named.
 SIZES = {"60 kB": (10, 10, 53), "113 kB": (20, 20, 100), "1.3 MB": (120, 120, 1300)}
+DAYS = {name: SIZES[name] for name in ("60 kB", "113 kB")}
 HUGE = (480, 120, 7000, 320)

@@ -90,10 +90,10 @@ def run(content: bytes, chosen: argparse.Namespace) -> None:
     sent = nothing_prefetched(content, base)
     print(f"{'at once':>8}{'hooks':>8}{'hooks/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'slowest':>9}")
     with server("bench.fetching:app", factory=True) as ours:
-        asyncio.run(load(ours.port, SERVICE, sent, 1, 1))
+        asyncio.run(load(ours.port, SERVICE, [sent], 1, 1))
         for concurrency in chosen.at_once:
             began = time.perf_counter()
-            times = sorted(asyncio.run(load(ours.port, SERVICE, sent, concurrency, chosen.seconds)))
+            times = sorted(asyncio.run(load(ours.port, SERVICE, [sent], concurrency, chosen.seconds)))
             rate = len(times) / (time.perf_counter() - began)
             p50, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.99))
             print(f"{concurrency:>8}{len(times):>8}{rate:>9.0f}{p50:>9.0f}{p99:>9.0f}{times[-1] * 1000:>9.0f}", flush=True)

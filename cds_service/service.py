@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -18,7 +18,7 @@ from cds_service.cdshooks.request import HookRequest
 from cds_service.cdshooks.response import Card
 from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
-from cds_service.chart.index import ChartIndex
+from cds_service.chart.index import IDENTIFIED, ChartIndex, identified
 from cds_service.chart.read import read_chart, require_mandatory
 from cds_service.facts.baseline import BaselineFindings
 from cds_service.facts.evaluate import ChartFacts, FactValues
@@ -30,7 +30,7 @@ from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.localise import spelled
 from cds_service.model import Advice, Fact, Finding, Outcome
 from cds_service.rules.advise import advise, ranked, unreadable
-from cds_service.rules.evaluate import find, precompute
+from cds_service.rules.evaluate import find, find_by_scope, precompute
 from cds_service.rules.suppress import suppressed
 from cds_service.security.clients import Client
 from cds_service.settings import Jurisdiction, Settings
@@ -46,7 +46,8 @@ class Decision:
     `rules` are those of the service, and `view` is the chart with the knowledge, the day and the jurisdiction that it was
     looked at with. `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
     `suppressed` are the rules that fire and are not shown, each with the day on which it was overridden for this patient or
-    last shown. `not_served`: the rules that this site does not let speak, each with the reason.
+    last shown. `not_served`: the rules that this site does not let speak, each with the reason. `asked_of`: the kinds of
+    entries that were asked what they are; fewer than all where the scopes of the rules said enough.
     """
 
     service_id: str
@@ -60,6 +61,7 @@ class Decision:
     advice: Advice = field(default_factory=Advice)
     composed: Composed = field(default_factory=Composed)
     not_served: Mapping[str, str] = field(default_factory=dict)
+    asked_of: Collection[str] = IDENTIFIED
 
     @property
     def chart(self) -> Chart:
@@ -77,7 +79,8 @@ class Decision:
     @property
     def not_understood(self) -> Mapping[str, int]:
         """How many entries could not be read or understood, by resource type, with forms whose answers nobody can tell."""
-        return self.view.not_understood_by_type + Counter(item.resource_type for item in doubtful_responses(self.view))
+        forms = Counter(item.resource_type for item in doubtful_responses(self.view))
+        return self.view.not_understood_by_type(self.asked_of) + forms
 
     @property
     def shown(self) -> tuple[Shown, ...]:
@@ -97,6 +100,7 @@ class DecisionService:
         self._as_written = knowledge
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
+        self._asked_by_scope = {key: self._scope_asks(key) for key in knowledge.services}
         self._not_served = {key: self._left_out(key) for key in knowledge.services}
         self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
         footers = Footers(knowledge, settings.jurisdiction, self.approvals, settings.public_url)
@@ -162,6 +166,13 @@ class DecisionService:
         used = queries_in_use(names, knowledge.facts)
         return used | {name for name, query in knowledge.queries.items() if query.mandatory}
 
+    def _scope_asks(self, service_id: str) -> tuple[str, ...]:
+        """The kinds of entries that tell whom the rules of a service are for, of those that are asked what they are."""
+        knowledge = self.knowledge
+        names = {name for rule in self.rules[service_id] for name in rule.applies_when.facts}
+        asked = queries_in_use(names | set(knowledge.speaks_when[service_id].facts), knowledge.facts)
+        return identified({knowledge.queries[key].resource_type for key in asked})
+
     def templates(self, service_id: str) -> dict[str, str]:
         """The prefetch templates of a service, by key, as discovery publishes them; those of a client ask for its codes too."""
         found = self._templates.get(service_id)
@@ -189,13 +200,20 @@ class DecisionService:
         return self._is_concerned(service_id, self._look_at(read_chart(request, brought, self.dialect), as_of))
 
     def answer(
-        self, service_id: str, request: HookRequest, as_of: date, silenced: Mapping[str, date] = MappingProxyType({})
+        self,
+        service_id: str,
+        request: HookRequest,
+        as_of: date,
+        silenced: Mapping[str, date] = MappingProxyType({}),
+        *,
+        in_brief: bool = False,
     ) -> Decision:
         """The cards for one request. Raises RequestError (412) where mandatory data are nowhere.
 
-        `silenced`: rules that were overridden or shown lately for this patient, each with its day.
+        `silenced`: rules that were overridden or shown lately for this patient, each with its day. `in_brief`: where no rule
+        applies nothing more is worked out. The cards are the same.
         """
-        decision = self._decide(service_id, request, as_of)
+        decision = self._decide(service_id, request, as_of, in_brief)
         if decision.silent_because:
             return decision
         served, facts, findings = self._ranked[service_id], decision.facts, decision.findings
@@ -214,22 +232,29 @@ class DecisionService:
         """What the rules find for one request, without a word about it. Raises as `answer` does."""
         return self._decide(service_id, request, as_of).findings
 
-    def _decide(self, service_id: str, request: HookRequest, as_of: date) -> Decision:
+    def _decide(self, service_id: str, request: HookRequest, as_of: date, in_brief: bool = False) -> Decision:
         """A decision as far as its rules are decided and nothing is put into words yet."""
-        queries = self.queries[service_id]
+        queries, rules = self.queries[service_id], self.rules[service_id]
         view = self._look_at(read_chart(request, queries, self.dialect), as_of)
         require_mandatory(queries, view.chart, partial(self._is_concerned, service_id, view))
-        facts = ChartFacts(view)
-        values, rules = FactValues(facts), self.rules[service_id]
+        facts = ChartFacts(view, whole=True)
+        values = FactValues(facts)
+        decision = Decision(service_id, rules, view, facts, values, (), not_served=self._not_served[service_id])
+        if in_brief:
+            decision = replace(decision, asked_of=self._asked_by_scope[service_id])
         spoken_to = self.knowledge.speaks_when[service_id](values)
         if spoken_to.value is not True:
             findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
-            return Decision(
-                service_id, rules, view, facts, values, findings, spoken_to.because, not_served=self._not_served[service_id]
-            )
+            return replace(decision, findings=findings, silent_because=spoken_to.because)
+        # Most people whom an EHR shows are nobody's that a rule is for: of them nothing more is asked.
+        outside = find_by_scope(rules, values, self.settings.jurisdiction) if in_brief else None
+        if outside is not None:
+            return replace(decision, findings=outside)
+        facts = ChartFacts(view, found=facts)
+        values = FactValues(facts)
         settled = self._baselines[service_id].settled(facts.baseline, facts.affected)
         found = tuple(find(rules, values, self.settings.jurisdiction, settled))
-        return Decision(service_id, rules, view, facts, values, found, not_served=self._not_served[service_id])
+        return replace(decision, facts=facts, values=values, findings=found, asked_of=IDENTIFIED)
 
     def _look_at(self, chart: Chart, as_of: date) -> ChartIndex:
         return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction, self.dialect)

@@ -18,6 +18,7 @@ from cds_service.audit.queries import utc
 from cds_service.chart.index import ChartIndex
 from cds_service.fhir.resources import CodeableConcept, codings
 from cds_service.log import log
+from cds_service.service import Decision
 from cds_service.store.database import Store, insert_once
 
 LEAST_PATIENTS = 3
@@ -55,9 +56,9 @@ class UnknownCode(NamedTuple):
     words: str
 
 
-def unknown_codes(view: ChartIndex) -> list[UnknownCode]:
+def unknown_codes(decision: Decision) -> list[UnknownCode]:
     """The codes of the entries that nobody could identify, each once: only what looks like a code, and never words alone."""
-    found = [item for kind, concept in view.unidentified for item in _coded(kind, concept)]
+    found = [item for kind, concept in decision.view.unidentified(decision.asked_of) for item in _coded(kind, concept)]
     return list({item[:3]: item for item in reversed(found)}.values())
 
 

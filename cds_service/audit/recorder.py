@@ -68,7 +68,7 @@ class Recorder:
 
     def note(self, request: HookRequest, decision: Decision, started: float, client: str, patient: str | None) -> None:
         """Keep what is kept of an answer. `started` by `time.perf_counter`."""
-        now, unknown = datetime.now(UTC), unknown_codes(decision.view)
+        now, unknown = datetime.now(UTC), unknown_codes(decision)
         noted = AnswerRecord(
             now,
             client,

@@ -22,6 +22,7 @@ from cds_service.fhir.resources import (
     Immunization,
     MedicationRequest,
     MedicationStatement,
+    Observation,
     Procedure,
     Resource,
     ServiceRequest,
@@ -37,7 +38,18 @@ from cds_service.model import State
 _NOT_YET: Any = object()
 # What is over may be what ended something else, and is nothing that is active.
 PAST_CONDITION = "past Condition"
+_OF_CONDITIONS = (Condition.__name__, PAST_CONDITION)
+_OF_REQUESTS = (ServiceRequest.__name__, Procedure.__name__)
+IDENTIFIED = (*_OF_CONDITIONS, *_OF_REQUESTS, Observation.__name__)
+"""The kinds of entries that are asked what they are, each when it is first asked for."""
 _DISPENSE = "MedicationDispense/"
+
+
+def identified(resource_types: Collection[str]) -> tuple[str, ...]:
+    """Of these types the kinds of entries that are asked what they are: conditions that are over are one of their own."""
+    both = {*resource_types, PAST_CONDITION} if Condition.__name__ in resource_types else resource_types
+    return tuple(kind for kind in IDENTIFIED if kind in both)
+
 
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure, Immunization)
@@ -238,41 +250,52 @@ class ChartIndex:
 
     @cached_property
     def not_understood(self) -> Mapping[str, Sequence[Unreadable]]:
-        """Entries that came and of which nobody can say what they are, by resource type. Drugs stand in `drugs`."""
-        recognition, statuses = self.lexicon.recognition, self.knowledge.statuses
-        found: dict[str, list[Unreadable]] = defaultdict(list)
-        for condition in self._conditions.others:
-            if not recognition.is_another_condition(condition.code):
-                current = status_of(condition.clinical_status) in ("", *statuses.active_condition)
-                found["Condition" if current else PAST_CONDITION].append(not_identified(condition))
-        own = {id(item) for index in (self.orders, self.procedures) for items in index.values() for item in items}
-        asked: list[ServiceRequest | Procedure] = [
-            *(item for item in self.chart.all(ServiceRequest) if normal_code(item.status) in statuses.open_order),
-            *(item for item in self.chart.all(Procedure) if normal_code(item.status) not in statuses.undone_procedure),
-        ]
-        for item in asked:
-            if id(item) not in own and not recognition.is_another_result(item.code):
-                found[type(item).__name__].append(not_identified(item))
-        found["Observation"] += self._results.not_understood
-        return found
+        """All entries that came and of which nobody can say what they are, by resource type. Drugs stand in `drugs`."""
+        return {kind: self.not_understood_of(kind) for kind in IDENTIFIED}
+
+    def not_understood_of(self, kind: str) -> Sequence[Unreadable]:
+        """Those of one resource type: of the other types nothing is looked at."""
+        if kind in _OF_CONDITIONS:
+            current, past = self._unknown_conditions
+            return current if kind == Condition.__name__ else past
+        if kind in _OF_REQUESTS:
+            return self._unknown_requests[kind]
+        return self._results.not_understood if kind == Observation.__name__ else ()
 
     @cached_property
-    def not_understood_by_type(self) -> Counter[str]:
-        """How many entries could not be read or understood, by resource type: a type that no query asks for is `other`."""
+    def _unknown_conditions(self) -> tuple[list[Unreadable], list[Unreadable]]:
+        """Those that are there now or may be, and those that are over."""
+        unknown = [item for item in self._conditions.others if not self.lexicon.recognition.is_another_condition(item.code)]
+        told = ("", *self.knowledge.statuses.active_condition)
+        current = [not_identified(item) for item in unknown if status_of(item.clinical_status) in told]
+        return current, [not_identified(item) for item in unknown if status_of(item.clinical_status) not in told]
+
+    @cached_property
+    def _unknown_requests(self) -> Mapping[str, list[Unreadable]]:
+        recognition, statuses = self.lexicon.recognition, self.knowledge.statuses
+        orders = [item for item in self.chart.all(ServiceRequest) if normal_code(item.status) in statuses.open_order]
+        done = [item for item in self.chart.all(Procedure) if normal_code(item.status) not in statuses.undone_procedure]
+        own = {id(item) for index in (self.orders, self.procedures) for items in index.values() for item in items}
+        asked: Sequence[Sequence[ServiceRequest | Procedure]] = (orders, done)
+        unknown = [[item for item in items if id(item) not in own] for items in asked]
+        found = [[not_identified(item) for item in items if not recognition.is_another_result(item.code)] for items in unknown]
+        return dict(zip(_OF_REQUESTS, found, strict=True))
+
+    def not_understood_by_type(self, kinds: Collection[str] = IDENTIFIED) -> Counter[str]:
+        """How many entries could not be read, or of these types be understood: a type that no query asks for is `other`."""
         asked = {query.resource_type for query in self.knowledge.queries.values()}
-        put_aside = chain.from_iterable((*self.chart.damaged.values(), *self.not_understood.values()))
+        put_aside = chain.from_iterable((*self.chart.damaged.values(), *map(self.not_understood_of, kinds)))
         types = [
             *(item.resource_type for item in put_aside),
             *(kind for kind, _ in self._unidentified_drugs),
         ]
         return Counter(name if name in asked else "other" for name in types)
 
-    @property
-    def unidentified(self) -> list[tuple[str, CodeableConcept]]:
-        """What could not be identified, each with its resource type."""
+    def unidentified(self, kinds: Collection[str] = IDENTIFIED) -> list[tuple[str, CodeableConcept]]:
+        """What could not be identified of these types, and drugs, each with its resource type."""
         put_aside = [
             (item.resource_type, concept)
-            for items in self.not_understood.values()
+            for items in map(self.not_understood_of, kinds)
             for item in items
             for concept in item.concepts
         ]
@@ -302,7 +325,7 @@ class ChartIndex:
         """Whether these queries were answered in full and all of it was understood: only then is an absence an absence."""
         whole = self._whole.get(queries)
         if whole is None:
-            understood = self.is_clear or not any(self._doubtful(query) for query in queries)
+            understood = not any(self._doubtful(query) for query in queries)
             whole = understood and self.chart.looking(queries) is State.KNOWN
             self._whole[queries] = whole
         return whole
@@ -327,7 +350,7 @@ class ChartIndex:
             for item in items
             if item.resource_type == kind
         ]
-        return [*own, *elsewhere, *self.not_understood.get(kind, ())]
+        return [*own, *elsewhere, *self.not_understood_of(kind)]
 
     def _is_from_context(self, key: str) -> bool:
         return key in self.knowledge.queries and self.knowledge.queries[key].from_context
@@ -347,10 +370,10 @@ class ChartIndex:
 
     def doubts(self, queries: Sequence[str], concepts: Iterable[str]) -> list[Unreadable]:
         """The entries that were not read or understood and may be about one of these concepts."""
-        if self.is_clear:
+        doubtful = self._all_doubtful(tuple(queries))
+        if not doubtful:
             return []
         wanted = self._meanings.without_site(set(concepts))
-        doubtful = self._all_doubtful(tuple(queries))
         return [item for item, meant in doubtful if meant is None or not wanted.isdisjoint(meant)]
 
     def handed_over(self, drug: str) -> list[Unreadable]:

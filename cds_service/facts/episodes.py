@@ -83,7 +83,7 @@ def _ended(condition: Condition, fact: FactDefinition, kind: Ongoing, index: Cha
     inside = [span.within(start.first, index.until) if span and start else None for span in spans]
     if True in inside:
         return True
-    doubtful = index.not_understood.get(PAST_CONDITION) or index.damaged(fact.queries, (kind.ended_by, kind.ended_by_procedure))
+    doubtful = index.not_understood_of(PAST_CONDITION) or index.damaged(fact.queries, (kind.ended_by, kind.ended_by_procedure))
     return None if None in inside or doubtful else False
 
 

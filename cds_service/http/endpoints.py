@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
+from functools import partial
 from typing import get_args
 
 from fastapi import FastAPI
@@ -116,7 +117,7 @@ class CdsHooksEndpoints:
             if await run(size, until, served.concerns, service_id, parsed, as_of):
                 parsed = await self.fetching.complete(parsed, served.templates(service_id), client, started)
             size += fetched_bytes(parsed)
-            decision = await run(size, until, served.answer, service_id, parsed, as_of, silenced)
+            decision = await run(size, until, partial(served.answer, in_brief=True), service_id, parsed, as_of, silenced)
         self.recorder.note(parsed, decision, started, name, patient)
         _log_answer(parsed.hook_instance, decision, started, client)
         return Response(encode(CdsResponse(decision.cards)), media_type=JSON)

@@ -31,6 +31,28 @@ def find(
     return findings
 
 
+def find_by_scope(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> tuple[Finding, ...] | None:
+    """What is found where no rule applies for sure, by their scopes alone; None where one does and must be decided.
+
+    A rule that may apply is unknown here, though its own condition might have kept it silent: it was not asked.
+    """
+    scopes: dict[str, Evaluation] = {}
+    for rule in rules:
+        key = rule.applies_when.key
+        if key not in scopes:
+            scopes[key] = rule.applies_when(values)
+            if scopes[key].value is True:
+                return None
+    outcomes = {False: Outcome.OUT_OF_SCOPE, UNKNOWN: Outcome.UNKNOWN}
+    told = {key: (outcomes[scope.value], scope.because) for key, scope in scopes.items()}
+    return tuple(
+        Finding(rule.id, *told[rule.applies_when.key])
+        if jurisdiction in rule.file.jurisdiction
+        else Finding(rule.id, Outcome.OUT_OF_SCOPE)
+        for rule in rules
+    )
+
+
 def precompute(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> dict[str, Finding]:
     """What rules find wherever they apply and their facts are these; left out where they fire, as then the scope tells."""
     applying = Evaluation(True, ())

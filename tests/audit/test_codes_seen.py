@@ -38,7 +38,7 @@ def call_of(patient: str, *entries: Json, query: str = "medicationRequests") -> 
 
 def codes_in(service: DecisionService, *entries: Json, query: str = "medicationRequests") -> list[tuple[str, ...]]:
     request = request_of(call_of("p1", *entries, query=query))
-    return [tuple(item) for item in unknown_codes(service.answer(SERVICE, request, AS_OF).view)]
+    return [tuple(item) for item in unknown_codes(service.answer(SERVICE, request, AS_OF))]
 
 
 TAKEN: dict[str, tuple[Json, list[tuple[str, ...]]]] = {
