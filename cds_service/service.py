@@ -18,8 +18,9 @@ from cds_service.cdshooks.request import HookRequest
 from cds_service.cdshooks.response import Card
 from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
-from cds_service.chart.index import IDENTIFIED, ChartIndex, identified
-from cds_service.chart.read import read_chart, require_mandatory
+from cds_service.chart.doubt import IDENTIFIED, identified
+from cds_service.chart.index import ChartIndex
+from cds_service.chart.read import ChartReader, read_chart, require_mandatory
 from cds_service.facts.baseline import BaselineFindings
 from cds_service.facts.evaluate import ChartFacts, FactValues
 from cds_service.facts.questionnaire import doubtful_responses
@@ -100,7 +101,6 @@ class DecisionService:
         self._as_written = knowledge
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
         self.rules = {key: self._served(key) for key in knowledge.services}
-        self._asked_by_scope = {key: self._scope_asks(key) for key in knowledge.services}
         self._not_served = {key: self._left_out(key) for key in knowledge.services}
         self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
         footers = Footers(knowledge, settings.jurisdiction, self.approvals, settings.public_url)
@@ -114,6 +114,11 @@ class DecisionService:
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
             for key in knowledge.services
+        }
+        self._scope_queries = {key: self._asked_by_scope(key) for key in knowledge.services}
+        self._scope_kinds = {
+            key: identified({knowledge.queries[name].resource_type for name in names})
+            for key, names in self._scope_queries.items()
         }
 
     def _left_out(self, service_id: str) -> Mapping[str, str]:
@@ -166,12 +171,12 @@ class DecisionService:
         used = queries_in_use(names, knowledge.facts)
         return used | {name for name, query in knowledge.queries.items() if query.mandatory}
 
-    def _scope_asks(self, service_id: str) -> tuple[str, ...]:
-        """The kinds of entries that tell whom the rules of a service are for, of those that are asked what they are."""
-        knowledge = self.knowledge
+    def _asked_by_scope(self, service_id: str) -> tuple[str, ...]:
+        """The queries that tell whom the rules of a service are for, and the mandatory ones."""
+        knowledge, queries = self.knowledge, self.queries[service_id]
         names = {name for rule in self.rules[service_id] for name in rule.applies_when.facts}
         asked = queries_in_use(names | set(knowledge.speaks_when[service_id].facts), knowledge.facts)
-        return identified({knowledge.queries[key].resource_type for key in asked})
+        return tuple(key for key, query in queries.items() if query.mandatory or key in asked)
 
     def templates(self, service_id: str) -> dict[str, str]:
         """The prefetch templates of a service, by key, as discovery publishes them; those of a client ask for its codes too."""
@@ -234,27 +239,43 @@ class DecisionService:
 
     def _decide(self, service_id: str, request: HookRequest, as_of: date, in_brief: bool = False) -> Decision:
         """A decision as far as its rules are decided and nothing is put into words yet."""
-        queries, rules = self.queries[service_id], self.rules[service_id]
-        view = self._look_at(read_chart(request, queries, self.dialect), as_of)
-        require_mandatory(queries, view.chart, partial(self._is_concerned, service_id, view))
-        facts = ChartFacts(view, whole=True)
-        values = FactValues(facts)
-        decision = Decision(service_id, rules, view, facts, values, (), not_served=self._not_served[service_id])
-        if in_brief:
-            decision = replace(decision, asked_of=self._asked_by_scope[service_id])
-        spoken_to = self.knowledge.speaks_when[service_id](values)
-        if spoken_to.value is not True:
-            findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
-            return replace(decision, findings=findings, silent_because=spoken_to.because)
-        # Most people whom an EHR shows are nobody's that a rule is for: of them nothing more is asked.
-        outside = find_by_scope(rules, values, self.settings.jurisdiction) if in_brief else None
-        if outside is not None:
-            return replace(decision, findings=outside)
-        facts = ChartFacts(view, found=facts)
-        values = FactValues(facts)
+        reader = ChartReader(request, self.queries[service_id], self.dialect)
+        if not in_brief:
+            return self._ruled(service_id, self._look_at(reader.read(), as_of))
+        part = self._look_at(reader.read(self._scope_queries[service_id]), as_of)
+        decision = self._outside(service_id, part)
+        return decision if decision.findings else self._ruled(service_id, part.read_on(reader.read()), decision.facts)
+
+    def _outside(self, service_id: str, view: ChartIndex) -> Decision:
+        """The decision about a patient whom no rule is for, as most are whom an EHR shows; without findings where one is.
+
+        It looks at what tells whom the rules are for, and at nothing else.
+        """
+        decision = replace(self._begun(service_id, view, ChartFacts(view, whole=True)), asked_of=self._scope_kinds[service_id])
+        if decision.findings:
+            return decision
+        return replace(decision, findings=find_by_scope(decision.rules, decision.values, self.settings.jurisdiction))
+
+    def _ruled(self, service_id: str, view: ChartIndex, found: ChartFacts | None = None) -> Decision:
+        """A decision with all its findings. `found`: what is known of the same patient already."""
+        facts = ChartFacts(view, found=found)
+        decision = self._begun(service_id, view, facts)
+        if decision.findings:
+            return decision
         settled = self._baselines[service_id].settled(facts.baseline, facts.affected)
-        found = tuple(find(rules, values, self.settings.jurisdiction, settled))
-        return replace(decision, facts=facts, values=values, findings=found, asked_of=IDENTIFIED)
+        found_by_rules = find(decision.rules, decision.values, self.settings.jurisdiction, settled)
+        return replace(decision, findings=tuple(found_by_rules))
+
+    def _begun(self, service_id: str, view: ChartIndex, facts: ChartFacts) -> Decision:
+        """A decision before its rules; with findings where the service does not speak to this patient at all."""
+        require_mandatory(self.queries[service_id], view.chart, partial(self._is_concerned, service_id, view))
+        values, rules = FactValues(facts), self.rules[service_id]
+        spoken_to = self.knowledge.speaks_when[service_id](values)
+        decision = Decision(service_id, rules, view, facts, values, (), not_served=self._not_served[service_id])
+        if spoken_to.value is True:
+            return decision
+        findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
+        return replace(decision, findings=findings, silent_because=spoken_to.because)
 
     def _look_at(self, chart: Chart, as_of: date) -> ChartIndex:
         return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction, self.dialect)

@@ -11,6 +11,18 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.recognition import Lexicon, words_in
 
 NOT_IDENTIFIED = "could not be identified"
+# What is over may be what ended something else, and is nothing that is active.
+PAST_CONDITION = "past Condition"
+OF_CONDITIONS = (Condition.__name__, PAST_CONDITION)
+OF_REQUESTS = (ServiceRequest.__name__, Procedure.__name__)
+IDENTIFIED = (*OF_CONDITIONS, *OF_REQUESTS, Observation.__name__)
+"""The kinds of entries that are asked what they are, each when it is first asked for."""
+
+
+def identified(resource_types: Collection[str]) -> tuple[str, ...]:
+    """Of these types the kinds of entries that are asked what they are: conditions that are over are one of their own."""
+    both = {*resource_types, PAST_CONDITION} if Condition.__name__ in resource_types else resource_types
+    return tuple(kind for kind in IDENTIFIED if kind in both)
 
 
 def not_identified(resource: Condition | Observation | Procedure | ServiceRequest) -> Unreadable:

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
-from cds_service.chart.doubt import Meanings, not_identified
+from cds_service.chart.doubt import IDENTIFIED, OF_CONDITIONS, OF_REQUESTS, Meanings, not_identified
 from cds_service.chart.measured import MeasuredParts, Measuring
 from cds_service.chart.panels import ObservedPart
 from cds_service.fhir.resources import (
@@ -36,20 +36,9 @@ from cds_service.knowledge.sites import SitedConcept, placed
 from cds_service.model import State
 
 _NOT_YET: Any = object()
-# What is over may be what ended something else, and is nothing that is active.
-PAST_CONDITION = "past Condition"
-_OF_CONDITIONS = (Condition.__name__, PAST_CONDITION)
-_OF_REQUESTS = (ServiceRequest.__name__, Procedure.__name__)
-IDENTIFIED = (*_OF_CONDITIONS, *_OF_REQUESTS, Observation.__name__)
-"""The kinds of entries that are asked what they are, each when it is first asked for."""
+# What is looked up once for a part of a chart and for the whole.
+_ONCE = ("lexicon", "_conditions", "_unknown_conditions", "drugs")
 _DISPENSE = "MedicationDispense/"
-
-
-def identified(resource_types: Collection[str]) -> tuple[str, ...]:
-    """Of these types the kinds of entries that are asked what they are: conditions that are over are one of their own."""
-    both = {*resource_types, PAST_CONDITION} if Condition.__name__ in resource_types else resource_types
-    return tuple(kind for kind in IDENTIFIED if kind in both)
-
 
 T = TypeVar("T")
 Coded = TypeVar("Coded", Condition, ServiceRequest, Procedure, Immunization)
@@ -108,6 +97,12 @@ class ChartIndex:
     @cached_property
     def readers(self) -> Locale:
         return Locale(self.knowledge, self.jurisdiction)
+
+    def read_on(self, chart: Chart) -> ChartIndex:
+        """The same of all of a chart of which this is a part with every condition and drug: what these are stays known."""
+        view = ChartIndex(chart, self.knowledge, self.as_of, self.jurisdiction, self.dialect)
+        view.__dict__ |= {name: self.__dict__[name] for name in _ONCE if name in self.__dict__}
+        return view
 
     def since(self, days: int | None) -> date:
         """The first day that counts of the last `days`; without these all of time does."""
@@ -255,10 +250,10 @@ class ChartIndex:
 
     def not_understood_of(self, kind: str) -> Sequence[Unreadable]:
         """Those of one resource type: of the other types nothing is looked at."""
-        if kind in _OF_CONDITIONS:
+        if kind in OF_CONDITIONS:
             current, past = self._unknown_conditions
             return current if kind == Condition.__name__ else past
-        if kind in _OF_REQUESTS:
+        if kind in OF_REQUESTS:
             return self._unknown_requests[kind]
         return self._results.not_understood if kind == Observation.__name__ else ()
 
@@ -279,7 +274,7 @@ class ChartIndex:
         asked: Sequence[Sequence[ServiceRequest | Procedure]] = (orders, done)
         unknown = [[item for item in items if id(item) not in own] for items in asked]
         found = [[not_identified(item) for item in items if not recognition.is_another_result(item.code)] for items in unknown]
-        return dict(zip(_OF_REQUESTS, found, strict=True))
+        return dict(zip(OF_REQUESTS, found, strict=True))
 
     def not_understood_by_type(self, kinds: Collection[str] = IDENTIFIED) -> Counter[str]:
         """How many entries could not be read, or of these types be understood: a type that no query asks for is `other`."""

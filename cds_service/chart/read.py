@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from copy import copy
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
@@ -14,7 +14,7 @@ from cds_service.chart.chart import Chart
 from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.chart.draft_orders import PLACE, read_drafts
 from cds_service.errors import Problem, RequestError
-from cds_service.fhir.bundles import read_section
+from cds_service.fhir.bundles import Bundle, read_section
 from cds_service.fhir.resources import (
     Component,
     DraftOrder,
@@ -44,42 +44,82 @@ _SHORT = {
 
 def read_chart(request: HookRequest, queries: Mapping[str, Query], dialect: Dialect = STANDARD) -> Chart:
     """The chart of `context.patientId`, whatever of it was supplied; `require_mandatory` then asks for what must be there."""
-    asked = [key for key, query in queries.items() if key in request.prefetch and not query.from_context]
-    sections = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in asked}
-    of_their_own = sorted(request.prefetch.keys() - queries.keys())
-    unasked = {key: read_section(request.prefetch[key], f"prefetch.{key}") for key in of_their_own}
-    sections |= unasked
-    patients = [pair for section in sections.values() for pair in section.patients if pair[1].id == request.patient_id]
-    subjects = _Subjects(request.patient_id, patients)
-    sorter, drafts = _Sorter(subjects, dialect.zone, request.asked_at), _Sorter(subjects.of_orders())
-    for key, section in sections.items():
-        sorter.take(key, section, f"prefetch.{key}")
-    query_state = {key: _state(query, sections.get(key), dialect, bool(request.encounter_id)) for key, query in queries.items()}
-    query_state |= {key: State.FAILED for key in asked if _is_something_else(queries[key], sections[key])}
-    query_state |= _answered_in_part(unasked.values(), queries, query_state)
-    sorter.settle_reports()
-    if request.draft_orders is not None:
-        # A query that is answered by the call itself, kept apart from what the record holds.
-        section = read_drafts(request.draft_orders, request.selections)
-        for key in (key for key, query in queries.items() if query.from_context):
-            drafts.take(key, section, PLACE)
-            query_state[key] = State.KNOWN
-    return Chart(
-        patient=patients[0][1] if patients else Patient(),
-        encounter_id=request.encounter_id,
-        resources=sorter.resources,
-        medications=sorter.medications,
-        query_state=query_state,
-        damaged=sorter.damaged | drafts.damaged,
-        other_patients=sorter.other_patients if not drafts.other_patients else sorter.other_patients + drafts.other_patients,
-        components=sorter.components,
-        oldest={key: day for key, section in sections.items() if (day := _reached(section, dialect))},
-        drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
-        draft_medications=drafts.medications,
-        shortfalls={key: _why(state, sections.get(key)) for key, state in query_state.items() if state is not State.KNOWN},
-        others=[*sorter.others, *drafts.others],
-        entries=sorter.entries | drafts.entries,
-    )
+    return ChartReader(request, queries, dialect).read()
+
+
+class ChartReader:
+    """Reads the chart of one request: as much of it as tells whom the rules are for, and then all. A section is read once."""
+
+    def __init__(self, request: HookRequest, queries: Mapping[str, Query], dialect: Dialect) -> None:
+        self._request, self._queries, self._dialect = request, queries, dialect
+        self._read: dict[str, Section] = {}
+
+    def read(self, only: Collection[str] | None = None) -> Chart:
+        """The chart; with `only` as far as these queries go, and nothing of how the others were answered."""
+        if only is None:
+            return self._chart(self._queries, self._request.prefetch.keys())
+        queries = {key: self._queries[key] for key in only}
+        types = {query.resource_type for query in queries.values()} | _BESIDE
+        return self._chart(queries, {key for key in self._request.prefetch if key in queries or self._may_hold(key, types)})
+
+    def _may_hold(self, key: str, types: Set[str]) -> bool:
+        """Whether what stands under another key may be of these types, which what was not decoded does not tell."""
+        value = self._request.prefetch[key]
+        if key not in self._queries or not isinstance(value, Bundle):
+            return True
+        return any(entry and entry.resource and type(entry.resource).__name__ in types for entry in value.entry or ())
+
+    def _section(self, key: str) -> Section:
+        section = self._read.get(key)
+        if section is None:
+            section = self._read[key] = read_section(self._request.prefetch[key], f"prefetch.{key}")
+        return section
+
+    def _chart(self, queries: Mapping[str, Query], came: Set[str]) -> Chart:
+        """`queries`: whose answers are told; `came`: the keys of what is read."""
+        request, dialect = self._request, self._dialect
+        asked = [key for key, query in self._queries.items() if key in came and not query.from_context]
+        sections = {key: self._section(key) for key in asked}
+        unasked = {key: self._section(key) for key in sorted(came - self._queries.keys())}
+        sections |= unasked
+        patients = [pair for section in sections.values() for pair in section.patients if pair[1].id == request.patient_id]
+        subjects = _Subjects(request.patient_id, patients)
+        sorter, drafts = _Sorter(subjects, dialect.zone, request.asked_at), _Sorter(subjects.of_orders())
+        for key, section in sections.items():
+            sorter.take(key, section, f"prefetch.{key}")
+        has_encounter = bool(request.encounter_id)
+        query_state = {key: _state(query, sections.get(key), dialect, has_encounter) for key, query in queries.items()}
+        query_state |= {
+            key: State.FAILED for key in asked if key in queries and _is_something_else(queries[key], sections[key])
+        }
+        query_state |= _answered_in_part(unasked.values(), queries, query_state)
+        sorter.settle_reports()
+        if request.draft_orders is not None:
+            # A query that is answered by the call itself, kept apart from what the record holds.
+            section = read_drafts(request.draft_orders, request.selections)
+            for key in (key for key, query in queries.items() if query.from_context):
+                drafts.take(key, section, PLACE)
+                query_state[key] = State.KNOWN
+        return Chart(
+            patient=patients[0][1] if patients else Patient(),
+            encounter_id=request.encounter_id,
+            resources=sorter.resources,
+            medications=sorter.medications,
+            query_state=query_state,
+            damaged=sorter.damaged | drafts.damaged,
+            other_patients=sorter.other_patients + drafts.other_patients if drafts.other_patients else sorter.other_patients,
+            components=sorter.components,
+            oldest={key: day for key, section in sections.items() if (day := _reached(section, dialect))},
+            drafts=drafts.resources.get(DraftOrder, ()),  # type: ignore[arg-type]  # the key is the type of what it holds
+            draft_medications=drafts.medications,
+            shortfalls={key: _why(state, sections.get(key)) for key, state in query_state.items() if state is not State.KNOWN},
+            others=[*sorter.others, *drafts.others],
+            entries=sorter.entries | drafts.entries,
+        )
+
+
+# What tells whose a resource is, and which drug it names, wherever it stands.
+_BESIDE = frozenset((Patient.__name__, Medication.__name__))
 
 
 def _why(state: State, section: Section | None) -> str:
@@ -256,9 +296,10 @@ class _Sorter:
 
     def settle_reports(self) -> None:
         """A report whose results all came says no more than they do; one of which some did not may be about anything."""
-        came = {f"Observation/{item.id}" for item in self.resources.get(Observation, ()) if not _is_withdrawn(item)}
-        for key, items in self.damaged.items():
-            if any(item.members for item in items):
+        naming = {key: items for key, items in self.damaged.items() if any(item.members for item in items)}
+        if naming:
+            came = {f"Observation/{item.id}" for item in self.resources.get(Observation, ()) if not _is_withdrawn(item)}
+            for key, items in naming.items():
                 left = [item for item in items if not (item.members and came.issuperset(item.members))]
                 self.damaged[key] = [item._replace(concepts=()) if item.members else item for item in left]
 

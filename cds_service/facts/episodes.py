@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cds_service.chart.index import PAST_CONDITION, ChartIndex
+from cds_service.chart.doubt import PAST_CONDITION
+from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import presence, reference_to, unknown
 from cds_service.facts.conditions import began, begun, evidence_of, is_untrue, of_any, onset
 from cds_service.facts.orders_and_procedures import done, performed

@@ -66,12 +66,12 @@ class ChartFacts(Mapping[str, Fact]):
     """The facts of one chart, each worked out when it is first asked for. Asking twice costs once.
 
     What nothing in the chart bears on is taken from the baseline, unless `whole` asks for all to be worked out. `affected`
-    names the others. `found`: facts of the same chart that are worked out already.
+    names the others. `found`: facts that are known already.
     """
 
     def __init__(self, view: ChartIndex, *, whole: bool = False, found: ChartFacts | None = None) -> None:
         self._view, self._definitions = view, view.knowledge.facts
-        self._found: dict[str, Fact] = found._found if found else {}
+        self._found: dict[str, Fact] = dict(found._found) if found else {}
         self.baseline = None if whole else baseline_of(view, _work_out)
         self.affected: Set[str] = affected_by(view) if self.baseline else self._definitions.keys()
 

@@ -31,8 +31,8 @@ def find(
     return findings
 
 
-def find_by_scope(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> tuple[Finding, ...] | None:
-    """What is found where no rule applies for sure, by their scopes alone; None where one does and must be decided.
+def find_by_scope(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> tuple[Finding, ...]:
+    """What is found where no rule applies for sure, by their scopes alone; nothing where one does, and must be decided.
 
     A rule that may apply is unknown here, though its own condition might have kept it silent: it was not asked.
     """
@@ -42,7 +42,7 @@ def find_by_scope(rules: Iterable[Rule], values: Mapping[str, Value], jurisdicti
         if key not in scopes:
             scopes[key] = rule.applies_when(values)
             if scopes[key].value is True:
-                return None
+                return ()
     outcomes = {False: Outcome.OUT_OF_SCOPE, UNKNOWN: Outcome.UNKNOWN}
     told = {key: (outcomes[scope.value], scope.because) for key, scope in scopes.items()}
     return tuple(

@@ -52,13 +52,13 @@ SAYS_WHETHER_IT_COUNTS = {
 }
 
 
-def answer(person: Person, request: Json) -> Decision | None:
+def answer(person: Person, request: Json, *, in_brief: bool = False) -> Decision | None:
     """None where the request is refused: data that must be there are not."""
     from cds_service.errors import RequestError
 
     try:
         parsed = read_request(json.dumps(request).encode(), person.hook)
-        return conductor_of(person.jurisdiction).answer(service_of(person), parsed, person.day)
+        return conductor_of(person.jurisdiction).answer(service_of(person), parsed, person.day, in_brief=in_brief)
     except RequestError:
         return None
 
@@ -228,6 +228,59 @@ def test_what_is_taken_from_the_ground_is_what_the_whole_chart_would_say(person:
             assert [found for found, _ in loud] == [expected for _, expected in loud]
 
 
+def displaced(request: Json) -> Iterator[Json]:
+    """The same with something missing, failed, taken out, or standing where nobody asked for it."""
+    prefetch = request["prefetch"]
+    yield prefetch
+    for key, at in entries(request):
+        section = prefetch[key]
+        yield prefetch | {key: section | {"entry": section["entry"][:at] + section["entry"][at + 1 :]}}
+    for key in prefetch:
+        without = {name: value for name, value in prefetch.items() if name != key}
+        yield without
+        yield prefetch | {key: FAILED}
+        yield without | {"item1": prefetch[key]}
+        for other in {"electrolytes", "medicationRequests", "draftOrders"} & prefetch.keys() - {key}:
+            yield without | {other: prefetch[key], "item1": prefetch[other]}
+    every = [entry for section in prefetch.values() if section for entry in section.get("entry") or ()]
+    yield {"patient": prefetch.get("patient"), "otherResults": {"resourceType": "Bundle", "entry": every}}
+
+
+@pytest.mark.untraced
+@PEOPLE
+def test_an_answer_in_brief_has_the_same_cards_and_refusals(person: Person) -> None:
+    request = request_of(person)
+    for prefetch in displaced(request):
+        asked = request | {"prefetch": prefetch}
+        whole, brief = answer(person, asked), answer(person, asked, in_brief=True)
+        assert (brief and cards_of(brief)) == (whole and cards_of(whole))
+        if whole is None or brief is None:
+            continue
+        assert fired(brief) == fired(whole)
+        out = Outcome.OUT_OF_SCOPE
+        assert {item for item in brief.findings if item.outcome is out} == {
+            item for item in whole.findings if item.outcome is out
+        }
+
+
+def test_where_no_rule_applies_nothing_else_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the people whom an EHR shows have no leg cramps: of their results nothing is asked on the way to the EHR."""
+
+    def refuse(chart: Any, lexicon: Any, knowledge: Any) -> None:
+        raise AssertionError("results were looked at")
+
+    person = next(person for person in CAST if person.id == "ada-stiffcalf")
+    request = request_of(person)
+    request["prefetch"]["conditions"] = {"resourceType": "Bundle", "type": "searchset", "entry": []}
+    monkeypatch.setattr("cds_service.chart.index.Measuring", refuse)
+    decision = answer(person, request, in_brief=True)
+    assert decision is not None
+    assert {item.outcome for item in decision.findings} == {Outcome.OUT_OF_SCOPE}
+    assert not decision.not_understood
+    with pytest.raises(AssertionError, match="results were looked at"):
+        answer(person, request_of(person), in_brief=True)
+
+
 def test_a_request_leaves_no_ring_of_objects_behind() -> None:
     """Such a ring keeps a patient's data until the collector comes by, and slows the next requests."""
     requests = [request_of(person) for person in CAST]
@@ -238,6 +291,7 @@ def test_a_request_leaves_no_ring_of_objects_behind() -> None:
     try:
         for person, request in zip(CAST, requests, strict=True):
             answer(person, request)
+            answer(person, request, in_brief=True)
         assert gc.collect() == 0
     finally:
         gc.enable()
