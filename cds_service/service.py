@@ -31,7 +31,7 @@ from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.localise import spelled
 from cds_service.model import Advice, Fact, Finding, Outcome
 from cds_service.rules.advise import advise, ranked, unreadable
-from cds_service.rules.evaluate import find, find_by_scope, precompute
+from cds_service.rules.evaluate import ScopeFindings, find, precompute
 from cds_service.rules.suppress import suppressed
 from cds_service.security.clients import Client
 from cds_service.settings import Jurisdiction, Settings
@@ -80,6 +80,9 @@ class Decision:
     @property
     def not_understood(self) -> Mapping[str, int]:
         """How many entries could not be read or understood, by resource type, with forms whose answers nobody can tell."""
+        return self.view.memo(("not understood by type", self.asked_of), self._count_not_understood)
+
+    def _count_not_understood(self) -> Mapping[str, int]:
         forms = Counter(item.resource_type for item in doubtful_responses(self.view))
         return self.view.not_understood_by_type(self.asked_of) + forms
 
@@ -115,6 +118,7 @@ class DecisionService:
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
             for key in knowledge.services
         }
+        self._scopes = {key: ScopeFindings(rules, settings.jurisdiction) for key, rules in self.rules.items()}
         self._scope_queries = {key: self._asked_by_scope(key) for key in knowledge.services}
         self._scope_kinds = {
             key: identified({knowledge.queries[name].resource_type for name in names})
@@ -254,7 +258,7 @@ class DecisionService:
         decision = replace(self._begun(service_id, view, ChartFacts(view, whole=True)), asked_of=self._scope_kinds[service_id])
         if decision.findings:
             return decision
-        return replace(decision, findings=find_by_scope(decision.rules, decision.values, self.settings.jurisdiction))
+        return replace(decision, findings=self._scopes[service_id].find(decision.values))
 
     def _ruled(self, service_id: str, view: ChartIndex, found: ChartFacts | None = None) -> Decision:
         """A decision with all its findings. `found`: what is known of the same patient already."""

@@ -122,9 +122,11 @@ def status_of(concept: CodeableConcept | None) -> str:
     if concept is None:
         return ""
     given = concept.coding
-    if given and len(given) == 1 and not concept.text and given[0] and (only := given[0].code) in _KINDS:
-        # As nearly all come.
-        return only or ""
+    if given and len(given) == 1 and given[0] and (only := given[0].code) in _KINDS:
+        # As nearly all come: one code, with no words or its own.
+        words = concept.text
+        if not words or words == only or words.lower() == only:
+            return only or ""
     codes = [code for coding in concept.coding or () if coding and (code := normal_code(coding.code)) in _KINDS]
     words = _as_code(concept.text) if concept.text else ""
     said = [*codes, words] if words in _KINDS else codes

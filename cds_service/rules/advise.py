@@ -38,8 +38,10 @@ def advise(
 
     Those of `suppressed` do not speak. They are still true: what is unsaid beside them stays unsaid.
     """
-    groups = served.knowledge.groups
     firing = {item.rule_id for item in findings if item.outcome is Outcome.FIRES}
+    if not firing:
+        return ()
+    groups = served.knowledge.groups
     covered = {name for rule in served.rules.values() if rule.id in firing for name in rule.file.replaces}
     indicators = {group.id: group.indicator for group in groups}
     priorities = {group.id: group.order_priority for group in groups}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 
@@ -31,26 +31,38 @@ def find(
     return findings
 
 
-def find_by_scope(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> tuple[Finding, ...]:
-    """What is found where no rule applies for sure, by their scopes alone; nothing where one does, and must be decided.
+class ScopeFindings:
+    """What rules find where none of them applies for sure, by their scopes alone: there are few ways, and each is kept.
 
     A rule that may apply is unknown here, though its own condition might have kept it silent: it was not asked.
     """
-    scopes: dict[str, Evaluation] = {}
-    for rule in rules:
-        key = rule.applies_when.key
-        if key not in scopes:
-            scopes[key] = rule.applies_when(values)
-            if scopes[key].value is True:
+
+    def __init__(self, rules: Sequence[Rule], jurisdiction: str) -> None:
+        self._rules, self._jurisdiction = rules, jurisdiction
+        self._scopes = {rule.applies_when.key: rule.applies_when for rule in rules}
+        self._kept: dict[tuple[Evaluation, ...], tuple[Finding, ...]] = {}
+
+    def find(self, values: Mapping[str, Value]) -> tuple[Finding, ...]:
+        """Nothing where a rule applies, and must be decided."""
+        asked = []
+        for applies in self._scopes.values():
+            scope = applies(values)
+            if scope.value is True:
                 return ()
-    outcomes = {False: Outcome.OUT_OF_SCOPE, UNKNOWN: Outcome.UNKNOWN}
-    told = {key: (outcomes[scope.value], scope.because) for key, scope in scopes.items()}
-    return tuple(
-        Finding(rule.id, *told[rule.applies_when.key])
-        if jurisdiction in rule.file.jurisdiction
-        else Finding(rule.id, Outcome.OUT_OF_SCOPE)
-        for rule in rules
-    )
+            asked.append(scope)
+        scopes = tuple(asked)
+        if scopes not in self._kept:
+            self._kept[scopes] = self._found(dict(zip(self._scopes, scopes, strict=True)))
+        return self._kept[scopes]
+
+    def _found(self, scopes: Mapping[str, Evaluation]) -> tuple[Finding, ...]:
+        told = {key: Outcome.UNKNOWN if scope.value is UNKNOWN else Outcome.OUT_OF_SCOPE for key, scope in scopes.items()}
+        return tuple(
+            Finding(rule.id, told[rule.applies_when.key], scopes[rule.applies_when.key].because)
+            if self._jurisdiction in rule.file.jurisdiction
+            else Finding(rule.id, Outcome.OUT_OF_SCOPE)
+            for rule in self._rules
+        )
 
 
 def precompute(rules: Iterable[Rule], values: Mapping[str, Value], jurisdiction: str) -> dict[str, Finding]:
