@@ -14,8 +14,9 @@ from cds_service import __version__
 from cds_service.cards.approvals import read_approvals
 from cds_service.errors import Mendable, Problem, SettingsError
 from cds_service.fhir.zones import today, zone_named
-from cds_service.http.endpoints import CdsHooksEndpoints, add_routes, http_error
+from cds_service.http.endpoints import CdsHooksEndpoints, http_error
 from cds_service.http.middleware import ErrorsAndLimits
+from cds_service.http.routes import serve
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.lint.code_provenance import doubt_about_code
 from cds_service.lint.run import load_checked
@@ -60,7 +61,9 @@ def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
     endpoints = CdsHooksEndpoints(settings, decision_service, Store(settings.database_url), clients)
     app = FastAPI(
         title="Recurrent leg cramps: CDS Hooks service",
+        summary="CDS Hooks 2.0.1",
         version=__version__,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
@@ -68,7 +71,7 @@ def build_app(settings: Settings, decision_service: DecisionService) -> FastAPI:
         lifespan=endpoints.lifespan,
         exception_handlers={HTTPException: http_error},
     )
-    add_routes(app, endpoints, str(decision_service.knowledge.questionnaire["url"]))
+    serve(app, endpoints)
     if pages_shown(settings) != "off":
         from cds_service.pages.routes import page_routes
         from cds_service.pages.templating import pages_for_browsers

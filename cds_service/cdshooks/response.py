@@ -82,4 +82,41 @@ class Discovery(msgspec.Struct):
     services: tuple[CdsService, ...]
 
 
+class IssueDetails(msgspec.Struct):
+    """`coding`: our stable code of what is wrong."""
+
+    coding: tuple[CardCoding, ...]
+    text: str
+
+
+class Issue(msgspec.Struct):
+    """One problem: its place as `expression`, and what can be done as `diagnostics`."""
+
+    severity: str
+    code: str
+    details: IssueDetails
+    diagnostics: str
+    expression: tuple[str, ...]
+
+
+class Refusal(msgspec.Struct, tag_field="resourceType", tag="OperationOutcome"):
+    """The one shape of everything that is refused: a FHIR R4 OperationOutcome."""
+
+    issue: tuple[Issue, ...]
+
+
+class Alive(msgspec.Struct):
+    status: str = "alive"
+
+
+class Ready(msgspec.Struct):
+    """`knowledge` is its fingerprint; `served` and `lapsed` count rules: that speak here, and whose approval counts no more."""
+
+    knowledge: str
+    rules: int
+    served: int
+    lapsed: int
+    status: str = "ready"
+
+
 encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
-from typing import get_args
+from typing import Annotated, NamedTuple, get_args
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Path, Query
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,15 +20,13 @@ from starlette.responses import Response
 from cds_service.audit.queries import record_feedback
 from cds_service.audit.recorder import Recorder
 from cds_service.cards import leaflets, reasons_page
-from cds_service.cards.footer import WHY
 from cds_service.cards.printed import LANGUAGES, Page
 from cds_service.cdshooks.feedback import read_feedback
 from cds_service.cdshooks.request import AS_OF, HookRequest, read_request, with_prefetch_aliases
-from cds_service.cdshooks.response import VERSION, CdsResponse, CdsService, Discovery, encode
+from cds_service.cdshooks.response import VERSION, Alive, CdsResponse, CdsService, Discovery, Ready, encode
 from cds_service.errors import Problem, RequestError
 from cds_service.fetch.prefetch_queries import PrefetchFetcher, fetched_bytes
 from cds_service.fhir.zones import today
-from cds_service.http import openapi
 from cds_service.http.capacity import Capacity
 from cds_service.http.middleware import JSON, operation_outcome
 from cds_service.log import log
@@ -42,6 +40,29 @@ from cds_service.store.database import Store
 
 FHIR_JSON = "application/fhir+json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Caller(NamedTuple):
+    """Who was let in to a hook, and when the call began, by `time.perf_counter`. `client`: None where nobody signs."""
+
+    service_id: str
+    client: Client | None
+    started: float
+
+
+ServiceId = Annotated[str, Path(description="The id of a service, as discovery tells it")]
+Name = Annotated[str, Path(description="The name of what is asked for")]
+RuleNames = Annotated[str, Query(description="The ids of rules, with commas between them")]
+Place = Annotated[str, Query(alias="for", description="The jurisdiction whose rules are told")]
+
+
+async def _admitted(request: Request, service_id: ServiceId) -> Caller:
+    """The one dependency of a hook: nothing of a body is read before its caller is let in."""
+    endpoints: CdsHooksEndpoints = request.app.state.endpoints
+    return await endpoints.admit(request, service_id)
+
+
+Admitted = Annotated[Caller, Depends(_admitted)]
 
 
 class CdsHooksEndpoints:
@@ -101,11 +122,16 @@ class CdsHooksEndpoints:
             await self.trust.admit(request.scope, "")
         return Response(self._discovery, media_type=JSON)
 
-    async def call(self, request: Request) -> Response:
+    async def admit(self, request: Request, service_id: str) -> Caller:
+        """Raises RequestError: 401, 403, 404 or 429."""
         started = time.perf_counter()
-        client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}")
+        client = await self.trust.admit(request.scope, f"/{service_id}")
         await self.rates.count(client)
-        service_id, body = self._service(request), await _json_body(request)
+        return Caller(self._known(service_id), client, started)
+
+    async def call(self, request: Request, caller: Admitted) -> Response:
+        service_id, client, started = caller
+        body = await _json_body(request)
         until = asyncio.get_running_loop().time() + self.settings.deadline
         with self.capacity.call():
             served, run, size = self._conductor(client), self.capacity.run, len(body)
@@ -122,9 +148,9 @@ class CdsHooksEndpoints:
         _log_answer(parsed.hook_instance, decision, started, client)
         return Response(encode(CdsResponse(decision.cards)), media_type=JSON)
 
-    async def feedback(self, request: Request) -> Response:
-        client = await self.trust.admit(request.scope, f"/{request.path_params['service_id']}/feedback")
-        service_id, body = self._service(request), await _json_body(request)
+    async def feedback(self, request: Request, service_id: ServiceId) -> Response:
+        client = await self.trust.admit(request.scope, f"/{service_id}/feedback")
+        service_id, body = self._known(service_id), await _json_body(request)
         until = asyncio.get_running_loop().time() + self.settings.deadline
         items = await self.capacity.run(len(body), until, read_feedback, body, self.settings.keep_comments)
         try:
@@ -137,13 +163,17 @@ class CdsHooksEndpoints:
         log.info("feedback", service=service_id, outcomes=len(items), new=len(added))
         return Response(b"{}", media_type=JSON)
 
-    async def questionnaire(self, request: Request) -> Response:
-        """Our FHIR R4 Questionnaire, for any renderer."""
-        return Response(encode(self.decision_service.knowledge.questionnaire), media_type=FHIR_JSON)
+    async def questionnaire(self, name: Name) -> Response:
+        """Our FHIR R4 Questionnaire, for any renderer: the last part of its address is its name."""
+        form = self.decision_service.knowledge.questionnaire
+        ours = str(form["url"]).rpartition("/")[2]
+        if name != ours:
+            problem = Problem("questionnaire", f"{name[:60]!r} is unknown", f"use {ours}")
+            raise RequestError(404, "unknown-questionnaire", "not-found", [problem])
+        return Response(encode(form), media_type=FHIR_JSON)
 
-    async def leaflet(self, request: Request) -> Response:
+    async def leaflet(self, request: Request, name: Name) -> Response:
         """The leaflet for patients: of the site's jurisdiction, or of one that is named."""
-        name = str(request.path_params["name"])
         ours = self.decision_service.knowledge.wording.leaflet_name
         known = {ours: self.settings.jurisdiction} | {f"{ours}-{key}": key for key in LANGUAGES}
         if name not in known:
@@ -151,22 +181,22 @@ class CdsHooksEndpoints:
             raise RequestError(404, "unknown-leaflet", "not-found", [problem])
         return _printed(leaflets.render(self.decision_service.knowledge, known[name]), request)
 
-    async def why_this_card(self, request: Request) -> Response:
+    async def why_this_card(self, request: Request, rules: RuleNames = "", place: Place = "") -> Response:
         """What the rules of a card are and rest on, as its client's jurisdiction has them; nothing of a patient."""
-        place = request.query_params.get("for", self.settings.jurisdiction)
+        place = place or self.settings.jurisdiction
         served = self._of_place.get(place)
         if served is None:
             problem = Problem("for", f"{place[:60]!r} is served to nobody here", f"use one of {', '.join(self._of_place)}")
             raise RequestError(404, "unknown-jurisdiction", "not-found", [problem])
-        rules = reasons_page.chosen_rules(served.served, request.query_params.get("rules", ""))
-        return _printed(reasons_page.render(served.knowledge, rules, place, served.approvals), request)
+        chosen = reasons_page.chosen_rules(served.served, rules)
+        return _printed(reasons_page.render(served.knowledge, chosen, place, served.approvals), request)
 
-    async def alive(self, request: Request) -> Response:
-        return Response(b'{"status":"alive"}', media_type=JSON)
+    async def alive(self) -> Response:
+        return Response(encode(Alive()), media_type=JSON)
 
     async def openapi(self, request: Request) -> Response:
         """What this service takes and answers, as OpenAPI 3.1."""
-        return Response(openapi.document(self.decision_service.knowledge), media_type=JSON)
+        return Response(request.app.state.description, media_type=JSON)
 
     async def metrics(self, request: Request) -> Response:
         """For a monitoring system at an address that the site has named."""
@@ -176,7 +206,7 @@ class CdsHooksEndpoints:
         self.recorder.metrics.drain(self.recorder.journal, self.recorder.overrides)
         return Response(self.recorder.metrics.text(), media_type=METRICS)
 
-    async def ready(self, request: Request) -> Response:
+    async def ready(self) -> Response:
         """Ready: knowledge is loaded, and the store takes what is written. It is asked once at a time."""
         try:
             async with self._asking:
@@ -186,20 +216,13 @@ class CdsHooksEndpoints:
             problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
         served, knowledge = self.decision_service, self.decision_service.knowledge
-        told = {
-            "status": "ready",
-            "knowledge": knowledge.fingerprint,
-            "rules": len(knowledge.rules),
-            "served": len(served.served),
-            "lapsed": len(served.lapsed),
-        }
+        told = Ready(knowledge.fingerprint, len(knowledge.rules), len(served.served), len(served.lapsed))
         return Response(encode(told), media_type=JSON)
 
     def _conductor(self, client: Client | None) -> DecisionService:
         return self._of_client[client.iss] if client else self.decision_service
 
-    def _service(self, request: Request) -> str:
-        service_id = str(request.path_params["service_id"])
+    def _known(self, service_id: str) -> str:
         if service_id not in self.decision_service.knowledge.services:
             problem = Problem("service", f"{service_id[:60]!r} is unknown", "see GET /cds-services")
             raise RequestError(404, "unknown-service", "not-found", [problem])
@@ -296,17 +319,3 @@ def _printed(page: Page, request: Request) -> Response:
     if request.headers.get("if-none-match") == page.tag:
         return Response(status_code=304, headers=headers)
     return Response(page.content, headers=headers, media_type="text/html")
-
-
-def add_routes(app: FastAPI, endpoints: CdsHooksEndpoints, form: str) -> None:
-    """`form`: the canonical address of the Questionnaire, served under its last part."""
-    app.add_route("/cds-services", endpoints.discover, methods=["GET"])
-    app.add_route("/cds-services/{service_id}", endpoints.call, methods=["POST"])
-    app.add_route("/cds-services/{service_id}/feedback", endpoints.feedback, methods=["POST"])
-    app.add_route(f"/Questionnaire/{form.rpartition('/')[2]}", endpoints.questionnaire, methods=["GET"])
-    app.add_route("/leaflets/{name}", endpoints.leaflet, methods=["GET"])
-    app.add_route(WHY, endpoints.why_this_card, methods=["GET"])
-    app.add_route("/healthz", endpoints.alive, methods=["GET"])
-    app.add_route("/readyz", endpoints.ready, methods=["GET"])
-    app.add_route("/metrics", endpoints.metrics, methods=["GET"])
-    app.add_route("/openapi.json", endpoints.openapi, methods=["GET"])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.audit.metrics import RequestRecord
-from cds_service.cdshooks.response import encode
+from cds_service.cdshooks.response import CardCoding, Issue, IssueDetails, Refusal, encode
 from cds_service.errors import Problem, RequestError
 from cds_service.http.capacity import HeldBodies
 from cds_service.log import log
@@ -41,16 +41,16 @@ def operation_outcome(error: RequestError, headers: Mapping[str, str] | None = N
     if more > 0:
         told.append(Problem(told[-1].place, f"{more} more are wrong, which are not told", "mend these first"))
     issues = [
-        {
-            "severity": "error",
-            "code": error.code,
-            "details": {"coding": [{"system": ERROR_CODE_SYSTEM, "code": error.slug}], "text": f"{item.place}: {item.message}"},
-            "diagnostics": item.remedy or item.message,
-            "expression": [item.place],
-        }
+        Issue(
+            "error",
+            error.code,
+            IssueDetails((CardCoding(system=ERROR_CODE_SYSTEM, code=error.slug),), f"{item.place}: {item.message}"),
+            item.remedy or item.message,
+            (item.place,),
+        )
         for item in told
     ]
-    body = encode({"resourceType": "OperationOutcome", "issue": issues})
+    body = encode(Refusal(tuple(issues)))
     return Response(body, error.status, dict(headers or {}), JSON)
 
 

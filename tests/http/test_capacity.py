@@ -119,7 +119,7 @@ def test_a_body_for_which_there_is_no_room_is_told_to_come_again(client: TestCli
 
 def test_what_is_overloaded_says_when_to_come_again(decision_service: DecisionService, tmp_path: Path) -> None:
     with make(decision_service, tmp_path, most_calls=1) as client:
-        endpoints = next(route for route in client.app.routes if route.path == "/cds-services").endpoint.__self__  # type: ignore[attr-defined]
+        endpoints = client.app.state.endpoints  # type: ignore[attr-defined]
         with endpoints.capacity.call():
             refused = client.post(CALL, json=body())
             assert_outcome(refused, 503, "overloaded")

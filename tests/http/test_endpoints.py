@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import iter_route_contexts
 from fhir.resources.R4B.questionnaire import Questionnaire
-from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from cds_service.cdshooks.request import AS_OF
@@ -66,10 +66,19 @@ def test_what_does_not_exist_is_refused_in_one_shape_and_nothing_redirects(
 
 
 def test_every_route_refuses_a_wrong_method_in_the_one_shape(client: TestClient) -> None:
-    routes = [route for route in client.app.routes if isinstance(route, Route)]  # type: ignore[attr-defined]
+    routes = list(iter_route_contexts(client.app.routes))  # type: ignore[attr-defined]
     assert len(routes) == 10
     for route in routes:
-        assert_outcome(client.request("PATCH", route.path.replace("{service_id}", SERVICE)), 405, "method-not-allowed")
+        answer = client.request("PATCH", str(route.path).replace("{service_id}", SERVICE))
+        assert_outcome(answer, 405, "method-not-allowed")
+        assert set(answer.headers["allow"].split(", ")) == route.methods
+
+
+@pytest.mark.parametrize("path", ["/cds-services", "/healthz", "/readyz", "/openapi.json", "/leaflets/leg-cramps"])
+def test_head_is_answered_where_get_is(client: TestClient, path: str) -> None:
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from fastapi.routing import iter_route_contexts
 from hypothesis import HealthCheck, settings
 from jsonschema_rs import validator_for
 from schemathesis.checks import not_a_server_error
@@ -16,7 +17,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from starlette.routing import Route
 
 from cds_service.app import build_app
 from cds_service.knowledge.load import load_knowledge
@@ -41,9 +41,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 def test_every_route_and_method_stands_in_the_document_and_nothing_else() -> None:
-    served = {
-        (route.path, method.lower()) for route in APP.routes if isinstance(route, Route) for method in route.methods or ()
-    }
+    served = {(route.path, method.lower()) for route in iter_route_contexts(APP.routes) for method in route.methods or ()}
     told = {(path, method) for path, item in DOCUMENT["paths"].items() for method in item if method in ("get", "post")}
     assert {pair for pair in served if pair[1] != "head"} == told
 
