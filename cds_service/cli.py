@@ -252,7 +252,7 @@ def new(
     when: Annotated[str, typer.Option("--when", help='A condition over facts, such as "age_years >= 65 and taking_diuretic".')],
 ) -> None:
     """Write a rule, its cases and its card. Example: cds-service new results/very-old --when "age_years >= 90" """
-    from cds_service.terminal import new_rule as authoring
+    from cds_service.terminal import rule_files as authoring
 
     settings = read_settings()
     for path in authoring.write_rule(settings.knowledge, load_knowledge(settings.knowledge), rule, when):
