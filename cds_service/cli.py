@@ -261,6 +261,27 @@ def new(
 
 
 @app.command()
+def edit(
+    rule: Annotated[str, typer.Argument(help="The id of a rule, as in logic/CATALOGUE.md.")],
+    when: Annotated[
+        str | None, typer.Option("--when", help="When it fires, as a line like those of logic/CATALOGUE.md.")
+    ] = None,
+    applies_when: Annotated[str | None, typer.Option("--applies-when", help="For whom it is at all.")] = None,
+) -> None:
+    """Write conditions of a rule anew, then check. Example: cds-service edit diuretic --when "taking_diuretic" """
+    from cds_service.terminal import rule_files as authoring
+
+    settings = read_settings()
+    given = {"fires_when": when, "applies_when": applies_when}
+    conditions = {member: text for member, text in given.items() if text is not None}
+    if not conditions:
+        raise SettingsError([Problem(rule, "is to say nothing else", "give --when or --applies-when, or both")])
+    for line in authoring.edit_rule(settings.knowledge, load_knowledge(settings.knowledge), rule, conditions):
+        typer.echo(line)
+    check()
+
+
+@app.command()
 def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only compare; write nothing.")] = False) -> None:
     """Write logic/CATALOGUE.md, every rule in plain words. Example: cds-service catalogue --check"""
     from cds_service.lint import catalogue as writer

@@ -260,8 +260,8 @@ class _Reading:
         if self._element and name == ELEMENT:
             return Variable("")
         if self._facts is not None and name not in self._facts:
-            near = get_close_matches(name, self._facts, n=3)
-            remedy = f"did you mean {' or '.join(near)}?" if near else "see the facts of logic/facts/"
+            near = get_close_matches(name, self._facts, n=1)
+            remedy = f"did you mean {near[0]}?" if near else "see the facts of logic/facts/"
             return self._refuse(node, "is no fact", "write True or False" if name in ("true", "false") else remedy)
         return Variable(name)
 

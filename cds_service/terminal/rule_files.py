@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from cds_service.jsonlogic.compile import Expression, compile_rule
 from cds_service.knowledge.knowledge import Knowledge
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*")
+_COLON = re.compile(r"\s*:\s*")
+_OPTIONS = {"fires_when": "--when", "applies_when": "--applies-when"}
 _TODO = "TODO"
 _WIDTH = 118
 _PRIORITY_STEP = 10
@@ -45,6 +49,42 @@ def write_rule(root: Path, knowledge: Knowledge, name: str, condition: str) -> l
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(pretty(content) + "\n", encoding="utf-8")
     return paths
+
+
+def edit_rule(root: Path, knowledge: Knowledge, rule_id: str, conditions: Mapping[str, str]) -> list[str]:
+    """Write new conditions, by member, into the file of a rule; return what changed, line by line.
+
+    All else in the file stays as it is. Raises KnowledgeError or LogicError; then writes nothing.
+    """
+    rule = knowledge.rule_by_id.get(rule_id)
+    if rule is None:
+        near = get_close_matches(rule_id, knowledge.rule_by_id, n=1)
+        remedy = f"did you mean {near[0]}?" if near else "see logic/CATALOGUE.md"
+        raise KnowledgeError([Problem(rule_id, "is no rule", remedy)])
+    path, told = root / rule.place, []
+    text = path.read_text(encoding="utf-8")
+    for member, condition in conditions.items():
+        begin, end = _member(text, member)
+        was = notation.write(json.loads(text[begin:end]))
+        logic, _ = _understood(condition, _OPTIONS[member], knowledge)
+        if notation.write(logic) != was:
+            text = text[:begin] + pretty(logic, 2, _WIDTH - len(member) - 4) + text[end:]
+            told += [f"{rule_id} {member}", f"  was: {was}", f"  is:  {notation.write(logic)}"]
+    if not told:
+        return [f"{rule.place} says that already: nothing was written"]
+    path.write_text(text, encoding="utf-8")
+    return [*told, f"wrote {rule.place}", f"Raise its version ({rule.file.version}) as CONTRIBUTING.md says."]
+
+
+def _member(text: str, name: str) -> tuple[int, int]:
+    """Where the value of a member of a file begins and ends, the file being one object."""
+    decode, at, found = json.JSONDecoder().raw_decode, 0, ""
+    while found != name:
+        at = text.index('"', at)
+        found, at = decode(text, at)
+        begin = at + len(_COLON.match(text, at)[0])  # type: ignore[index]
+        _, at = decode(text, begin)
+    return begin, at
 
 
 def _understood(condition: str, option: str, knowledge: Knowledge) -> tuple[Any, Expression]:

@@ -17,7 +17,7 @@ from cds_service.jsonlogic.compile import compile_rule
 from cds_service.jsonlogic.notation import MAX_LENGTH, read, refused, write
 from cds_service.jsonlogic.typecheck import ARITY
 from tests.conftest import ROOT
-from tests.jsonlogic.test_fuzz import DOMAIN, TYPES, boolean
+from tests.support.random_rules import DOMAIN, TYPES, boolean
 
 A, B, C, N = {"var": "a"}, {"var": "b"}, {"var": "c"}, {"var": "n"}
 
