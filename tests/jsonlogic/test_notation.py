@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ from cds_service.errors import LogicError, Problem
 from cds_service.jsonlogic.compile import compile_rule
 from cds_service.jsonlogic.notation import MAX_LENGTH, read, refused, write
 from cds_service.jsonlogic.typecheck import ARITY
+from cds_service.knowledge.knowledge import Knowledge
 from tests.conftest import ROOT
 from tests.support.random_rules import DOMAIN, TYPES, boolean
 
@@ -34,6 +36,7 @@ FORMS: list[tuple[str, Any]] = [
     ('s in ["low", "high"]', {"in": [{"var": "s"}, ["low", "high"]]}),
     ("n not in [1, -2.5]", {"!": [{"in": [N, [1, -2.5]]}]}),
     ('"a \\"b\\" \\\\ c" == s', {"==": ['a "b" \\ c', {"var": "s"}]}),
+    ('"a\\U0000202eb" == s', {"==": ["a\u202eb", {"var": "s"}]}),
     ("18 <= n and n < 65", {"and": [{"<=": [18, N]}, {"<": [N, 65]}]}),
     ("(a == b) != c", {"!=": [{"==": [A, B]}, C]}),
     ("n + 1 + 2 > 0.5", {">": [{"+": [N, 1, 2]}, 0.5]}),
@@ -97,6 +100,14 @@ def test_every_condition_of_the_repository_comes_back_from_its_readable_form() -
         assert exactly(read(text)) == exactly(logic), place
         assert write(read(text)) == text, place
         assert "\n" not in text
+
+
+def test_the_lines_of_the_catalogue_can_be_given_to_edit(knowledge: Knowledge) -> None:
+    text = (ROOT / "logic/CATALOGUE.md").read_text()
+    for member, label in (("applies_when", "For whom"), ("fires_when", "Speaks when")):
+        told = sorted(exactly(read(line)) for line in re.findall(f"^- {label}: `(.*)`$", text, re.MULTILINE))
+        files = [json.loads((ROOT / rule.place).read_text()) for rule in knowledge.rules]
+        assert told == sorted(exactly(file[member]) for file in files)
 
 
 @pytest.mark.untraced
