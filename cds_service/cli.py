@@ -252,12 +252,33 @@ def new(
     when: Annotated[str, typer.Option("--when", help='A condition over facts, such as "age_years >= 65 and taking_diuretic".')],
 ) -> None:
     """Write a rule, its cases and its card. Example: cds-service new results/very-old --when "age_years >= 90" """
-    from cds_service.terminal import new_rule as authoring
+    from cds_service.terminal import rule_files as authoring
 
     settings = read_settings()
     for path in authoring.write_rule(settings.knowledge, load_knowledge(settings.knowledge), rule, when):
         typer.echo(f"wrote {path}")
     typer.echo("Now fill in what says TODO, and run: cds-service check")
+
+
+@app.command()
+def edit(
+    rule: Annotated[str, typer.Argument(help="The id of a rule, as in logic/CATALOGUE.md.")],
+    when: Annotated[
+        str | None, typer.Option("--when", help="When it fires, as a line like those of logic/CATALOGUE.md.")
+    ] = None,
+    applies_when: Annotated[str | None, typer.Option("--applies-when", help="For whom it is at all.")] = None,
+) -> None:
+    """Write conditions of a rule anew, then check. Example: cds-service edit diuretic --when "taking_diuretic" """
+    from cds_service.terminal import rule_files as authoring
+
+    settings = read_settings()
+    given = {"fires_when": when, "applies_when": applies_when}
+    conditions = {member: text for member, text in given.items() if text is not None}
+    if not conditions:
+        raise SettingsError([Problem(rule, "is to say nothing else", "give --when or --applies-when, or both")])
+    for line in authoring.edit_rule(settings.knowledge, load_knowledge(settings.knowledge), rule, conditions):
+        typer.echo(line)
+    check()
 
 
 @app.command()

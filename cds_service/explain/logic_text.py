@@ -1,4 +1,4 @@
-"""JSON Logic in words, as the catalogue and the pages tell it."""
+"""JSON Logic in words, as clinicians read it. Authors read and write it in its readable form: `jsonlogic/notation.py`."""
 
 from __future__ import annotations
 

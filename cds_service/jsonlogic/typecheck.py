@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.errors import Problem
+from cds_service.jsonlogic.notation import write
 from cds_service.model import FactType, FactTypes
 
 MAX_DEPTH = 64
+_SHOWN = 120
 
 BOOLEAN, NUMBER, STRING, LIST = (FactType("boolean"), FactType("number"), FactType("string"), FactType("list"))
 
@@ -70,6 +72,7 @@ class TypeCheck:
         self.problems: list[Problem] = []
         self._declared = declared
         self._element: FactType | None = None
+        self._around: list[Any] = []
 
     def expect(self, node: object, wanted: FactType, place: str) -> None:
         found = self.type_of(node, place)
@@ -111,7 +114,12 @@ class TypeCheck:
         least, most = ARITY[operator]
         if len(given) < least or (most is not None and len(given) > most):
             return self._refuse(f"{place}.{operator}", f"has {len(given)} operands", f"give {_count(least, most)}")
-        return _CHECKS[operator](self, operator, given, f"{place}.{operator}")
+        if operator == "var":
+            return self.var(operator, given, f"{place}.var")
+        self._around.append(node)
+        found = _CHECKS[operator](self, operator, given, f"{place}.{operator}")
+        self._around.pop()
+        return found
 
     def var(self, operator: str, given: list[Any], place: str) -> FactType | None:
         name = given[0]
@@ -210,8 +218,10 @@ class TypeCheck:
         return self._refuse(place, f"decides on what is not known, by `{operator}`", remedy)
 
     def _refuse(self, place: str, message: str, remedy: str) -> FactType | None:
-        """Note a problem; what is refused has no type."""
-        self.problems.append(Problem(place, message, remedy))
+        """Note a problem, with the operation that it stands in; what is refused has no type."""
+        text = write(self._around[-1]) if self._around else ""
+        where = f", in `{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'}`" if text else ""
+        self.problems.append(Problem(place, message + where, remedy))
         return None
 
 
@@ -231,7 +241,6 @@ def _count(least: int, most: int | None) -> str:
 
 _Check = Callable[[TypeCheck, str, list[Any], str], FactType | None]
 _CHECKS: dict[str, _Check] = {
-    "var": TypeCheck.var,
     "and": TypeCheck.all_boolean,
     "or": TypeCheck.all_boolean,
     "!": TypeCheck.all_boolean,

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cds_service.errors import KnowledgeError, LogicError, Problem
+from cds_service.jsonlogic import notation
 from cds_service.jsonlogic.compile import Expression, compile_rule
 from cds_service.knowledge.card_files import CardFile, GroupsFile, Line, Phrase, filled, stand_ins
 from cds_service.knowledge.fact_files import FactDefinition, FactFile, FactMaker, Windows
@@ -82,11 +83,14 @@ class Reader:
             return ()
 
     def logic(self, logic: object, types: FactTypes, place: str) -> Expression | None:
+        """Compiled, and known to come back from its readable form, by which people read and write it."""
         try:
-            return compile_rule(logic, types, place)
+            expression = compile_rule(logic, types, place)
         except LogicError as error:
             self.problems += error.problems
             return None
+        self.problems += notation.refused(logic, place)
+        return expression
 
     def report(self, place: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(place, message, remedy))

@@ -82,8 +82,8 @@ def cases_stand_on_every_boundary(knowledge: Knowledge) -> Problems:
 
 def cases_kill_every_mutant(knowledge: Knowledge) -> Problems:
     for rule, file in _each_cases(knowledge):
-        for place in surviving(rule, file, knowledge):
-            yield Problem(cases_path(rule), f"no row notices {place}", "write the row that would, or simplify the rule")
+        for what in surviving(rule, file, knowledge):
+            yield Problem(cases_path(rule), f"no row notices {what}", "write the row that would, or simplify the rule")
 
 
 CASEBOOK = (

@@ -86,25 +86,25 @@ def fits(value: Any, kind: FactType) -> bool:
 
 
 def surviving(rule: Rule, file: CasesFile, knowledge: Knowledge) -> Iterator[str]:
-    """The mutants that no row of the cases notices, each by its place."""
+    """The mutants that no row of the cases notices, each by what was turned."""
     rows = [(row, values_of(file, row)) for row in file.cases]
-    for place, mutant in mutated(rule, knowledge):
+    for what, mutant in mutated(rule, knowledge):
         if all(observe(mutant, values).agrees(row) for row, values in rows):
-            yield place
+            yield what
 
 
 def mutated(rule: Rule, knowledge: Knowledge) -> Iterator[tuple[str, Rule]]:
     """The rule with one wrong turn in one of its parts."""
     for part in ("applies_when", "fires_when"):
-        for where, logic in mutants(getattr(rule, part).source, knowledge.types):
+        for what, logic in mutants(getattr(rule, part).source, knowledge.types):
             changed: dict[str, Any] = {part: _compiled(logic, knowledge)}
-            yield f"{part}{where}", replace(rule, **changed)
+            yield f"{what} of {part}", replace(rule, **changed)
     for at, use in enumerate(rule.orders):
         for part in ("when", "recommended_when"):
-            for where, logic in mutants(getattr(use, part).source, knowledge.types):
+            for what, logic in mutants(getattr(use, part).source, knowledge.types):
                 turned: dict[str, Any] = {part: _compiled(logic, knowledge)}
                 orders = _replaced(rule.orders, at, replace(use, **turned))
-                yield f"orders[{at}].{part}{where}", replace(rule, orders=orders)
+                yield f"{what} of orders[{at}].{part}", replace(rule, orders=orders)
 
 
 def _replaced(orders: tuple[Suggestable, ...], at: int, changed: Suggestable) -> tuple[Suggestable, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cds_service.cards import leaflets
 from cds_service.cards.printed import LANGUAGES
 from cds_service.explain.logic_text import say
+from cds_service.jsonlogic.notation import write
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import Reader
 from cds_service.lint.cases import CasesFile, read_cases
@@ -21,7 +22,7 @@ def write_catalogue(knowledge: Knowledge, counted: Tally) -> str:
         "# Catalogue of rules",
         "",
         "Written by `cds-service catalogue`; `make check` compares it with the rules. No clinician has reviewed a rule of",
-        "this repository yet: all are drafts, and every card says so.",
+        "this repository yet: all are drafts, and every card says so. Conditions stand as `cds-service edit` takes them.",
         "",
         f"{len(knowledge.rules)} rules, {len(knowledge.facts)} facts, {len(knowledge.value_sets)} value sets, "
         f"{len(knowledge.labs)} analytes, {len(knowledge.orders)} orders.",
@@ -37,7 +38,7 @@ def write_catalogue(knowledge: Knowledge, counted: Tally) -> str:
 
 
 def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator[str]:
-    yield from in_words(rule, knowledge)
+    yield from in_words(rule, knowledge, _as_written)
     yield ""
     yield "| case | answer |"
     yield "|---|---|"
@@ -45,19 +46,24 @@ def _rule(rule: Rule, knowledge: Knowledge, cases: CasesFile | None) -> Iterator
         yield f"| {row.says} | {row.expect} |"
 
 
-def in_words(rule: Rule, knowledge: Knowledge) -> Iterator[str]:
-    """A rule as a clinician reads it, line by line."""
+def _as_written(logic: Any) -> str:
+    """A condition as authors read it, and give it to `new` and `edit`."""
+    return f"`{write(logic)}`"
+
+
+def in_words(rule: Rule, knowledge: Knowledge, told: Callable[[Any], str] = say) -> Iterator[str]:
+    """A rule line by line, its conditions as a clinician reads them or as they are `told`."""
     file = rule.file
     yield f"### {file.title}"
     yield ""
     yield f"`{file.id}` {file.version}, {file.status}, {' and '.join(file.jurisdiction)}. {file.why}"
     yield ""
-    yield f"- For whom: {say(rule.applies_when.source)}"
-    yield f"- Speaks when: {say(rule.fires_when.source)}"
+    yield f"- For whom: {told(rule.applies_when.source)}"
+    yield f"- Speaks when: {told(rule.fires_when.source)}"
     for use in rule.orders:
         yield (
             f"- Offers {knowledge.orders[use.order].title}"
-            f"{_when(use.when.source, ' when ')}{_when(use.recommended_when.source, '; recommends it when ')}"
+            f"{_when(use.when.source, ' when ', told)}{_when(use.recommended_when.source, '; recommends it when ', told)}"
         )
     yield f"- Priority in its group: {file.priority}"
     if file.replaces:
@@ -69,8 +75,8 @@ def in_words(rule: Rule, knowledge: Knowledge) -> Iterator[str]:
     yield f"- Checked by: {file.checked_by or 'nobody yet'}; review by {file.review_by}"
 
 
-def _when(logic: Any, words: str) -> str:
-    return "" if isinstance(logic, bool) else words + say(logic)
+def _when(logic: Any, words: str, told: Callable[[Any], str]) -> str:
+    return "" if isinstance(logic, bool) else words + told(logic)
 
 
 def _statements(knowledge: Knowledge) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from cds_service.jsonlogic.notation import write
 from cds_service.jsonlogic.typecheck import operands
 from cds_service.model import FactTypes
 
@@ -13,43 +14,45 @@ _SWAPS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "and": "or", "or": "and", 
 _TERMS = 2
 
 
-def mutants(logic: Any, types: FactTypes, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Each wrong turn with where it was taken: a comparison or junction swapped, a term dropped, a `!` removed,
+def mutants(logic: Any, types: FactTypes) -> Iterator[tuple[str, Any]]:
+    """Each wrong turn with what was turned: a comparison or junction swapped, a term dropped, a `!` removed,
     a number moved, another word that the fact may answer."""
     if isinstance(logic, dict):
         ((operator, argument),) = logic.items()
         given = operands(argument)
-        yield from _of_operation(operator, given, types, place)
+        for what, changed in _of_operation(operator, given, types):
+            yield f"{what} in `{write(logic)}`", changed
         for at in range(len(given)) if operator != "var" else ():
-            yield from _within(operator, given, at, types, f"{place}.{operator}[{at}]")
-    elif isinstance(logic, (int, Decimal)) and not isinstance(logic, bool):
-        step = Decimal(1).scaleb(Decimal(logic).as_tuple().exponent) if isinstance(logic, Decimal) else 1  # type: ignore[arg-type]
-        yield f"{place} {logic} moved up", logic + step
-        yield f"{place} {logic} moved down", logic - step
+            yield from _within(operator, given, at, types)
 
 
-def _of_operation(operator: str, given: list[Any], types: FactTypes, place: str) -> Iterator[tuple[str, Any]]:
+def _of_operation(operator: str, given: list[Any], types: FactTypes) -> Iterator[tuple[str, Any]]:
     if operator in _SWAPS and (operator not in ("and", "or") or len(given) >= _TERMS):
-        yield f"{place}.{operator} as {_SWAPS[operator]}", {_SWAPS[operator]: given}
+        yield f"`{_SWAPS[operator]}` for `{operator}`", {_SWAPS[operator]: given}
     if operator == "!":
-        yield f"{place}.! removed", given[0]
+        yield "the lack of `not`", given[0]
     if operator in ("and", "or") and len(given) >= _TERMS:
         for at in range(len(given)):
-            yield f"{place}.{operator}[{at}] dropped", {operator: given[:at] + given[at + 1 :]}
+            yield f"the lack of `{write(given[at])}`", {operator: given[:at] + given[at + 1 :]}
     if operator in ("==", "!="):
-        yield from _other_words(operator, given, types, place)
+        yield from _other_words(operator, given, types)
+    for at, number in enumerate(given):
+        if isinstance(number, (int, Decimal)) and not isinstance(number, bool):
+            step = Decimal(1).scaleb(Decimal(number).as_tuple().exponent) if isinstance(number, Decimal) else 1  # type: ignore[arg-type]
+            for moved in (number + step, number - step):
+                yield f"{moved} for {number}", {operator: [*given[:at], moved, *given[at + 1 :]]}
 
 
-def _other_words(operator: str, given: list[Any], types: FactTypes, place: str) -> Iterator[tuple[str, Any]]:
+def _other_words(operator: str, given: list[Any], types: FactTypes) -> Iterator[tuple[str, Any]]:
     for at, item in enumerate(given):
         other = given[1 - at]
         if isinstance(item, str) and isinstance(other, dict) and "var" in other:
             for word in types[operands(other["var"])[0]].values:
                 if word != item:
                     changed = [word, other] if at == 0 else [other, word]
-                    yield f"{place}.{operator} {word!r} for {item!r}", {operator: changed}
+                    yield f"{word!r} for {item!r}", {operator: changed}
 
 
-def _within(operator: str, given: list[Any], at: int, types: FactTypes, place: str) -> Iterator[tuple[str, Any]]:
-    for where, changed in mutants(given[at], types, place):
-        yield where, {operator: [*given[:at], changed, *given[at + 1 :]]}
+def _within(operator: str, given: list[Any], at: int, types: FactTypes) -> Iterator[tuple[str, Any]]:
+    for what, changed in mutants(given[at], types):
+        yield what, {operator: [*given[:at], changed, *given[at + 1 :]]}

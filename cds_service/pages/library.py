@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cds_service.cards import leaflets
 from cds_service.cards.printed import LANGUAGES
 from cds_service.errors import Problem, RequestError
+from cds_service.jsonlogic.notation import write
 from cds_service.knowledge import units
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import Reader
@@ -48,13 +49,14 @@ class Cited(NamedTuple):
 
 
 class RulePage(NamedTuple):
-    """A rule with everything that is known of it."""
+    """A rule with everything that is known of it. `written`: its two conditions as authors write them."""
 
     rule: Rule
     indicator: str
     hooks: tuple[str, ...]
     applies: Branch
     fires: Branch
+    written: Mapping[str, str]
     orders: tuple[tuple[Order, Branch, Branch], ...]
     cases: tuple[Case, ...]
     evidence: tuple[Cited, ...]
@@ -113,6 +115,7 @@ def rule_page(knowledge: Knowledge, name: str) -> RulePage:
         hooks=file.hooks,
         applies=grow(rule.applies_when.source),
         fires=grow(rule.fires_when.source),
+        written={"fires": write(rule.fires_when.source), "applies": write(rule.applies_when.source)},
         orders=tuple(orders),
         cases=tuple(_cases(knowledge, rule)),
         evidence=tuple(cited(knowledge, file.evidence)),

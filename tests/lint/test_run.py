@@ -486,6 +486,16 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a template that is too long": (item(QUERIES, "orders", template="ServiceRequest?x=" + "y" * 2000), QUERIES, "characters"),
     "a parameter twice": (item(QUERIES, "orders", template="ServiceRequest?a=1&a=2"), QUERIES, "2 times"),
     "a token of 3.0": (item(QUERIES, "orders", template="ServiceRequest?d={{today()}}"), QUERIES, "today()"),
+    "and within and": (
+        put(RULE, fires_when={"and": [{"var": "smoking"}, {"and": [{"var": "diabetes"}, {"var": "dehydration"}]}]}),
+        f"{RULE} fires_when.and[1]",
+        "is `and` within `and`",
+    ),
+    "a line compared with three values": (
+        edit(STATIN, lambda card: card["lines"][0].update(when={"<": [18, {"var": "age_years"}, 65]})),
+        f"{STATIN} lines[0].when.<",
+        "compares three values",
+    ),
     "a rule without its facts": (put(RULE, fires_when={"var": "potasium"}), RULE, "undeclared fact 'potasium'"),
     "a file that is no JSON": (lambda root: (root / RULE).write_text("{"), RULE, "JSON"),
     "a member twice": (replace(RULE, '"status"', '"version": "1.0.0", "status"'), RULE, "twice"),

@@ -94,10 +94,10 @@ def test_a_whole_hook_request_can_be_run(tmp_path: Path) -> None:
         (["new", "results/low-potassium", "--when", "taking_statin"], "exists already"),
         (["new", "results/Bad Name", "--when", "taking_statin"], "TOPIC/RULE"),
         (["new", "nowhere/new", "--when", "taking_statin"], "no topic"),
-        (["new", "results/new", "--when", "taking_magic"], "undeclared fact 'taking_magic'"),
-        (["new", "results/new", "--when", "age_years if taking_statin else 3"], "no form"),
+        (["new", "results/new", "--when", "taking_magic"], "--when column 1: 'taking_magic' is no fact"),
+        (["new", "results/new", "--when", "age_years ** 2 > 3"], "--when column 1: 'age_years ** 2' has no form"),
         (["new", "results/new", "--when", "age_years > 'old'"], "string"),
-        (["new", "results/new", "--when", "and"], "no condition"),
+        (["new", "results/new", "--when", "and"], "--when column 1: cannot be read from 'and' on"),
     ],
 )
 def test_a_persons_mistake_is_told_plainly(arguments: list[str], message: str) -> None:

@@ -1,122 +1,27 @@
-"""`new`: a rule, its cases and its card from one condition. Python words in, JSON Logic out, by way of jsonlogic-py.
-
-jsonlogic-py emits `not` for `~` and silently drops half of `a and b` and of `1 < v < 5`, as Python does not let a
-library overload these. So the condition is read as a syntax tree, and each part handed over in a form that survives.
-"""
+"""`new` and `edit`: the files of a rule, written from conditions in their readable form."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
+from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import reduce
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from jsonlogic import Literal, Operand, Variable
-
 from cds_service.errors import KnowledgeError, Problem
-from cds_service.jsonlogic.compile import compile_rule
+from cds_service.jsonlogic import notation
+from cds_service.jsonlogic.compile import Expression, compile_rule
 from cds_service.knowledge.knowledge import Knowledge
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*")
-_COMPARISONS: dict[type[ast.cmpop], str] = {
-    ast.Lt: "__lt__",
-    ast.LtE: "__le__",
-    ast.Gt: "__gt__",
-    ast.GtE: "__ge__",
-    ast.Eq: "__eq__",
-    ast.NotEq: "__ne__",
-    ast.In: "isin",
-}
-_ARITHMETIC: dict[type[ast.operator], str] = {
-    ast.Add: "__add__",
-    ast.Sub: "__sub__",
-    ast.Mult: "__mul__",
-    ast.Div: "__truediv__",
-}
+_COLON = re.compile(r"\s*:\s*")
+_OPTIONS = {"fires_when": "--when", "applies_when": "--applies-when"}
 _TODO = "TODO"
 _WIDTH = 118
 _PRIORITY_STEP = 10
-
-
-def to_json_logic(condition: str) -> Any:
-    """The JSON Logic of a condition. Raises KnowledgeError for what JSON Logic would lose.
-
-    >>> emit("age_years >= 65 and not on_dialysis")
-    {'and': [{'>=': [{'var': 'age_years'}, 65]}, {'!': [{'var': 'on_dialysis'}]}]}
-    """
-    try:
-        tree = ast.parse(condition.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _refused(condition, "is no condition", 'write facts, numbers and words, as in "age_years >= 65"') from None
-    operand = _operand(tree.body)
-    return _standard(operand._prepare()) if isinstance(operand, Operand) else operand
-
-
-def _refused(part: str, message: str, remedy: str) -> KnowledgeError:
-    return KnowledgeError([Problem("--when", f"{part!r} {message}", remedy)])
-
-
-def _operand(node: ast.expr) -> Any:
-    match node:
-        case ast.Name(id=name):
-            return Variable(name)
-        case ast.Constant(value=bool() | int() | float() | str() as value):
-            return value
-        case ast.List(elts=items) if all(isinstance(item, ast.Constant) for item in items):
-            return [item.value for item in items if isinstance(item, ast.Constant)]
-        case ast.BoolOp(op=ast.And(), values=values):
-            return reduce(lambda left, right: left & right, map(_expression, values))
-        case ast.BoolOp(op=ast.Or(), values=values):
-            return reduce(lambda left, right: left | right, map(_expression, values))
-        case ast.UnaryOp(op=ast.Not(), operand=inner):
-            return ~_expression(inner)
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return -value
-        case ast.Compare(left=left, ops=ops, comparators=rest):
-            return _comparison(left, ops, rest)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            return getattr(_expression(left), _ARITHMETIC[type(op)])(_operand(right))
-    raise _refused(ast.unparse(node), "has no form in our JSON Logic", "use and, or, not, comparisons, in [...] and + - * /")
-
-
-def _expression(node: ast.expr) -> Any:
-    """An operand that jsonlogic-py can build upon, also where it is a plain number or word."""
-    operand = _operand(node)
-    return operand if isinstance(operand, Operand) else Literal(operand)
-
-
-def _comparison(left: ast.expr, ops: list[ast.cmpop], rest: list[ast.expr]) -> Any:
-    """`1 < v < 5` compares twice, both kept."""
-    sides = [left, *rest]
-    parts = []
-    for at, op in enumerate(ops):
-        if type(op) not in _COMPARISONS:
-            raise _refused(ast.unparse(ast.Compare(sides[at], [op], [sides[at + 1]])), "has no form", "use < <= > >= == != in")
-        parts.append(getattr(_expression(sides[at]), _COMPARISONS[type(op)])(_operand(sides[at + 1])))
-    return reduce(lambda first, second: first & second, parts)
-
-
-def _standard(node: Any) -> Any:
-    """jsonlogic-py's `not` in standard spelling, and nested junctions flat."""
-    if isinstance(node, list):
-        return [_standard(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    ((operator, given),) = node.items()
-    if operator == "var":
-        return node
-    items = [_standard(item) for item in given]
-    if operator in ("and", "or"):
-        items = [part for item in items for part in (item[operator] if _is(item, operator) else [item])]
-    return {"!" if operator == "not" else operator: items}
-
-
-def _is(node: Any, operator: str) -> bool:
-    return isinstance(node, dict) and operator in node
 
 
 def write_rule(root: Path, knowledge: Knowledge, name: str, condition: str) -> list[str]:
@@ -124,8 +29,7 @@ def write_rule(root: Path, knowledge: Knowledge, name: str, condition: str) -> l
     if not _NAME.fullmatch(name):
         raise KnowledgeError([Problem(name, "is no TOPIC/RULE", "use small letters, digits and hyphens: results/low-iron")])
     topic, rule_id = name.split("/")
-    logic = to_json_logic(condition)
-    expression = compile_rule(json.loads(json.dumps(logic), parse_float=Decimal), knowledge.types, "--when")
+    logic, expression = _understood(condition, "--when", knowledge)
     paths = [
         f"logic/rules/{topic}/{rule_id}.json",
         f"logic/rules/{topic}/{rule_id}.cases.json",
@@ -145,6 +49,48 @@ def write_rule(root: Path, knowledge: Knowledge, name: str, condition: str) -> l
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(pretty(content) + "\n", encoding="utf-8")
     return paths
+
+
+def edit_rule(root: Path, knowledge: Knowledge, rule_id: str, conditions: Mapping[str, str]) -> list[str]:
+    """Write new conditions, by member, into the file of a rule; return what changed, line by line.
+
+    All else in the file stays as it is. Raises KnowledgeError or LogicError; then writes nothing.
+    """
+    rule = knowledge.rule_by_id.get(rule_id)
+    if rule is None:
+        near = get_close_matches(rule_id, knowledge.rule_by_id, n=1)
+        remedy = f"did you mean {near[0]}?" if near else "see logic/CATALOGUE.md"
+        raise KnowledgeError([Problem(rule_id, "is no rule", remedy)])
+    path, told = root / rule.place, []
+    text = path.read_text(encoding="utf-8")
+    for member, condition in conditions.items():
+        begin, end = _member(text, member)
+        was = notation.write(json.loads(text[begin:end]))
+        logic, _ = _understood(condition, _OPTIONS[member], knowledge)
+        if notation.write(logic) != was:
+            text = text[:begin] + pretty(logic, 2, _WIDTH - len(member) - 4) + text[end:]
+            told += [f"{rule_id} {member}", f"  was: {was}", f"  is:  {notation.write(logic)}"]
+    if not told:
+        return [f"{rule.place} says that already: nothing was written"]
+    path.write_text(text, encoding="utf-8")
+    return [*told, f"wrote {rule.place}", f"Raise its version ({rule.file.version}) as CONTRIBUTING.md says."]
+
+
+def _member(text: str, name: str) -> tuple[int, int]:
+    """Where the value of a member of a file begins and ends, the file being one object."""
+    decode, at, found = json.JSONDecoder().raw_decode, 0, ""
+    while found != name:
+        at = text.index('"', at)
+        found, at = decode(text, at)
+        begin = at + len(_COLON.match(text, at)[0])  # type: ignore[index]
+        _, at = decode(text, begin)
+    return begin, at
+
+
+def _understood(condition: str, option: str, knowledge: Knowledge) -> tuple[Any, Expression]:
+    """The JSON Logic of a condition, and compiled. Raises LogicError."""
+    logic = notation.read(condition, option, knowledge.types)
+    return logic, compile_rule(json.loads(json.dumps(logic), parse_float=Decimal), knowledge.types, option)
 
 
 def _demand_room(root: Path, knowledge: Knowledge, topic: str, rule_id: str, paths: list[str]) -> None:
