@@ -59,13 +59,14 @@ class AnswerRecord(NamedTuple):
 
 
 def outcomes(decision: Decision) -> Mapping[str, Sequence[str]]:
-    """The rules by outcome. Left out are the silent ones; what is not for this patient at all is `all` of them."""
+    """The rules by outcome. Left out are the silent ones; `all` of them are for nobody here, or nobody knows whether any is."""
+    found = {item.outcome for item in decision.findings}
+    if found <= {Outcome.OUT_OF_SCOPE, Outcome.UNKNOWN}:
+        return {Outcome.UNKNOWN if Outcome.UNKNOWN in found else Outcome.OUT_OF_SCOPE: ALL}
     text: dict[str, list[str]] = {}
     for item in decision.findings:
         if item.outcome is not Outcome.SILENT:
             text.setdefault(item.outcome, []).append(item.rule_id)
-    if len(text.get(Outcome.OUT_OF_SCOPE, ())) == len(decision.findings):
-        return {Outcome.OUT_OF_SCOPE: ALL}
     return text | ({"silenced": list(decision.suppressed)} if decision.suppressed else {})
 
 

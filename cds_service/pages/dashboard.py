@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Acceptance, add_up
 from cds_service.audit.codes_seen import SeenCode
+from cds_service.audit.journal import ALL
 from cds_service.audit.queries import Reaction
 from cds_service.audit.statistics import Figures
 from cds_service.errors import Problem, RequestError
@@ -84,7 +85,8 @@ class Undecided(NamedTuple):
 class Summary(NamedTuple):
     """Everything that the page shows. `concerned`: answers about people whom the service speaks to; the rest are empty.
 
-    `times`: the milliseconds within which half, 95 and 99 of a hundred answers came.
+    `times`: the milliseconds within which half, 95 and 99 of a hundred answers came. `unscoped`: answers of the sample about
+    people of whom nobody could tell whether a rule is for them.
     """
 
     days: int
@@ -100,6 +102,7 @@ class Summary(NamedTuple):
     supplied: tuple[Supplied, ...]
     clients: tuple[OfClient, ...]
     undecided: tuple[Undecided, ...]
+    unscoped: int
     silenced: int
     sample: int
     codes: tuple[SeenCode, ...]
@@ -140,6 +143,7 @@ def summary(figures: Figures, knowledge: Knowledge, asked: Asked, days: int, now
         supplied=tuple(_supplied(figures, knowledge, asked)),
         clients=tuple(_clients(figures)),
         undecided=tuple(_undecided(figures, knowledge)),
+        unscoped=sum(tuple(item.get("unknown", ())) == ALL for item in figures.sample),
         silenced=sum(len(item.get("silenced", ())) for item in figures.sample),
         sample=len(figures.sample),
         codes=tuple(figures.codes[:_MOST_CODES]),

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from cds_service.app import build_app
 from cds_service.audit import journal as journals
-from cds_service.audit.journal import AnswerRecord, Journal
+from cds_service.audit.journal import AnswerRecord, Journal, outcomes
 from cds_service.audit.queries import Purged, purge, record_feedback, versions_of, write
 from cds_service.audit.recorder import Recorder, purge_old
 from cds_service.cards.footer import REASONS
@@ -149,6 +149,20 @@ async def test_an_answer_that_the_database_refuses_does_not_hold_up_the_others(
     assert (len(journal), journal.lost) == (0, 2)
     await store.close()
     assert [row.hook_instance for row in await rows(database_url, answers)] == ["call-1", "call-2", "call-4"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        (bundle(), {"out-of-scope": ("all",)}),
+        (bundle() | {"total": 1}, {"unknown": ("all",)}),
+    ],
+)
+def test_of_whom_no_rule_is_for_one_word_is_kept(
+    decision_service: DecisionService, conditions: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    asked = request_of(body({"conditions": conditions}))
+    assert outcomes(decision_service.answer(SERVICE, asked, NOW.date(), in_brief=True)) == kept
 
 
 @pytest.mark.asyncio

@@ -184,7 +184,8 @@ def test_each_client_is_counted_for_itself(decision_service: DecisionService, kn
 
 def test_data_states_and_undecided_rules_are_told(knowledge: Knowledge, database_url: str) -> None:
     outcomes = {"unknown": ["low-potassium", "a-rule-of-yesterday"], "silenced": ["b12"]}
-    figures = filled(database_url, noted(NOW, short=True, outcomes=outcomes), noted(NOW), noted(NOW, outcomes=outcomes))
+    nobody_knows = noted(NOW, outcomes={"unknown": ["all"]})
+    figures = filled(database_url, noted(NOW, short=True, outcomes=outcomes), nobody_knows, noted(NOW, outcomes=outcomes))
     told = summary(figures, knowledge, ASKED, 7, NOW)
     titles = {key: query.title for key, query in knowledge.queries.items()}
     assert [(item.title, item.full, item.states, round(item.share, 2)) for item in told.supplied] == [
@@ -192,7 +193,7 @@ def test_data_states_and_undecided_rules_are_told(knowledge: Knowledge, database
         (titles["orders"], 3, (), 1.0),
     ]
     assert [(item.rule, item.number) for item in told.undecided] == [("low-potassium", 2)]
-    assert (told.silenced, told.sample) == (2, 3)
+    assert (told.silenced, told.unscoped, told.sample) == (2, 1, 3)
 
 
 def test_calls_that_concern_nobody_do_not_dilute_what_is_told_of_the_others(
