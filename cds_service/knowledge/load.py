@@ -132,6 +132,7 @@ FILES: Mapping[str, tuple[str, Any]] = {
 
 def load_knowledge(root: Path) -> Knowledge:
     """Read `root/logic` and `root/cards`. Raises KnowledgeError with every problem found."""
+    _demand_folder(root)
     reader = Reader(root)
     members: dict[str, Any] = {name: reader.read(path, shape) or {} for name, (path, shape) in FILES.items()}
     groups, statuses = reader.read("cards/groups.json", GroupsFile), reader.read("logic/statuses.json", Statuses)
@@ -162,6 +163,14 @@ def load_knowledge(root: Path) -> Knowledge:
         vocabulary=reader.lines("logic/vocabulary.txt"),
         **members,
     )
+
+
+def _demand_folder(root: Path) -> None:
+    """One line where the place is wrong, and not one for each file that is not there."""
+    lacking = [f"{name}/" for name in ("logic", "cards") if not (root / name).is_dir()]
+    if lacking:
+        text = f"{root} holds no {' and no '.join(lacking)}" if root.is_dir() else f"{root} is no folder"
+        raise KnowledgeError([Problem("CDS_KNOWLEDGE", text, "name the folder that holds logic/ and cards/")])
 
 
 def _each(reader: Reader, pattern: str, read: Callable[[str], T | None]) -> Iterator[T]:

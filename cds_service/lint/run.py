@@ -1,10 +1,11 @@
-"""What `check` runs: every house rule of the knowledge, all problems at once; and the check of one patient file."""
+"""What `check` runs: every house rule of the knowledge, all problems at once; and the check of one record."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.knowledge.knowledge import Knowledge
@@ -15,7 +16,7 @@ from cds_service.lint.code_provenance import CODES, VERIFICATION, disjoint_sets_
 from cds_service.lint.fact_case_checks import FACT_CASE_RULES
 from cds_service.lint.fact_checks import CODEBOOK, facts_name_what_exists, orders_make_valid_requests
 from cds_service.lint.rule_checks import RULEBOOK
-from cds_service.samples.people import read_bundle
+from cds_service.samples.records import resources_in
 
 HouseRule = Callable[[Knowledge], Iterator[Problem]]
 
@@ -57,32 +58,20 @@ def lock(root: Path) -> int:
     return len(found)
 
 
-def check_patient(path: Path) -> list[Problem]:
-    """Every resource of a patient file that is not valid R4, with its place. Raises KnowledgeError if it is no JSON."""
+def check_resources(loaded: Mapping[str, Any], name: str) -> list[Problem]:
+    """Every resource of a record that is not valid R4, with its place. `name`: of the file."""
     from fhir.resources.R4B import get_fhir_model_class
     from pydantic import ValidationError
 
     problems = []
-    for place, resource in _resources(read_bundle(path)):
+    for place, resource in resources_in(loaded):
         try:
             get_fhir_model_class(str(resource.get("resourceType"))).model_validate(resource)
         except ValidationError as error:
             for item in error.errors():
                 where = ".".join([place, *map(str, item["loc"])])
-                problems.append(Problem(f"{path.name} {where}", item["msg"], "see hl7.org/fhir/R4"))
+                problems.append(Problem(f"{name} {where}", item["msg"], "see hl7.org/fhir/R4"))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             remedy = "give a resource type of FHIR R4"
-            problems.append(Problem(f"{path.name} {place}", f"is no readable resource: {type(error).__name__}", remedy))
+            problems.append(Problem(f"{name} {place}", f"is no readable resource: {type(error).__name__}", remedy))
     return problems
-
-
-def _resources(loaded: dict[str, object]) -> Iterator[tuple[str, dict[str, object]]]:
-    """The resources of a Bundle, or of the prefetch of a hook request; else the file itself as one resource."""
-    sections = loaded.get("prefetch") if "hook" in loaded else {"": loaded}
-    for key, section in sections.items() if isinstance(sections, dict) else ():
-        entries = section.get("entry") if isinstance(section, dict) else None
-        if isinstance(section, dict) and not isinstance(entries, list):
-            yield key or "resource", section
-        for at, entry in enumerate(entries if isinstance(entries, list) else ()):
-            resource = entry.get("resource") if isinstance(entry, dict) else None
-            yield f"{key}.entry[{at}].resource".lstrip("."), resource if isinstance(resource, dict) else {}

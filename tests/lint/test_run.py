@@ -14,7 +14,7 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import Reader
 from cds_service.lint.cases import mutated, read_cases, surviving
 from cds_service.lint.code_provenance import mod10, verhoeff
-from cds_service.lint.run import HOUSE_RULES, check, check_patient, lock
+from cds_service.lint.run import HOUSE_RULES, check, check_resources, lock
 from tests.conftest import ROOT
 from tests.support.people import bundle, observation
 
@@ -491,7 +491,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a member twice": (replace(RULE, '"status"', '"version": "1.0.0", "status"'), RULE, "twice"),
     "a number that is none": (replace(ABI_CASES, '"age_years": 40', '"age_years": NaN'), ABI_CASES, "JSON number"),
     "no windows": (lambda root: (root / "logic/windows.json").unlink(), "logic/windows.json", "cannot be read"),
-    "no cards": (lambda root: shutil.rmtree(root / "cards"), "cards/groups.json", "cannot be read"),
+    "no cards": (lambda root: shutil.rmtree(root / "cards"), "CDS_KNOWLEDGE", "holds no cards/"),
+    "no groups": (lambda root: (root / "cards/groups.json").unlink(), "cards/groups.json", "cannot be read"),
     "nested without end": (lambda root: (root / RULE).write_text("[" * 100_000), RULE, "deep"),
 }
 
@@ -580,19 +581,18 @@ def test_codes_that_were_seen_in_the_wild_with_a_slip_are_refused(code: str) -> 
     assert not verhoeff(code)
 
 
-def test_a_patient_file_is_checked_resource_by_resource(tmp_path: Path) -> None:
+def test_a_record_is_checked_resource_by_resource() -> None:
     good, bad = observation(3.1), observation(3.1, id="bad") | {"status": 7, "unheard": True}
-    path = tmp_path / "patient.json"
-    path.write_text(json.dumps(bundle(good, bad, {"resourceType": "Unheard"}, "text")))
-    places = [problem.place for problem in check_patient(path)]
+    record = bundle(good, bad, {"resourceType": "Unheard"}, "text")
+    places = [problem.place for problem in check_resources(record, "patient.json")]
     assert not any("entry[0]" in place for place in places)
     assert any("entry[1].resource.unheard" in place for place in places)
     assert any("entry[2]" in place for place in places)
     assert any("entry[3]" in place for place in places)
 
 
-def test_a_hook_request_is_checked_by_its_prefetch(tmp_path: Path) -> None:
-    path = tmp_path / "request.json"
-    path.write_text(json.dumps({"hook": "patient-view", "prefetch": {"orders": bundle({"resourceType": "ServiceRequest"})}}))
-    assert all("orders.entry[0]" in problem.place for problem in check_patient(path))
-    assert check_patient(path)
+def test_a_hook_request_is_checked_by_its_prefetch() -> None:
+    call = {"hook": "patient-view", "prefetch": {"orders": bundle({"resourceType": "ServiceRequest"})}}
+    assert {problem.place.split(".resource")[0] for problem in check_resources(call, "call.json")} == {
+        "call.json orders.entry[0]"
+    }
