@@ -253,6 +253,15 @@ def lock() -> None:
     typer.echo(f"{checks.lock(read_settings().knowledge)} files locked.")
 
 
+@app.command()
+def release() -> None:
+    """Write logic/release.json, with which check compares: what changed has a new version. Example: cds-service release"""
+    from cds_service.lint import release as released
+
+    parts = released.write_release(load_knowledge(read_settings().knowledge))
+    typer.echo(f"wrote {released.FILE}: {parts} parts that rules rest on")
+
+
 @app.command(name="value-sets")
 def value_sets(
     against: Annotated[

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.jsonlogic.compile import Expression
-from cds_service.knowledge.card_files import CardFile, Group, OverrideReasons, Phrase, Wording
+from cds_service.knowledge.card_files import CardFile, Group, Imperatives, OverrideReasons, Phrase, Wording
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.recognition import Lexicon, OwnWords, Recognition
 from cds_service.knowledge.schema import (
@@ -113,6 +113,7 @@ class Knowledge:
     cards: Mapping[str, CardText]
     spelling: Mapping[str, Mapping[str, str]]
     phrases: tuple[Phrase, ...]
+    imperatives: Imperatives
     fingerprint: str
 
     @cached_property

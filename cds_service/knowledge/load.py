@@ -17,7 +17,7 @@ import msgspec
 
 from cds_service.errors import KnowledgeError, LogicError, Problem
 from cds_service.jsonlogic.compile import Expression, compile_rule
-from cds_service.knowledge.card_files import CardFile, GroupsFile, Line, Phrase, filled, stand_ins
+from cds_service.knowledge.card_files import CardFile, GroupsFile, Imperatives, Line, Phrase, filled, stand_ins
 from cds_service.knowledge.fact_files import FactDefinition, FactFile, FactMaker, Windows
 from cds_service.knowledge.knowledge import CardText, Knowledge, Rule, Suggestable, fact_types
 from cds_service.knowledge.schema import (
@@ -126,6 +126,7 @@ FILES: Mapping[str, tuple[str, Any]] = {
     "questionnaire": ("logic/questionnaire.json", dict[str, Any]),
     "spelling": ("cards/spelling.json", dict[str, dict[str, str]]),
     "phrases": ("cards/phrases.json", tuple[Phrase, ...]),
+    "imperatives": ("cards/imperatives.json", Imperatives),
 }
 """Each member of `Knowledge` that is one file, with the type of its content."""
 

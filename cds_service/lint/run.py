@@ -15,15 +15,23 @@ from cds_service.lint.case_checks import CASEBOOK, cases_kill_every_mutant
 from cds_service.lint.code_provenance import CODES, VERIFICATION, disjoint_sets_share_no_code, fingerprints
 from cds_service.lint.fact_case_checks import FACT_CASE_RULES
 from cds_service.lint.fact_checks import CODEBOOK, facts_name_what_exists, orders_make_valid_requests
-from cds_service.lint.rule_checks import RULEBOOK
+from cds_service.lint.release import nothing_changed_without_a_version
+from cds_service.lint.rule_checks import RULEBOOK, a_review_is_not_due, who_checked_a_rule_has_signed_it
 from cds_service.samples.records import resources_in
 
 HouseRule = Callable[[Knowledge], Iterator[Problem]]
 
-HOUSE_RULES = (*RULEBOOK, *CASEBOOK, *CARDBOOK, *CODEBOOK, *CODES, *VERIFICATION)
+HOUSE_RULES = (*RULEBOOK, *CASEBOOK, *CARDBOOK, *CODEBOOK, *CODES, *VERIFICATION, nothing_changed_without_a_version)
 
-# Not asked again at every start: what costs time or imports, and can only change with the files.
-_SLOW = (cases_kill_every_mutant, orders_make_valid_requests, disjoint_sets_share_no_code)
+# Not asked again at every start: what costs time or imports and can only change with the files, and what concerns only writers.
+_NOT_AT_START = (
+    cases_kill_every_mutant,
+    orders_make_valid_requests,
+    disjoint_sets_share_no_code,
+    a_review_is_not_due,
+    who_checked_a_rule_has_signed_it,
+    nothing_changed_without_a_version,
+)
 
 
 def check(root: Path) -> list[Problem]:
@@ -40,7 +48,7 @@ def check(root: Path) -> list[Problem]:
 def load_checked(root: Path) -> Knowledge:
     """The knowledge under `root`, fit to be served. Raises KnowledgeError with every problem found."""
     knowledge = load_knowledge(root)
-    problems = sorted(set(_ask(knowledge, [rule for rule in HOUSE_RULES if rule not in _SLOW])))
+    problems = sorted(set(_ask(knowledge, [rule for rule in HOUSE_RULES if rule not in _NOT_AT_START])))
     if problems:
         raise KnowledgeError(problems)
     return knowledge
