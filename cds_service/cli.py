@@ -56,6 +56,9 @@ Drafts = Annotated[
 ]
 
 
+_MOST_TOLD = 200
+
+
 def main() -> None:
     """The console script: a person's mistake is told plainly, a bug rises."""
     console.prepare()
@@ -68,8 +71,10 @@ def main() -> None:
 
 
 def _report(problems: tuple[Problem, ...]) -> None:
-    for problem in problems:
+    for problem in problems[:_MOST_TOLD]:
         typer.secho(str(problem), fg="red", err=True, color=console.colour())
+    if len(problems) > _MOST_TOLD:
+        typer.echo(f"and {len(problems) - _MOST_TOLD} more: mend these first.", err=True)
     typer.echo(f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found.", err=True)
     sys.exit(1)
 

@@ -80,7 +80,10 @@ class CardText:
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """Everything the service knows, immutable, and equal to nothing but itself. `fingerprint` changes when any file does."""
+    """Everything the service knows, immutable, and equal to nothing but itself. `fingerprint` changes when any file does.
+
+    `doubted`: the names in files that could not be read; of what is served there are none.
+    """
 
     root: Path
     facts: Mapping[str, FactDefinition]
@@ -115,6 +118,7 @@ class Knowledge:
     phrases: tuple[Phrase, ...]
     imperatives: Imperatives
     fingerprint: str
+    doubted: frozenset[str] = frozenset()
 
     @cached_property
     def types(self) -> FactTypes:

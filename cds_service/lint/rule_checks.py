@@ -66,7 +66,7 @@ def a_rule_has_its_members_in_order(knowledge: Knowledge) -> Problems:
 
 def a_rule_says_what_it_must(knowledge: Knowledge) -> Problems:
     groups = {group.id for group in knowledge.groups}
-    hooks = {service.hook for service in knowledge.services.values()}
+    hooks = {service.hook for service in knowledge.services.values()} | knowledge.doubted
     for rule in knowledge.rules:
         file = rule.file
         wrong = {

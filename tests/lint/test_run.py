@@ -591,6 +591,54 @@ def test_all_faults_are_told_at_once(tree: Path) -> None:
     assert len({problem.place for problem in check(tree)}) == 3
 
 
+def test_an_undeclared_fact_hides_no_other_problem(tree: Path) -> None:
+    put(RULE, fires_when={"var": "potasium"}, version="1", review_by="2020-01-01")(tree)
+    put("logic/rules/results/low-sodium.json", applies_when={"var": "cramps"})(tree)
+    row("logic/rules/workup/abi.cases.json", 0, expect="silent")(tree)
+    put("cards/medication/statin.json", headline="Stop it")(tree)
+    fact(THYROID, "hypothyroidism", "conditions", condition="x")(tree)
+    item("logic/sources.json", "aafp-2012", url="http://x.example")(tree)
+    (tree / "cards/results/low-calcium.json").write_text("{")
+    told = [(problem.place, problem.message) for problem in check(tree)]
+    wanted = [
+        ("cards/medication/statin.json", "'Stop' orders"),
+        ("cards/medication/statin.json", "card statin changed since"),
+        ("cards/results/low-calcium.json", "is not strict JSON"),
+        (f"{THYROID} hypothyroidism", "value set 'x' does not exist"),
+        (RULE, "review_by 2020-01-01 is over"),
+        (RULE, "version '1'"),
+        (f"{RULE} fires_when.var", "undeclared fact 'potasium'"),
+        ("logic/rules/results/low-sodium.json applies_when.var", "undeclared fact 'cramps'"),
+        (ABI_CASES, "gives fires"),
+        ("logic/sources.json", "has the address"),
+        ("logic value set hypothyroidism", "is used by nothing"),
+    ]
+    for place, message in wanted:
+        assert [1 for where, says in told if where.startswith(place.removesuffix(".var")) and message in says], (place, told)
+    assert len(told) == len(wanted), told
+
+
+SHARED = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("logic/*.json"), *ROOT.glob("cards/*.json")])
+ONE_OF_EACH = [RULE, CASES, CARD, THYROID, FACTS, THYROID_CASES, SET, "logic/value_sets/lock.json", *SHARED]
+
+
+@pytest.mark.parametrize("path", ONE_OF_EACH)
+def test_what_rests_on_a_file_that_cannot_be_read_is_not_told_beside_it(tree: Path, path: str) -> None:
+    text = (tree / path).read_text().rstrip()
+    (tree / path).write_text(text[:-1] + ",")
+    (problem,) = check(tree)
+    assert problem.place == path
+    assert "JSON" in problem.message or "cannot be read" in problem.message
+
+
+@pytest.mark.parametrize("path", sorted(path for path in SHARED if path != "logic/release.json"))
+def test_a_file_that_is_not_there_is_told_alone(tree: Path, path: str) -> None:
+    (tree / path).unlink()
+    assert [(problem.place, problem.message) for problem in check(tree)] == [
+        (path, "cannot be read (No such file or directory)")
+    ]
+
+
 @pytest.mark.untraced
 def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
     """A house rule that no bad example above wakes would be a rule in name only."""
