@@ -161,6 +161,10 @@ def sources_exist_and_are_used(knowledge: Knowledge) -> Problems:
     for name, source in knowledge.sources.items():
         if name not in used and not source.cites:
             yield Problem("logic/sources.json", f"{name} is used by nothing", "remove it, or cite it")
+
+
+def sources_have_a_safe_address(knowledge: Knowledge) -> Problems:
+    for name, source in knowledge.sources.items():
         if not source.url.startswith("https://"):
             yield Problem("logic/sources.json", f"{name} has the address {source.url!r}", "give an https address")
 
@@ -206,6 +210,7 @@ RULEBOOK = (
     every_rule_belongs_to_a_service,
     evidence_is_cited_and_exists,
     sources_exist_and_are_used,
+    sources_have_a_safe_address,
     a_rule_decides_on_what_is_known,
     no_two_rules_of_a_group_share_a_priority,
     a_rule_replaces_other_rules,

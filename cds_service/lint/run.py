@@ -12,15 +12,32 @@ from typing import Any
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import gather_knowledge, load_knowledge
-from cds_service.lint.card_checks import CARDBOOK, facts_can_be_told, spelling_is_used
+from cds_service.lint.card_checks import (
+    CARDBOOK,
+    a_card_joins_one_that_merges,
+    facts_can_be_told,
+    leaflets_tell_and_show,
+    override_reasons_exist_and_are_used,
+    placeholders_are_facts_of_the_rule,
+    spelling_is_used,
+)
 from cds_service.lint.case_checks import CASEBOOK, cases_can_be_read, cases_kill_every_mutant
-from cds_service.lint.code_provenance import CODES, VERIFICATION, disjoint_sets_share_no_code, fingerprints
+from cds_service.lint.code_provenance import (
+    CODES,
+    VERIFICATION,
+    disjoint_sets_share_no_code,
+    fingerprints,
+    value_sets_match_their_lock,
+)
 from cds_service.lint.fact_case_checks import FACT_CASE_RULES, fact_cases_notice_every_status, facts_have_cases
 from cds_service.lint.fact_checks import (
     CODEBOOK,
     a_call_concerns_by_what_it_brings,
     facts_name_what_exists,
+    nothing_is_orphaned,
     orders_make_valid_requests,
+    panels_hold_what_exists,
+    removals_take_away_what_is_ordered,
     templates_can_be_typed_by_hand,
 )
 from cds_service.lint.release import nothing_changed_without_a_version
@@ -59,9 +76,16 @@ _OF_WHAT_IS_MISSING = (
     evidence_is_cited_and_exists,
     sources_exist_and_are_used,
     a_rule_replaces_other_rules,
-    *CARDBOOK,
-    *CODEBOOK,
-    *CODES,
+    placeholders_are_facts_of_the_rule,
+    a_card_joins_one_that_merges,
+    override_reasons_exist_and_are_used,
+    leaflets_tell_and_show,
+    facts_name_what_exists,
+    nothing_is_orphaned,
+    panels_hold_what_exists,
+    orders_make_valid_requests,
+    removals_take_away_what_is_ordered,
+    value_sets_match_their_lock,
     *VERIFICATION,
     nothing_changed_without_a_version,
 )
