@@ -10,22 +10,32 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import msgspec
 import typer
 
 from cds_service import __version__
-from cds_service.cdshooks.response import encode
+from cds_service.cdshooks.response import CdsResponse
 from cds_service.errors import Mendable, Problem, RequestError, SettingsError
 from cds_service.explain.explanation import explain as explained
 from cds_service.explain.left_out import why_no_cards
 from cds_service.fhir.dates import say_date
 from cds_service.knowledge.load import load_knowledge
 from cds_service.samples.counts import tally
-from cds_service.samples.people import exported, fixtures_of, read_cast
+from cds_service.samples.people import exported, fixtures_of, patient_file, read_cast
 from cds_service.settings import read_settings
 from cds_service.store.database import Store
-from cds_service.terminal.output import show_cards, show_codes, show_counts, show_explanation, show_left_out, show_received
-from cds_service.terminal.patient_files import Asking, ask, day_of, is_record
+from cds_service.terminal import console
+from cds_service.terminal.output import (
+    show_cards,
+    show_codes,
+    show_counts,
+    show_explanation,
+    show_json,
+    show_left_out,
+    show_received,
+    show_text,
+    show_title,
+)
+from cds_service.terminal.patient_files import Asking, ask, day_of, is_record, read_patient_file
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
@@ -35,7 +45,9 @@ AsOf = Annotated[
     str | None,
     typer.Option("--as-of", help="Judge at this date (YYYY-MM-DD, or today). Default: the cast's own date, else today."),
 ]
-PatientFile = Annotated[Path, typer.Argument(help="A FHIR R4 Bundle, or a whole CDS Hooks request, as JSON.")]
+PatientPath = Annotated[
+    Path, typer.Argument(help="A FHIR R4 Bundle, NDJSON, or a whole CDS Hooks request, as JSON; - reads standard input.")
+]
 Where = Annotated[str | None, typer.Option("--jurisdiction", help="us or uk. Default: the cast's own, else CDS_JURISDICTION.")]
 
 Hook = Annotated[str | None, typer.Option("--hook", help="The hook to call. Default: the cast's own, else patient-view.")]
@@ -44,10 +56,14 @@ Drafts = Annotated[
 ]
 
 
+_MOST_TOLD = 200
+
+
 def main() -> None:
     """The console script: a person's mistake is told plainly, a bug rises."""
+    console.prepare()
     try:
-        app()
+        app(color=console.colour())
     except RequestError as error:
         _report(error.problems)
     except Mendable as error:
@@ -55,8 +71,10 @@ def main() -> None:
 
 
 def _report(problems: tuple[Problem, ...]) -> None:
-    for problem in problems:
-        typer.secho(str(problem), fg="red", err=True)
+    for problem in problems[:_MOST_TOLD]:
+        typer.secho(str(problem), fg="red", err=True, color=console.colour())
+    if len(problems) > _MOST_TOLD:
+        typer.echo(f"and {len(problems) - _MOST_TOLD} more: mend these first.", err=True)
     typer.echo(f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found.", err=True)
     sys.exit(1)
 
@@ -71,9 +89,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def serve(
-    show_cards: Annotated[
-        bool, typer.Option("--show-cards", help="Post one request for an invented patient, print her cards.")
-    ] = False,
+    show_cards: Annotated[bool, typer.Option("--show-cards", help="Print the cards of an invented patient first.")] = False,
     trial: Annotated[
         bool, typer.Option("--try", help="Answer unsigned calls from this machine. Never behind a proxy.")
     ] = False,
@@ -84,8 +100,12 @@ def serve(
     if trial:
         os.environ["CDS_TRIAL"] = "true"
     settings = read_settings()
-    # Where clients must sign, the demonstration would be refused.
-    demo.serve(settings, load_knowledge(settings.knowledge) if show_cards and not settings.clients else None)
+    demo.serve(settings, _show_first_of_the_cast if show_cards else None)
+
+
+def _show_first_of_the_cast() -> None:
+    folder = fixtures_of(read_settings().knowledge)
+    run(patient_file(folder, read_cast(folder)[0]))
 
 
 @app.command(name="demo")
@@ -93,25 +113,36 @@ def show_demo() -> None:
     """Start the service, call it for an invented patient, print her cards and stop. Example: cds-service demo"""
     from cds_service.terminal import demo
 
-    os.environ["CDS_TRIAL"] = "true"
+    os.environ.update(demo.TRIED)
     settings = read_settings()
     if settings.clients:
         raise SettingsError([Problem("CDS_CLIENTS", "is set, and the demonstration signs nothing", "unset it")])
-    demo.serve(settings, load_knowledge(settings.knowledge), stop=True)
+    demo.demonstrate(settings, load_knowledge(settings.knowledge))
 
 
 @app.command()
-def run(patient: PatientFile, as_of: AsOf = None, jurisdiction: Where = None, hook: Hook = None, draft: Drafts = None) -> None:
+def run(
+    patient: PatientPath,
+    as_of: AsOf = None,
+    jurisdiction: Where = None,
+    hook: Hook = None,
+    draft: Drafts = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The CDS Hooks response as JSON, for other programs.")] = False,
+) -> None:
     """Print the cards for one patient. Example: cds-service run fixtures/patients/ada-stiffcalf.json --as-of 2026-11-20"""
-    asked = ask(patient, Asking(as_of, jurisdiction, hook, draft))
-    title = f"{asked.person.id}: {asked.person.story}" if asked.person else str(patient)
+    file = read_patient_file(patient)
+    asked = ask(file, Asking(as_of, jurisdiction, hook, draft))
+    if as_json:
+        show_json(CdsResponse(asked.decision.cards))
+        return
+    title = f"{asked.person.id}: {asked.person.story}" if asked.person else file.name
     show_cards(f"{title} (on {asked.decision.view.as_of})", asked.decision.cards, why_no_cards(asked.decision, asked.places))
     show_left_out(asked.left_out)
 
 
 @app.command()
 def explain(
-    patient: PatientFile,
+    patient: PatientPath,
     as_of: AsOf = None,
     jurisdiction: Where = None,
     hook: Hook = None,
@@ -124,13 +155,14 @@ def explain(
     ] = None,
 ) -> None:
     """Print why each card, and what would bring others. Example: cds-service explain fixtures/patients/ada-stiffcalf.json"""
-    asked = ask(patient, Asking(as_of, jurisdiction, hook, draft), overridden or ())
+    file = read_patient_file(patient)
+    asked = ask(file, Asking(as_of, jurisdiction, hook, draft), overridden or ())
     text, view = explained(asked.decision, asked.places), asked.decision.view
     if as_json:
-        typer.echo(msgspec.json.format(encode(text), indent=2).decode())
+        show_json(text)
         return
     person = asked.person
-    typer.secho(person.story if person else str(patient), bold=True)
+    show_title(person.story if person else file.name)
     name = f"{person.id}, " if person else ""
     typer.echo(f"{name}{view.jurisdiction}, judged on {say_date(view.as_of.isoformat(), date.min)}")
     show_explanation(text, view.as_of, everything=everything)
@@ -145,7 +177,7 @@ def feedback(
 
     found = asyncio.run(_with_store(received))
     if as_json:
-        typer.echo(msgspec.json.format(encode(found), indent=2).decode())
+        show_json(found)
     else:
         show_received(found)
 
@@ -159,7 +191,7 @@ def codes_seen(
 
     found = asyncio.run(_with_store(read_codes))
     if as_json:
-        typer.echo(msgspec.json.format(encode([one._asdict() for one in found]), indent=2).decode())
+        show_json([one._asdict() for one in found])
     else:
         show_codes(found)
 
@@ -195,21 +227,27 @@ async def _with_store(work: Callable[[Store], Awaitable[T]]) -> T:
 
 @app.command()
 def check(
-    patient: Annotated[Path | None, typer.Argument(help="A patient file; without one the knowledge is checked.")] = None,
+    patient: Annotated[
+        Path | None, typer.Argument(help="A patient file, or - for standard input; without one the knowledge is checked.")
+    ] = None,
 ) -> None:
     """Check logic/ and cards/, or one patient file. Example: cds-service check my-patient.json"""
     from cds_service.lint import run as checks
 
-    settings = read_settings()
-    problems = checks.check_patient(patient) if patient else checks.check(settings.knowledge)
-    if patient and is_record(patient):
-        try:
-            show_left_out(ask(patient, Asking()).left_out)
-        except Mendable as error:
-            problems += error.problems
+    if patient is None:
+        name, problems = "logic/ and cards/", checks.check(read_settings().knowledge)
+    else:
+        file = read_patient_file(patient)
+        name = file.name
+        problems = checks.check_resources(file.loaded, file.name)
+        if is_record(file.loaded):
+            try:
+                show_left_out(ask(file, Asking()).left_out)
+            except Mendable as error:
+                problems += error.problems
     if problems:
         _report(tuple(problems))
-    typer.echo(f"{patient or 'logic/ and cards/'}: no problems found.")
+    typer.echo(f"{name}: no problems found.")
 
 
 @app.command()
@@ -220,6 +258,15 @@ def lock() -> None:
     typer.echo(f"{checks.lock(read_settings().knowledge)} files locked.")
 
 
+@app.command()
+def release() -> None:
+    """Write logic/release.json, with which check compares: what changed has a new version. Example: cds-service release"""
+    from cds_service.lint import release as released
+
+    parts = released.write_release(load_knowledge(read_settings().knowledge))
+    typer.echo(f"wrote {released.FILE}: {parts} parts that rules rest on")
+
+
 @app.command(name="value-sets")
 def value_sets(
     against: Annotated[
@@ -228,22 +275,24 @@ def value_sets(
             "--against", exists=True, dir_okay=False, help="A CSV file to compare with: columns system, code, display."
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print problems only, and nothing if there is none.")] = False,
 ) -> None:
     """Verify every code, and say what cannot be verified here. Example: cds-service value-sets --against my-codes.csv"""
     from cds_service.lint import code_provenance as verification
 
     knowledge = load_knowledge(read_settings().knowledge)
     problems = verification.verify(knowledge)
-    for line in verification.report(knowledge):
-        typer.echo(line)
+    told = list(verification.report(knowledge))
     if against:
         comparison = verification.compare(knowledge, against)
         problems += comparison.differing
-        for line in comparison.lines():
-            typer.echo(line)
+        told += comparison.lines()
+    for line in () if quiet else told:
+        show_text(line)
     if problems:
         _report(tuple(problems))
-    typer.echo("No problems found.")
+    if not quiet:
+        typer.echo("No problems found.")
 
 
 @app.command()
@@ -318,7 +367,7 @@ def approve(
 def list_cast() -> None:
     """One line a person. Example: cds-service fixtures list"""
     for person in read_cast(fixtures_of(read_settings().knowledge)):
-        typer.echo(f"{person.id:<24} {person.jurisdiction}  {person.as_of}  {person.story}")
+        show_text(f"{person.id:<24} {person.jurisdiction}  {person.as_of}  {person.story}")
 
 
 @fixtures.command()

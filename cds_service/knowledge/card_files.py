@@ -97,6 +97,14 @@ class Phrase(KnowledgeFile):
     says: dict[str, str]
 
 
+class Imperatives(KnowledgeFile):
+    """Words with which a card would order and not advise: where a clause begins with them, or anywhere."""
+
+    note: str
+    begin: tuple[str, ...]
+    anywhere: tuple[str, ...]
+
+
 class Wording(KnowledgeFile):
     """The sentences that cards share, such as how a draft rule names itself. What is in braces is filled in."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.jsonlogic.compile import Expression
-from cds_service.knowledge.card_files import CardFile, Group, OverrideReasons, Phrase, Wording
+from cds_service.knowledge.card_files import CardFile, Group, Imperatives, OverrideReasons, Phrase, Wording
 from cds_service.knowledge.fact_files import FactDefinition
 from cds_service.knowledge.recognition import Lexicon, OwnWords, Recognition
 from cds_service.knowledge.schema import (
@@ -80,7 +80,10 @@ class CardText:
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """Everything the service knows, immutable, and equal to nothing but itself. `fingerprint` changes when any file does."""
+    """Everything the service knows, immutable, and equal to nothing but itself. `fingerprint` changes when any file does.
+
+    `doubted`: the names in files that could not be read; of what is served there are none.
+    """
 
     root: Path
     facts: Mapping[str, FactDefinition]
@@ -113,7 +116,9 @@ class Knowledge:
     cards: Mapping[str, CardText]
     spelling: Mapping[str, Mapping[str, str]]
     phrases: tuple[Phrase, ...]
+    imperatives: Imperatives
     fingerprint: str
+    doubted: frozenset[str] = frozenset()
 
     @cached_property
     def types(self) -> FactTypes:

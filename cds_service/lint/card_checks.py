@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from cds_service.cards import leaflets
 from cds_service.cards.lines import BETWEEN
 from cds_service.cards.printed import FOLDER
@@ -18,7 +20,8 @@ from cds_service.lint.rule_checks import JURISDICTIONS
 
 Problems = Iterator[Problem]
 
-_MARKUP = re.compile(r"<[a-zA-Z/]|://|\|.*\||^#|```")
+_MARKUP = re.compile(r"<[a-zA-Z/!]|://|\|.*\||^#|`|\*\*|__|\]\(|&#?\w+;")
+_CLAUSE = r"(?:^|[.,:;!?()]\s*|\b(?:and|or|then|please|now|but)\s+)"
 _MANY = "99"
 
 
@@ -158,8 +161,56 @@ def card_texts_are_plain(knowledge: Knowledge) -> Problems:
         if len(card.file.lines) <= shared.get(rule.file.group, 0):
             yield Problem(card.place, "has no lines of its own", "say why the card appears")
         for text in _texts(card):
-            if not text.strip() or "TODO" in text or _MARKUP.search(text):
-                yield Problem(card.place, f"{text[:50]!r}", "write plain words: no markup, link, table or TODO")
+            if not text.strip() or "TODO" in text:
+                yield Problem(card.place, f"{text[:50]!r}", "write words, and no TODO")
+
+
+def texts_hold_no_markup(knowledge: Knowledge) -> Problems:
+    """Cards are Markdown, which only the service writes: what a text brings of it would be shown as something else."""
+    for place, text in _shown_texts(knowledge):
+        if found := _MARKUP.search(text):
+            yield Problem(place, f"{found.group()!r} in {text[:50]!r}", "write plain words: no markup, link or table")
+
+
+def cards_advise_and_do_not_order(knowledge: Knowledge) -> Problems:
+    words = knowledge.imperatives
+    begin, anywhere = ("|".join(map(re.escape, listed)) for listed in (words.begin, words.anywhere))
+    orders = re.compile(rf"{_CLAUSE}(?P<begin>{begin})\b|\b(?P<anywhere>{anywhere})\b", re.IGNORECASE)
+    for place, text in _card_texts(knowledge):
+        # What a placeholder brings is a noun.
+        if found := orders.search(PLACEHOLDER.sub("it", text)):
+            word = found["begin"] or found["anywhere"]
+            remedy = "say what to consider or review; see cards/imperatives.json"
+            yield Problem(place, f"{word!r} orders, in {text[:60]!r}", remedy)
+
+
+def _card_texts(knowledge: Knowledge) -> Iterator[tuple[str, str]]:
+    """By place all that a card may say to a clinician."""
+    for card in knowledge.cards.values():
+        yield from ((card.place, text) for text in _texts(card))
+        yield from ((card.place, text) for item in card.file.removes for text in (item.label, item.description))
+        if form := card.file.asks_for_form:
+            yield from ((card.place, text) for text in (form.label, form.description))
+    for group in knowledge.groups:
+        place = f"cards/groups.json {group.id}"
+        yield from ((place, text) for text in (group.summary, group.lead, group.beyond, group.more, group.joiner))
+    for name, order in knowledge.orders.items():
+        yield from ((f"logic/orders.json {name}", text) for text in (order.title, order.label, order.description))
+
+
+def _shown_texts(knowledge: Knowledge) -> Iterator[tuple[str, str]]:
+    yield from _card_texts(knowledge)
+    wording = msgspec.structs.asdict(knowledge.wording)
+    yield from (("cards/groups.json wording", text) for text in wording.values() if isinstance(text, str))
+    yield from (("cards/groups.json wording", text) for text in knowledge.wording.entries.values())
+    displays = knowledge.override_reasons.displays
+    yield from (("cards/groups.json override_reasons", text) for text in displays.values())
+    for rule in knowledge.rules:
+        yield from ((rule.place, text) for text in (rule.file.title, rule.file.why, rule.file.may_mislead_when))
+    for phrase in knowledge.phrases:
+        yield from (("cards/phrases.json", text) for text in (phrase.about, *phrase.says.values()))
+    yield from (("logic/evidence.json", statement.says) for statement in knowledge.evidence.values())
+    yield from ((fact.place, fact.question) for fact in knowledge.facts.values())
 
 
 def lines_say_what_they_are_about(knowledge: Knowledge) -> Problems:
@@ -192,6 +243,8 @@ CARDBOOK = (
     override_reasons_exist_and_are_used,
     leaflets_tell_and_show,
     card_texts_are_plain,
+    texts_hold_no_markup,
+    cards_advise_and_do_not_order,
     lines_say_what_they_are_about,
     what_is_only_named_is_worded,
 )

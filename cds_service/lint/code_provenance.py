@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.fhir.resources import Coding
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.load import Reader
 from cds_service.knowledge.schema import Disjoint, ValueSet
 from cds_service.knowledge.terminology import coding_of
 
@@ -170,14 +171,15 @@ def value_sets_match_their_lock(knowledge: Knowledge) -> Problems:
 
 
 def fingerprints(root: Path) -> dict[str, dict[str, Any]]:
-    """Hash and number of codes of each value set file."""
-    folder = root / "logic/value_sets"
+    """Hash and number of codes of each value set file that can be read."""
+    folder, reader = root / "logic/value_sets", Reader(root)
     found = {}
     for path in sorted([*folder.glob("*.json"), *folder.glob("licensed/*.json")]):
-        if path.name != "lock.json":
-            data = path.read_bytes()
-            codes = sum(map(len, json.loads(data)["codes"].values()))
-            found[path.relative_to(folder).as_posix()] = {"sha256": hashlib.sha256(data).hexdigest(), "codes": codes}
+        read = reader.read(path.relative_to(root).as_posix(), ValueSet) if path.name != "lock.json" else None
+        if read:
+            codes = sum(map(len, read.codes.values()))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[path.relative_to(folder).as_posix()] = {"sha256": digest, "codes": codes}
     return dict(sorted(found.items()))
 
 

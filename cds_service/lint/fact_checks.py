@@ -114,14 +114,16 @@ def nothing_is_orphaned(knowledge: Knowledge) -> Problems:
         ("order", knowledge.orders, orders),
         *((kind, defined, used[kind]) for kind, defined in kinds.items()),
     ]:
-        for name in sorted(set(defined) - set(wanted)):
+        # Facts do not name the query of their kind, so of those that could not be read nobody knows it.
+        doubted = knowledge.doubted if kind != "query" or not knowledge.doubted else set(defined)
+        for name in sorted(set(defined) - set(wanted) - doubted):
             yield Problem(f"logic {kind} {name}", "is used by nothing", "remove it, or use it")
     for name in sorted(orders - set(knowledge.orders)):
         yield Problem(f"logic/orders.json {name}", "does not exist", "write it, or mend the rule")
 
 
 def _facts_in_use(knowledge: Knowledge) -> set[str]:
-    names = {name for rule in knowledge.rules for name in rule.facts}
+    names = {name for rule in knowledge.rules for name in rule.facts} | (knowledge.doubted & knowledge.facts.keys())
     names |= {name for card in knowledge.cards.values() for name in card.facts}
     names |= {order.pending_fact for order in knowledge.orders.values()}
     names |= {service.reason_fact for service in knowledge.services.values()}

@@ -9,8 +9,10 @@ from datetime import date
 from pathlib import Path
 
 from cds_service.cards import leaflets
+from cds_service.cards.approvals import basis_of, changes, load_approvals
 from cds_service.cards.printed import FOLDER
-from cds_service.errors import Problem
+from cds_service.errors import Problem, SettingsError
+from cds_service.fhir.zones import today
 from cds_service.knowledge.composed_kinds import NotKnown, NotShown
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import Reader
@@ -20,6 +22,7 @@ Problems = Iterator[Problem]
 
 JURISDICTIONS = ("us", "uk")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+SIGNED = "logic/approvals.json"
 _STATUSES = ("draft", "trial", "active", "retired")
 
 
@@ -63,7 +66,7 @@ def a_rule_has_its_members_in_order(knowledge: Knowledge) -> Problems:
 
 def a_rule_says_what_it_must(knowledge: Knowledge) -> Problems:
     groups = {group.id for group in knowledge.groups}
-    hooks = {service.hook for service in knowledge.services.values()}
+    hooks = {service.hook for service in knowledge.services.values()} | knowledge.doubted
     for rule in knowledge.rules:
         file = rule.file
         wrong = {
@@ -90,6 +93,33 @@ def _is_date(text: str) -> bool:
         return bool(date.fromisoformat(text))
     except ValueError:
         return False
+
+
+def a_review_is_not_due(knowledge: Knowledge) -> Problems:
+    day = today(None)
+    for rule in knowledge.rules:
+        if _is_date(rule.file.review_by) and date.fromisoformat(rule.file.review_by) < day:
+            remedy = "review the rule anew, and give the next day and a new version"
+            yield Problem(rule.place, f"review_by {rule.file.review_by} is over", remedy)
+
+
+def who_checked_a_rule_has_signed_it(knowledge: Knowledge) -> Problems:
+    """A name alone proves nothing: it counts with an approval of the rule as it is, in the file that `approve` writes."""
+    try:
+        path = knowledge.root / SIGNED
+        signed = {item.rule: item for item in load_approvals(path if path.is_file() else None)}
+    except SettingsError as error:
+        yield from error.problems
+        return
+    for rule in knowledge.rules:
+        name, item = rule.file.checked_by, signed.get(rule.id)
+        if name is None:
+            if rule.file.status == "active":
+                yield Problem(rule.place, "is active, and no clinician has checked it", "leave it a draft until one has")
+        elif item is None or item.name != name or changes(item.basis, basis_of(rule, knowledge)):
+            text = f"checked_by names {name!r}, of whom {SIGNED} holds no approval of the rule as it is"
+            remedy = f"let them sign: cds-service approve {rule.id} --name {name!r} --file {SIGNED}; or write null"
+            yield Problem(rule.place, text, remedy)
 
 
 def every_rule_belongs_to_a_service(knowledge: Knowledge) -> Problems:
@@ -131,6 +161,10 @@ def sources_exist_and_are_used(knowledge: Knowledge) -> Problems:
     for name, source in knowledge.sources.items():
         if name not in used and not source.cites:
             yield Problem("logic/sources.json", f"{name} is used by nothing", "remove it, or cite it")
+
+
+def sources_have_a_safe_address(knowledge: Knowledge) -> Problems:
+    for name, source in knowledge.sources.items():
         if not source.url.startswith("https://"):
             yield Problem("logic/sources.json", f"{name} has the address {source.url!r}", "give an https address")
 
@@ -171,9 +205,12 @@ RULEBOOK = (
     rule_cases_and_card_stand_together,
     a_rule_has_its_members_in_order,
     a_rule_says_what_it_must,
+    a_review_is_not_due,
+    who_checked_a_rule_has_signed_it,
     every_rule_belongs_to_a_service,
     evidence_is_cited_and_exists,
     sources_exist_and_are_used,
+    sources_have_a_safe_address,
     a_rule_decides_on_what_is_known,
     no_two_rules_of_a_group_share_a_priority,
     a_rule_replaces_other_rules,

@@ -18,7 +18,7 @@ from cds_service.fhir.zones import today
 from cds_service.model import Finding
 from cds_service.pages.form import response
 from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
-from cds_service.samples.records import places_in, require_one_patient
+from cds_service.samples.records import places_in, read_record, require_one_patient
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction
 
@@ -161,17 +161,7 @@ def read_pasted(text: str) -> dict[str, Any]:
     if len(text) > PASTE_LIMIT:
         problem = Problem("text", f"is longer than {PASTE_LIMIT} characters", "paste the record of one patient")
         raise RequestError(413, "body-too-large", "too-long", [problem])
-    try:
-        loaded = json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise _refused([Problem(place, error.msg, "mend the JSON there, or just before")]) from None
-    except ValueError:
-        raise _refused([Problem("text", "holds a number of thousands of digits", "paste FHIR resources as they are")]) from None
-    except RecursionError:
-        raise _refused([Problem("text", "is nested too deeply", "paste FHIR resources as they are")]) from None
-    if not isinstance(loaded, dict):
-        raise _refused([Problem("text", "is no JSON object", "paste a FHIR R4 Bundle, or a call of a CDS Hooks service")])
+    loaded = read_record(text.encode(errors="replace"))
     require_one_patient(loaded)
     return loaded
 

@@ -63,7 +63,10 @@ def read_cast(folder: Path) -> tuple[Person, ...]:
     """The cast. Raises KnowledgeError if the file is missing or has another shape."""
     try:
         return msgspec.json.decode((folder / "cast.json").read_bytes(), type=tuple[Person, ...])
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
+        text = f"cannot be read ({error.strerror})"
+        raise KnowledgeError([Problem("fixtures/cast.json", text, "restore it, or see CDS_KNOWLEDGE")]) from None
+    except msgspec.DecodeError as error:
         raise KnowledgeError([Problem("fixtures/cast.json", str(error), "restore or mend the file")]) from None
 
 
@@ -82,9 +85,8 @@ def read_bundle(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def resources_of(path: Path) -> list[dict[str, Any]]:
-    """What a file holds: the resources of a Bundle, or itself as one. Raises KnowledgeError as `read_bundle` does."""
-    loaded = read_bundle(path)
+def resources_of(loaded: dict[str, Any]) -> list[dict[str, Any]]:
+    """The resources of a Bundle, or what is none as the one resource."""
     if loaded.get("resourceType") != "Bundle":
         return [loaded]
     return [entry["resource"] for entry in loaded.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]

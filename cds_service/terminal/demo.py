@@ -6,13 +6,13 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import msgspec
-import typer
 import uvicorn
 
 from cds_service.cdshooks.request import AS_OF
@@ -23,7 +23,7 @@ from cds_service.net.connections import bounded_connections
 from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.security.access import demand_guard, pages_shown
 from cds_service.settings import Settings
-from cds_service.terminal.output import show_cards
+from cds_service.terminal.output import show_cards, show_text
 
 _PATIENCE = 20.0
 
@@ -32,14 +32,46 @@ class _Cards(msgspec.Struct):
     cards: tuple[Card, ...]
 
 
-def serve(settings: Settings, knowledge: Knowledge | None = None, *, stop: bool = False) -> None:
-    """Serve until interrupted, or with `stop` only until the demonstration has been shown.
+# Nobody is to be counted of the demonstration, and its log would stand amid the cards.
+TRIED = {"CDS_TRIAL": "true", "CDS_DATABASE_URL": "sqlite+aiosqlite:///:memory:", "CDS_LOG_LEVEL": "error"}
+
+
+def serve(settings: Settings, before: Callable[[], None] | None = None) -> None:
+    """Serve until interrupted. `before`: what is shown where everything is ready to start.
 
     Raises SettingsError if the port is taken, or if strangers could call unasked.
     """
+    server = _server(settings)
+    if before:
+        before()
+        server.on_start = partial(_say_where, settings)
+    server.run()
+
+
+def demonstrate(settings: Settings, knowledge: Knowledge) -> None:
+    """Serve only until one request has been posted and the cards of its answer shown. Raises as `serve` does."""
+    server = _server(settings)
+    with _demonstrating(server, settings, knowledge) as failures:
+        server.run()
+    if failures:
+        raise failures[0]
+
+
+class _Server(uvicorn.Server):
+    """Tells when it can be called."""
+
+    on_start: Callable[[], None] = staticmethod(lambda: None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.on_start()
+
+
+def _server(settings: Settings) -> _Server:
     demand_guard(settings)
     _demand_free_port(settings)
-    server = uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             "cds_service.app:create_app",
             factory=True,
@@ -55,27 +87,19 @@ def serve(settings: Settings, knowledge: Knowledge | None = None, *, stop: bool 
             timeout_graceful_shutdown=5,
         )
     )
-    if knowledge is None:
-        server.run()
-        return
-    with _demonstrating(server, settings, knowledge, stop) as failures:
-        server.run()
-    if failures:
-        raise failures[0]
 
 
 @contextmanager
-def _demonstrating(server: uvicorn.Server, settings: Settings, knowledge: Knowledge, stop: bool) -> Iterator[list[Exception]]:
+def _demonstrating(server: _Server, settings: Settings, knowledge: Knowledge) -> Iterator[list[Exception]]:
     failures: list[Exception] = []
 
     def show() -> None:
         try:
             _wait_for(server)
-            demonstrate(settings, knowledge)
+            _call_and_show(settings, knowledge)
         except Exception as error:
             failures.append(error)
-            server.should_exit = True
-        server.should_exit = server.should_exit or stop
+        server.should_exit = True
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
@@ -84,22 +108,28 @@ def _demonstrating(server: uvicorn.Server, settings: Settings, knowledge: Knowle
     thread.join(timeout=_PATIENCE)
 
 
-def _wait_for(server: uvicorn.Server) -> None:
+def _wait_for(server: _Server) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def demonstrate(settings: Settings, knowledge: Knowledge) -> None:
-    """Post one patient-view request for the first of the cast and print her cards."""
-    folder = fixtures_of(settings.knowledge)
-    person = read_cast(folder)[0]
+def _call_and_show(settings: Settings, knowledge: Knowledge) -> None:
+    person = read_cast(fixtures_of(settings.knowledge))[0]
     service_id = next(iter(knowledge.services))
-    base = f"http://{settings.host}:{settings.port}"
-    cards = _call(f"{base}/cds-services/{service_id}", person, knowledge, settings)
+    cards = _call(f"{_base(settings)}/cds-services/{service_id}", person, knowledge, settings)
     show_cards(f"{person.id}, judged on {person.as_of}: {person.story}", cards)
+    _say_where(settings)
+
+
+def _say_where(settings: Settings) -> None:
+    base = _base(settings)
     where = f"; to look at in a browser: {base}/" if pages_shown(settings) != "off" else ""
-    typer.echo(f"Serving on {base}; discovery is at {base}/cds-services{where}")
+    show_text(f"Serving on {base}; discovery is at {base}/cds-services{where}")
+
+
+def _base(settings: Settings) -> str:
+    return f"http://{settings.host}:{settings.port}"
 
 
 def _call(url: str, person: Person, knowledge: Knowledge, settings: Settings) -> tuple[Card, ...]:

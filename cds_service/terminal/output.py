@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from datetime import date
 from itertools import chain, groupby, product, repeat
 from textwrap import wrap
+from typing import Any
 
+import msgspec
 import typer
 
 from cds_service.audit.acceptance import Acceptance
 from cds_service.audit.codes_seen import SeenCode
 from cds_service.cards.text import listed, plain
-from cds_service.cdshooks.response import Card
+from cds_service.cdshooks.response import Card, encode
 from cds_service.explain.counterfactuals import MOST_TRIES
 from cds_service.explain.explanation import Explained, ExplainedCard, Explanation, FactStated, Needed
 from cds_service.explain.left_out import LeftOut, Omissions
 from cds_service.fhir.dates import say_date
 from cds_service.model import Evidence
 from cds_service.samples.counts import Tally, rows, sum_up
+from cds_service.terminal.console import width
 
-_WIDTH = 96
 _FEW = 5
 _MOST_NAMED = 6
 _BAR = 40
@@ -30,13 +32,29 @@ _MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
 
 def show_cards(title: str, cards: Sequence[Card], no_cards_as: str = "") -> None:
     """The cards as a clinician reads them: what, how urgent, why, what to do. `no_cards_as`: why there may be none."""
-    typer.secho(title, bold=True)
+    show_title(title)
     if not cards:
         typer.echo()
         _say(f"No cards: {no_cards_as or 'nothing to say'}.", 2)
     for card in cards:
         _show_card(card)
     typer.echo()
+
+
+def show_title(text: str, colour: str | None = None) -> None:
+    for line in wrap(text, width()):
+        typer.secho(line, bold=True, fg=colour)
+
+
+def show_text(line: str, hang: int = 4) -> None:
+    """A line as wide as the terminal, what goes beyond below it; what stands in columns is kept."""
+    for part in wrap(line, width(), subsequent_indent=" " * hang, break_on_hyphens=False) or [""]:
+        typer.echo(part)
+
+
+def show_json(value: Any) -> None:
+    """For programs: always UTF-8, as JSON is."""
+    typer.echo(msgspec.json.format(encode(value), indent=2))
 
 
 def show_left_out(found: Omissions) -> None:
@@ -64,7 +82,7 @@ def _show_summary(indicator: str, summary: str) -> None:
     typer.echo()
     mark = f"{_MARKS[indicator]} {indicator.upper():<8} "
     typer.secho(mark, fg=_COLOURS[indicator], bold=True, nl=False)
-    first, *rest = wrap(summary, _WIDTH - len(mark))
+    first, *rest = wrap(summary, width() - len(mark)) or [""]
     typer.secho(first, bold=True)
     for line in rest:
         typer.secho(" " * len(mark) + line, bold=True)
@@ -76,13 +94,13 @@ def _show_card(card: Card) -> None:
         _show_line(block)
     for suggestion in card.suggestions:
         box = "[x]" if suggestion.is_recommended else "[ ]"
-        typer.echo(f"   {box} {suggestion.label}")
+        _say(f"{box} {suggestion.label}", hang=4)
     typer.secho(f"   {card.source.label}", dim=True)
 
 
 def _show_line(line: str) -> None:
     indent = "     " if line.startswith("- ") else "   "
-    for part in wrap(line, _WIDTH, initial_indent="   ", subsequent_indent=indent) or [""]:
+    for part in wrap(line, width(), initial_indent="   ", subsequent_indent=indent) or [""]:
         typer.echo(part)
 
 
@@ -148,12 +166,12 @@ def _show_not_served(text: Explanation) -> None:
 
 def _heading(text: str, colour: str | None = None) -> None:
     typer.echo()
-    typer.secho(text, bold=True, fg=colour)
+    show_title(text, colour)
 
 
 def _say(text: str, indent: int = 3, hang: int = 2) -> None:
     for line in wrap(
-        text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + hang), break_on_hyphens=False
+        text, width(), initial_indent=" " * indent, subsequent_indent=" " * (indent + hang), break_on_hyphens=False
     ):
         typer.echo(line)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cds_service.cards.approvals import read_approvals
 from cds_service.cdshooks.request import ON_ORDERS, read_request
@@ -16,8 +17,8 @@ from cds_service.explain.left_out import Omissions, left_out
 from cds_service.fhir.zones import today, zone_named
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.knowledge.load import load_knowledge
-from cds_service.samples.people import Person, fixtures_of, read_bundle, read_cast, resources_of, to_hook_request
-from cds_service.samples.records import is_call, places_in, require_one_patient
+from cds_service.samples.people import Person, fixtures_of, read_cast, resources_of, to_hook_request
+from cds_service.samples.records import is_call, places_in, read_record, require_one_patient
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Settings, read_settings
 
@@ -45,16 +46,40 @@ class Asked(NamedTuple):
         return left_out(self.decision.view, self.places)
 
 
-def is_record(path: Path) -> bool:
-    """Whether a file is the record of somebody or a call, and not a resource alone."""
-    loaded = read_bundle(path)
+STANDARD_INPUT = Path("-")
+
+
+class PatientFile(NamedTuple):
+    """What was given, read. `path` may be that of standard input."""
+
+    path: Path
+    loaded: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return "standard input" if self.path == STANDARD_INPUT else self.path.name
+
+
+def read_patient_file(path: Path) -> PatientFile:
+    """A Bundle, a call, a resource or NDJSON; `-` is standard input. Raises RequestError, which says what it is instead."""
+    name = "standard input" if path == STANDARD_INPUT else str(path)
+    try:
+        data = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+    except OSError as error:
+        problem = Problem(name, f"cannot be read ({error.strerror})", "give a FHIR R4 Bundle as JSON, or - for standard input")
+        raise SettingsError([problem]) from None
+    return PatientFile(path, read_record(data, name))
+
+
+def is_record(loaded: Mapping[str, Any]) -> bool:
+    """Whether it is the record of somebody or a call, and not a resource alone."""
     return loaded.get("resourceType") == "Bundle" or is_call(loaded)
 
 
-def ask(path: Path, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
+def ask(file: PatientFile, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
     """Raises RequestError for what the service refuses, and where a Bundle does not hold exactly one Patient."""
-    settings = read_settings()
-    person = _cast_member(path, settings)
+    settings, loaded = read_settings(), file.loaded
+    person = _cast_member(file.path, settings)
     place = asking.jurisdiction or (person.jurisdiction if person else settings.jurisdiction)
     if place not in ("us", "uk"):
         raise SettingsError([Problem("--jurisdiction", f"{place!r} is unknown", "use us or uk")])
@@ -63,12 +88,13 @@ def ask(path: Path, asking: Asking, overridden: Sequence[str] = ()) -> Asked:
         knowledge, settings.model_copy(update={"jurisdiction": place}), read_approvals(settings.approvals, knowledge, _today())
     )
     day = day_of(asking.as_of) if asking.as_of else (person.day if person else _today())
-    loaded = read_bundle(path)
     require_one_patient(loaded)
     draft = asking.draft
     hook = _hook(asking.hook or loaded.get("hook") or (person.hook if person else None), draft, knowledge)
     service_id = knowledge.service_on(hook)
-    body = to_hook_request(loaded, dict(knowledge.queries), hook, person, resources_of(draft) if draft else ())
+    body = to_hook_request(
+        loaded, dict(knowledge.queries), hook, person, resources_of(read_patient_file(draft).loaded) if draft else ()
+    )
     request = read_request(json.dumps(body).encode(), hook)
     silent = _overridden(overridden, decision_service.rules[service_id], day)
     return Asked(person, decision_service.answer(service_id, request, day, silent), places_in(loaded, body))

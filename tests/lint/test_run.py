@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from cds_service.errors import KnowledgeError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.load import Reader
+from cds_service.knowledge.load import Reader, load_knowledge
 from cds_service.lint.cases import mutated, read_cases, surviving
 from cds_service.lint.code_provenance import mod10, verhoeff
-from cds_service.lint.run import HOUSE_RULES, check, check_patient, lock
+from cds_service.lint.release import nothing_changed_without_a_version, write_release
+from cds_service.lint.run import HOUSE_RULES, check, check_resources, lock
 from tests.conftest import ROOT
 from tests.support.people import bundle, observation
+from tests.support.terminal import cds
 
 RULE = "logic/rules/results/low-potassium.json"
 CASES = "logic/rules/results/low-potassium.cases.json"
@@ -387,7 +390,77 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "a shared line with an unknown part": (shared_line(say="Started ({start.mood})."), STATIN, "mood"),
     "markup in a shared line": (shared_line(say="Started <b>before</b>."), STATIN, "<b>"),
-    "markup": (line(say="See <b>this</b>"), CARD, "<b>"),
+    "markup": (line(say="See <b>this</b>"), CARD, "'<b'"),
+    "a comment of HTML": (line(say="See this <!-- later -->"), CARD, "'<!'"),
+    "bold": (line(say="**Urgent**: see this"), CARD, "'**'"),
+    "underlined": (line(say="See __this__"), CARD, "'__'"),
+    "code": (line(say="See `this`"), CARD, "'`'"),
+    "a link of Markdown": (line(say="See [this](that.html)"), CARD, "']('"),
+    "an entity": (line(say="Low &amp; falling"), CARD, "'&amp;'"),
+    "markup in a group": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0].update(lead="See *this* &#8594; **now**")),
+        "cards/groups.json urgent-results",
+        "'&#8594;'",
+    ),
+    "markup in a shared sentence": (
+        edit("cards/groups.json", lambda loaded: loaded["wording"].update(why_footer="<i>General</i> information.")),
+        "cards/groups.json wording",
+        "'<i'",
+    ),
+    "markup in a rule": (put(RULE, why="Low potassium, see `this`."), RULE, "'`'"),
+    "markup in a test": (item(ORDERS, "tsh", description="Order **TSH**"), "logic/orders.json tsh", "'**'"),
+    "an order to stop": (line(say="Stop the diuretic."), CARD, "'Stop' orders"),
+    "an order behind what it is about": (
+        line(say="Potassium {potassium_against_range.value}: stop it."),
+        CARD,
+        "'stop' orders",
+    ),
+    "an order in the middle": (line(say="Consider a repeat and reduce the dose."), CARD, "'reduce' orders"),
+    "an order not to": (line(say="Low potassium; do not give it again."), CARD, "'do not' orders"),
+    "a duty": (line(say="The dose should be lowered."), CARD, "'should' orders"),
+    "an order in a headline": (put(CARD, headline="Give potassium"), CARD, "'Give' orders"),
+    "an order in what a group says": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0].update(lead="Withhold all of these.")),
+        "cards/groups.json urgent-results",
+        "'Withhold' orders",
+    ),
+    "a review that is over": (put(RULE, review_by="2020-02-29"), RULE, "review_by 2020-02-29 is over"),
+    "a rule in use that nobody has checked": (put(RULE, status="active"), RULE, "is active, and no clinician"),
+    "a name without a signature": (put(RULE, checked_by="Dr Nobody"), RULE, "checked_by names 'Dr Nobody'"),
+    "signatures that cannot be read": (
+        lambda root: (root / "logic/approvals.json").write_text("{}"),
+        "CDS_APPROVALS",
+        "approvals.json",
+    ),
+    "a rule changed without a new version": (put(RULE, priority=31), RULE, "rule low-potassium changed since"),
+    "a card changed without a new version": (line(say="Low."), CARD, "card low-potassium changed since"),
+    "a fact changed without a new version": (
+        fact(THYROID, "hypothyroidism", "conditions", says="an idle thyroid"),
+        "logic/facts/thyroid.json hypothyroidism",
+        "fact hypothyroidism changed since the last release, and no rule",
+    ),
+    "a set changed without a new version": (
+        edit(SET, lambda loaded: loaded["phrases"].append("sluggish thyroid")),
+        SET,
+        "codes hypothyroidism changed since",
+    ),
+    "an analyte changed without a new version": (
+        item(LABS, "albumin", note="x"),
+        "logic/labs.json albumin",
+        "codes albumin changed since",
+    ),
+    "a test changed without a new version": (
+        item(ORDERS, "tsh", label="TSH"),
+        "logic/orders.json tsh",
+        "test tsh changed since",
+    ),
+    "a group changed without a new version": (
+        edit("cards/groups.json", lambda loaded: loaded["groups"][0].update(lead="Look at these.")),
+        "cards/groups.json urgent-results",
+        "group urgent-results changed since",
+    ),
+    "no release": (lambda root: (root / "logic/release.json").unlink(), "logic/release.json", "is missing"),
+    "a release that is none": (put("logic/release.json", versions=[]), "logic/release.json", "cannot be read"),
     "a link in the words": (line(say="https://x.example"), CARD, "https://"),
     "a line with broken logic": (line(when={"<": [{"var": "potassium_against_range"}, 3]}), CARD, "string"),
     "a line that asks what is missing": (line(when={"in": ["smoking", {"missing": ["smoking"]}]}), CARD, "is not known"),
@@ -501,7 +574,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a member twice": (replace(RULE, '"status"', '"version": "1.0.0", "status"'), RULE, "twice"),
     "a number that is none": (replace(ABI_CASES, '"age_years": 40', '"age_years": NaN'), ABI_CASES, "JSON number"),
     "no windows": (lambda root: (root / "logic/windows.json").unlink(), "logic/windows.json", "cannot be read"),
-    "no cards": (lambda root: shutil.rmtree(root / "cards"), "cards/groups.json", "cannot be read"),
+    "no cards": (lambda root: shutil.rmtree(root / "cards"), "CDS_KNOWLEDGE", "holds no cards/"),
+    "no groups": (lambda root: (root / "cards/groups.json").unlink(), "cards/groups.json", "cannot be read"),
     "nested without end": (lambda root: (root / RULE).write_text("[" * 100_000), RULE, "deep"),
 }
 
@@ -527,13 +601,58 @@ def test_all_faults_are_told_at_once(tree: Path) -> None:
     assert len({problem.place for problem in check(tree)}) == 3
 
 
+def test_an_undeclared_fact_hides_no_other_problem(tree: Path) -> None:
+    put(RULE, fires_when={"var": "potasium"}, version="1", review_by="2020-01-01")(tree)
+    put("logic/rules/results/low-sodium.json", applies_when={"var": "cramps"})(tree)
+    row("logic/rules/workup/abi.cases.json", 0, expect="silent")(tree)
+    put("cards/medication/statin.json", headline="Stop it")(tree)
+    fact(THYROID, "hypothyroidism", "conditions", condition="x")(tree)
+    item("logic/sources.json", "aafp-2012", url="http://x.example")(tree)
+    (tree / "cards/results/low-calcium.json").write_text("{")
+    told = [(problem.place, problem.message) for problem in check(tree)]
+    wanted = [
+        ("cards/medication/statin.json", "'Stop' orders"),
+        ("cards/medication/statin.json", "card statin changed since"),
+        ("cards/results/low-calcium.json", "is not strict JSON"),
+        (f"{THYROID} hypothyroidism", "value set 'x' does not exist"),
+        (RULE, "review_by 2020-01-01 is over"),
+        (RULE, "version '1'"),
+        (f"{RULE} fires_when.var", "undeclared fact 'potasium'"),
+        ("logic/rules/results/low-sodium.json applies_when.var", "undeclared fact 'cramps'"),
+        (ABI_CASES, "gives fires"),
+        ("logic/sources.json", "has the address"),
+        ("logic value set hypothyroidism", "is used by nothing"),
+    ]
+    for place, message in wanted:
+        assert [1 for where, says in told if where.startswith(place.removesuffix(".var")) and message in says], (place, told)
+    assert len(told) == len(wanted), told
+
+
+SHARED = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("logic/*.json"), *ROOT.glob("cards/*.json")])
+ONE_OF_EACH = [RULE, CASES, CARD, THYROID, FACTS, THYROID_CASES, SET, "logic/value_sets/lock.json", *SHARED]
+
+
+@pytest.mark.parametrize("path", ONE_OF_EACH)
+def test_what_rests_on_a_file_that_cannot_be_read_is_not_told_beside_it(tree: Path, path: str) -> None:
+    text = (tree / path).read_text().rstrip()
+    (tree / path).write_text(text[:-1] + ",")
+    (problem,) = check(tree)
+    assert problem.place == path
+    assert "JSON" in problem.message or "cannot be read" in problem.message
+
+
+@pytest.mark.parametrize("path", sorted(path for path in SHARED if path != "logic/release.json"))
+def test_a_file_that_is_not_there_is_told_alone(tree: Path, path: str) -> None:
+    (tree / path).unlink()
+    assert [(problem.place, problem.message) for problem in check(tree)] == [
+        (path, "cannot be read (No such file or directory)")
+    ]
+
+
 @pytest.mark.untraced
 def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
     """A house rule that no bad example above wakes would be a rule in name only."""
     awake: set[str] = set()
-    from cds_service.errors import KnowledgeError
-    from cds_service.knowledge.load import load_knowledge
-
     # Most house rules are about cases, so those examples come first.
     for _, (spoil, _, _) in sorted(BAD.items(), key=lambda item: "case" not in item[0]):
         if len(awake) == len(HOUSE_RULES):
@@ -558,9 +677,44 @@ def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
 
 def test_a_lock_settles_a_change_that_was_read(tree: Path) -> None:
     in_set(lambda loaded: loaded.update(purpose="Another purpose."))(tree)
+    put("logic/rules/conditions/hypothyroidism.json", version="9.0.0")(tree)
     assert check(tree)
     assert lock(tree) == len(list((tree / "logic/value_sets").glob("**/*.json"))) - 1
     assert check(tree) == []
+
+
+def test_a_new_version_of_one_rule_that_rests_on_it_settles_a_change(tree: Path) -> None:
+    fact(THYROID, "hypothyroidism", "conditions", says="an idle thyroid")(tree)
+    knowledge = load_knowledge(tree)
+    assert [problem.message for problem in nothing_changed_without_a_version(knowledge)] == [
+        "fact hypothyroidism changed since the last release, and no rule that rests on it has a new version"
+    ]
+    with pytest.raises(KnowledgeError, match="fact hypothyroidism changed"):
+        write_release(knowledge)
+    put("logic/rules/workup/thyroid.json", version="9.0.0")(tree)
+    assert list(nothing_changed_without_a_version(load_knowledge(tree))) == []
+
+
+def test_what_is_released_is_compared_with_from_then_on(tree: Path) -> None:
+    put(RULE, version="9.0.0", priority=31)(tree)
+    before = (tree / "logic/release.json").read_text().splitlines()
+    assert write_release(load_knowledge(tree)) == len(json.loads("\n".join(before))["parts"])
+    after = (tree / "logic/release.json").read_text().splitlines()
+    assert len([True for old, new in zip(before, after, strict=True) if old != new]) == 2
+    put(RULE, priority=32)(tree)
+    (problem,) = nothing_changed_without_a_version(load_knowledge(tree))
+    assert "rule low-potassium changed" in problem.message
+
+
+def test_a_clinician_who_signed_the_rule_as_it_is_has_checked_it(tree: Path) -> None:
+    put(RULE, status="active", checked_by="Dr Anna Sample", version="9.0.0")(tree)
+    assert [problem.place for problem in check(tree)] == [RULE]
+    path = tree / "logic/approvals.json"
+    done = cds("approve", "low-potassium", "--name", "Dr Anna Sample", "--yes", "--file", str(path), knowledge=tree)
+    assert done.returncode == 0, done.stderr
+    assert check(tree) == []
+    put(RULE, why="Another reason.")(tree)
+    assert "holds no approval of the rule as it is" in "\n".join(map(str, check(tree)))
 
 
 def test_every_mutant_of_every_rule_is_killed(knowledge: Knowledge) -> None:
@@ -590,19 +744,18 @@ def test_codes_that_were_seen_in_the_wild_with_a_slip_are_refused(code: str) -> 
     assert not verhoeff(code)
 
 
-def test_a_patient_file_is_checked_resource_by_resource(tmp_path: Path) -> None:
+def test_a_record_is_checked_resource_by_resource() -> None:
     good, bad = observation(3.1), observation(3.1, id="bad") | {"status": 7, "unheard": True}
-    path = tmp_path / "patient.json"
-    path.write_text(json.dumps(bundle(good, bad, {"resourceType": "Unheard"}, "text")))
-    places = [problem.place for problem in check_patient(path)]
+    record = bundle(good, bad, {"resourceType": "Unheard"}, "text")
+    places = [problem.place for problem in check_resources(record, "patient.json")]
     assert not any("entry[0]" in place for place in places)
     assert any("entry[1].resource.unheard" in place for place in places)
     assert any("entry[2]" in place for place in places)
     assert any("entry[3]" in place for place in places)
 
 
-def test_a_hook_request_is_checked_by_its_prefetch(tmp_path: Path) -> None:
-    path = tmp_path / "request.json"
-    path.write_text(json.dumps({"hook": "patient-view", "prefetch": {"orders": bundle({"resourceType": "ServiceRequest"})}}))
-    assert all("orders.entry[0]" in problem.place for problem in check_patient(path))
-    assert check_patient(path)
+def test_a_hook_request_is_checked_by_its_prefetch() -> None:
+    call = {"hook": "patient-view", "prefetch": {"orders": bundle({"resourceType": "ServiceRequest"})}}
+    assert {problem.place.split(".resource")[0] for problem in check_resources(call, "call.json")} == {
+        "call.json orders.entry[0]"
+    }

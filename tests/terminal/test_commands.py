@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_a_whole_hook_request_can_be_run(tmp_path: Path) -> None:
         (["run", "nowhere.json"], "cannot be read"),
         (["run", ADA, "--as-of", "soon"], "'soon' is no date"),
         (["run", ADA, "--jurisdiction", "fr"], "'fr' is unknown"),
-        (["check", "README.md"], "cannot be read"),
+        (["check", "README.md"], "is no JSON"),
         (["new", "results/low-potassium", "--when", "taking_statin"], "exists already"),
         (["new", "results/Bad Name", "--when", "taking_statin"], "TOPIC/RULE"),
         (["new", "nowhere/new", "--when", "taking_statin"], "no topic"),
@@ -313,6 +314,32 @@ def test_the_demo_starts_the_service_calls_it_and_ends(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Potassium 3.1 mmol/L (12 Nov)" in done.stdout
     assert "Serving on http://127.0.0.1:" in done.stdout
+
+
+def test_the_demo_counts_nobody_and_logs_nothing_amid_the_cards(tmp_path: Path) -> None:
+    done = cds("demo", cwd=tmp_path, CDS_PORT=str(free_port()), CDS_DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/own.sqlite")
+    assert "Potassium 3.1" in done.stdout
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cards_shown_at_the_start_count_nobody(tmp_path: Path) -> None:
+    port = str(free_port())
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CDS_PORT": port, "PYTHONUNBUFFERED": "1"} | COVERAGE
+    command = [sys.executable, "-m", "cds_service.cli", "serve", "--try", "--show-cards"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, text=True, **pipes) as serving:  # type: ignore[call-overload]
+        assert serving.stdout is not None
+        shown: list[str] = []
+        while not shown or not shown[-1].startswith("Serving on"):
+            shown.append(serving.stdout.readline())
+            assert shown[-1], serving.stderr and serving.stderr.read()
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            counted = answer.read().decode()
+        serving.terminate()
+    assert "Potassium 3.1 mmol/L (12 Nov)" in "".join(shown)
+    assert 'service="leg-cramps-patient-view"' not in counted
+    assert "cds_rules_shown_total{" not in counted
 
 
 def test_a_port_that_is_taken_is_told_plainly(tmp_path: Path) -> None:
