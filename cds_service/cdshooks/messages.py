@@ -63,13 +63,13 @@ class AcceptedSuggestion(Struct):
     id: Text
 
 
-class Reason(Struct, kw_only=True, frozen=True):
+class ReasonCode(Struct, kw_only=True, frozen=True):
     code: str = ""
     system: str = ""
 
 
 class OverrideReason(Struct, rename="camel", kw_only=True, frozen=True):
-    reason: Reason = Reason()
+    reason: ReasonCode = ReasonCode()
     user_comment: str = ""
 
 
