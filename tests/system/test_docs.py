@@ -26,6 +26,7 @@ from cds_service.lint.fact_cases import FactCase
 from cds_service.settings import Settings
 from cds_service.terminal.patient_files import Asking, ask
 from tests.conftest import COVERAGE, ROOT
+from tests.support.command_reference import written
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "deploy/README.md", "docs/connect.md", "docs/pages.md", "docs/glossary.md"]
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -67,6 +68,10 @@ def test_every_command_of_a_document_runs(clone: Path, command: str) -> None:
     done = subprocess.run(line, shell=True, cwd=clone, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
+
+
+def test_the_page_of_commands_is_what_the_program_has() -> None:
+    assert (ROOT / "docs/commands.md").read_text(encoding="utf-8") == written(), "run: make commands"
 
 
 def test_make_targets_of_the_documents_exist() -> None:
