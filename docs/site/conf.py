@@ -12,7 +12,9 @@ include_patterns = [
 ]
 myst_heading_anchors = 3
 html_theme = "alabaster"
-html_theme_options = {"page_width": "1100px", "sidebar_width": "240px", "fixed_sidebar": False}
+html_theme_options = {"page_width": "1100px", "sidebar_width": "240px", "fixed_sidebar": False, "sidebar_includehidden": False}
 html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 html_show_copyright = False
 html_copy_source = False
+html_extra_path = ["root"]
+highlight_language = "text"

@@ -24,6 +24,8 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     pages = sorted((tmp_path / "site").rglob("*.html"))
     assert tmp_path / "site/docs/tutorial.html" in pages
+    (first,) = re.findall(r'href="([^"]+)"', (tmp_path / "site/index.html").read_text(encoding="utf-8"))
+    assert (tmp_path / "site" / first).is_file()
     for page in pages:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|img|iframe)[^>]+src="([^"]+)"|<link[^>]+href="([^"]+)"', text)
@@ -35,6 +37,7 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
     (tmp_path / "docs/site").mkdir(parents=True)
     shutil.copy(SITE / "conf.py", tmp_path / "docs/site/conf.py")
+    (tmp_path / "docs/site/root").mkdir()
     (tmp_path / "docs/site/index.md").write_text("# Documents\n\n[gone](../gone.md)\n", encoding="utf-8")
     done = build(tmp_path, tmp_path / "docs/site", tmp_path / "out")
     assert done.returncode != 0
