@@ -3,6 +3,8 @@
 # make test    run every test
 # make check   lint, types, import contracts, knowledge, documents
 # make pictures   the pages, pictured anew for docs/
+# make commands   write docs/commands.md anew from the program
+# make docs    build the documents as a site, to read without a network, in var/site
 # make bench   measure throughput beside two floors
 # make sbom    write a bill of materials of the runtime, CycloneDX in JSON, to var/sbom.json
 
@@ -14,7 +16,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run demo test check pictures bench sbom clean help
+.PHONY: run demo test check pictures commands docs bench sbom clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +45,13 @@ check: $(DEV)
 pictures: $(DEV)
 	@sh deploy/need.sh /usr/bin/chromium chromium
 	$(BIN)/python -m tests.support.pictures
+
+commands: $(DEV)
+	$(BIN)/python -m tests.support.command_reference
+
+docs: $(DEV)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs/site -d var/site-cache . var/site
+	@echo "Open var/site/index.html"
 
 bench: $(DEV)
 	$(BIN)/python -m bench

@@ -177,7 +177,7 @@ def _say(text: str, indent: int = 3, hang: int = 2) -> None:
 
 
 def _show_scope(text: Explanation, as_of: date) -> None:
-    _heading("Whom it is about")
+    _heading("About this patient")
     for item in text.scope:
         _say(_said(item, as_of))
     if text.spoken_to_if:
