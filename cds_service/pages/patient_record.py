@@ -6,16 +6,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import reference_to
 from cds_service.explain.left_out import Omissions, left_out
 from cds_service.facts.conditions import is_active, onset, problem_with
 from cds_service.facts.medications import period_of
+from cds_service.facts.questionnaire import Answer, told_history
 from cds_service.fhir.dates import read_span, say_date
 from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, effective, text_of
-from cds_service.model import Evidence
+from cds_service.knowledge.fact_kinds import OfQuestion
+from cds_service.model import UNKNOWN, Evidence
 from cds_service.observations.measurements import HIGH, LOW, DatedMeasurement, read
 from cds_service.pages.sandbox import Trial
 
@@ -80,8 +82,16 @@ class Courses(NamedTuple):
     last: str
 
 
+class History(NamedTuple):
+    """The newest answers of the patient to our Questionnaire; `whole` is the response that holds them."""
+
+    whole: RecordRow
+    answers: tuple[RecordRow, ...]
+
+
 class Record(NamedTuple):
     series: tuple[Series, ...]
+    history: History | None
     courses: Courses
     conditions: tuple[RecordRow, ...]
     left_out: Omissions
@@ -92,6 +102,7 @@ def read_record(trial: Trial) -> Record:
     view, used = trial.decision.view, uses(trial)
     return Record(
         series=tuple(_series(view, used)),
+        history=_history(trial, used),
         courses=_courses(view, used, _onset(trial)),
         conditions=tuple(_conditions(view, used)),
         left_out=left_out(view, trial.places),
@@ -100,14 +111,19 @@ def read_record(trial: Trial) -> Record:
 
 def uses(trial: Trial) -> Mapping[str, tuple[int, ...]]:
     """The cards that rest on each resource: by the facts that settled their rules, and those that their lines tell."""
-    facts, knowledge, found = trial.decision.facts, trial.decision.knowledge, defaultdict[str, set[int]](set)
+    facts, found = trial.decision.facts, defaultdict[str, set[int]](set)
+    for number, names in _facts_of_cards(trial):
+        for item in (item for name in names for item in facts[name].evidence):
+            found[item.reference].add(number)
+    return {reference: tuple(sorted(numbers)) for reference, numbers in found.items()}
+
+
+def _facts_of_cards(trial: Trial) -> Iterator[tuple[int, list[str]]]:
+    """Each card from 1, with the facts that settled its rules or that its lines tell."""
+    facts, knowledge = trial.decision.facts, trial.decision.knowledge
     for number, rules in enumerate(trial.decision.composed.speaks_for, start=1):
         names = {name for rule in rules for name in (*trial.findings[rule].because, *knowledge.cards[rule].facts)}
-        for name in names:
-            if _is_told(facts[name].value):
-                for item in facts[name].evidence:
-                    found[item.reference].add(number)
-    return {reference: tuple(sorted(numbers)) for reference, numbers in found.items()}
+        yield number, [name for name in names if _is_told(facts[name].value)]
 
 
 def _is_told(value: object) -> bool:
@@ -119,6 +135,47 @@ def _onset(trial: Trial) -> str:
     held = {item.reference for item in trial.decision.facts[reason].evidence}
     starts = [onset(item) for item in trial.decision.chart.all(Condition) if reference_to(item) in held]
     return min(filter(None, starts), default="")
+
+
+def _history(trial: Trial, used: Mapping[str, tuple[int, ...]]) -> History | None:
+    """What each answer says, and which cards ask for it."""
+    view = trial.decision.view
+    told = told_history(view)
+    if told is None:
+        return None
+    source, answers = told
+    asked = {str(item["linkId"]): item for item in view.knowledge.questionnaire["item"]}
+    cards = _uses_of_answers(trial)
+    rows = tuple(
+        _row(
+            Evidence(source.reference, asked[link_id]["text"], value=say_answer(asked[link_id], answer)), view.as_of, "", {}
+        )._replace(used=cards.get(link_id, ()))
+        for link_id, answer in answers.items()
+    )
+    elsewhere = {number for row in rows for number in row.used}
+    others = tuple(number for number in used.get(source.reference, ()) if number not in elsewhere)
+    return History(_row(source, view.as_of, "", {source.reference: others}), rows)
+
+
+def _uses_of_answers(trial: Trial) -> Mapping[str, tuple[int, ...]]:
+    """The cards that ask for each answer, by its question."""
+    facts = trial.decision.knowledge.facts
+    found = defaultdict[str, set[int]](set)
+    for number, names in _facts_of_cards(trial):
+        for name in names:
+            if isinstance(kind := facts[name].kind, OfQuestion):
+                found[kind.link_id].add(number)
+    return {link_id: tuple(sorted(numbers)) for link_id, numbers in found.items()}
+
+
+def say_answer(question: Mapping[str, Any], answer: Answer) -> str:
+    """In words of the form: `Yes`; `6`; `At night or in bed, At rest by day`."""
+    if answer is UNKNOWN or answer is None:
+        return "not understood"
+    if isinstance(answer, frozenset):
+        offered = (option["valueCoding"] for option in question["answerOption"])
+        return ", ".join(str(item["display"]) for item in offered if item["code"] in answer)
+    return {True: "Yes", False: "No"}[answer] if isinstance(answer, bool) else str(answer)
 
 
 def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[Series]:

@@ -23,17 +23,22 @@ from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction
 
 PASTE_LIMIT = 2_000_000
+_SIGNED = "order-sign"
 # Look-back windows begin long before.
 _FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
 
 
 class Choice(NamedTuple):
-    """What a page may choose of a call. None of it tells of a patient, so that it may stand in an address."""
+    """What a page may choose of a call. None of it tells of a patient, so that it may stand in an address.
+
+    `note` tells of a choice that was made to fit another.
+    """
 
     jurisdiction: Jurisdiction
     hook: str
     draft: str
     day: date
+    note: str = ""
 
 
 class DraftChoice(NamedTuple):
@@ -114,7 +119,18 @@ class Sandbox:
         day = _day(given.get("date", ""), person, self.decision_service.dialect.zone, problems)
         if problems:
             raise RequestError(400, "invalid-request", "value", problems)
-        return Choice(place, hook, draft if hook in ON_ORDERS else "", day)  # type: ignore[arg-type]  # demanded above
+        hook, draft, note = self._with_draft(hook, draft)
+        return Choice(place, hook, draft, day, note)  # type: ignore[arg-type]  # demanded above
+
+    def _with_draft(self, hook: str, draft: str) -> tuple[str, str, str]:
+        """A draft is an order that is being written: only a hook on ordering is called with one."""
+        ordering = [name for name in self.hooks if name in ON_ORDERS]
+        if not draft or hook in ordering:
+            return hook, draft, ""
+        if not ordering:
+            return hook, "", "No draft order was added: this service has no hook on ordering."
+        signed = _SIGNED if _SIGNED in ordering else ordering[0]
+        return signed, draft, f"A draft order counts only on a hook on ordering, so {signed} was asked instead of {hook}."
 
     def record(self, person: Person) -> dict[str, Any]:
         return read_bundle(patient_file(self._folder, person))
@@ -126,13 +142,19 @@ class Sandbox:
             self._answer(sent, given, choice.day)
         return self.ask(sent, choice)
 
+    def answers(self, given: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+        """What of the fields of a form answers the Questionnaire."""
+        asked = (item["linkId"] for item in self.decision_service.knowledge.questionnaire["item"])
+        found = {name: [value for value in given.get(name, ()) if value.strip()] for name in asked}
+        return {name: values for name, values in found.items() if values}
+
     def try_pasted(self, text: str, choice: Choice) -> Trial:
         """Raises RequestError with every problem by its place, as the service itself would, and for what is no record."""
         loaded = read_pasted(text)
         hook = loaded.get("hook") if "context" in loaded else None
         if hook is not None:
             _demand_hook(hook, self.hooks)
-            choice = choice._replace(hook=str(hook), draft="")
+            choice = choice._replace(hook=str(hook), draft="", note="")
         sent = self.call(loaded, None, choice)
         return self.ask(sent, choice)._replace(places=places_in(loaded, sent))
 
