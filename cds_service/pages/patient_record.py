@@ -12,7 +12,7 @@ from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import reference_to
 from cds_service.explain.left_out import Omissions, left_out
 from cds_service.facts.conditions import is_active, onset, problem_with
-from cds_service.facts.medications import period_of
+from cds_service.facts.medications import is_taken, period_of
 from cds_service.facts.questionnaire import Answer, told_history
 from cds_service.fhir.dates import read_span, say_date
 from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, effective, text_of
@@ -25,6 +25,8 @@ WIDTH, HEIGHT = 240.0, 100.0
 _EDGE = 14.0
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _YEAR = timedelta(days=365)
+_UNDATED = "undated"
+_LATER = "after the day judged"
 _WORDS = {LOW: "low", HIGH: "high", "in-range": "in range"}
 
 
@@ -65,11 +67,21 @@ class Series(NamedTuple):
 
 
 class MedicationBar(NamedTuple):
-    """One drug of a list, from `start` to `end` in units of the drawing; `start` None where it is not on record."""
+    """One drug of a list, from `start` to `end` in units of the drawing, to its edge where it is still taken.
+
+    `start` None where it is not on record, or comes after the day judged.
+    """
 
     row: RecordRow
     start: float | None
     end: float
+    is_taken: bool
+
+    @property
+    def since(self) -> str:
+        if self.start is not None:
+            return f"since {self.row.date}"
+        return "start not on record" if self.row.date == _UNDATED else f"from {self.row.date}, {_LATER}"
 
 
 class Courses(NamedTuple):
@@ -187,10 +199,16 @@ def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[S
             span = read_span(when)
             result = read(DatedMeasurement(name, item, when, span, span.last if span else view.as_of), view)
             interpretation = result.interpretation if isinstance(result.interpretation, str) else result.interpretation.reason
-            rows.append((when, _row(result.describe(), view.as_of, _WORDS.get(interpretation, interpretation), used)))
+            said = _LATER if _is_later(when, view) else _WORDS.get(interpretation, interpretation)
+            rows.append((when, _row(result.describe(), view.as_of, said, used)))
         if rows:
             rows.sort(key=lambda pair: pair[0], reverse=True)
             yield Series(analyte.title, tuple(row for _, row in rows), _plot(rows, view.as_of))
+
+
+def _is_later(when: str | None, view: ChartIndex) -> bool:
+    span = read_span(when)
+    return span is not None and span.first > view.until
 
 
 def _row(text: Evidence, as_of: date, interpretation: str, used: Mapping[str, tuple[int, ...]]) -> RecordRow:
@@ -215,14 +233,14 @@ def _plot(rows: Sequence[tuple[str, RecordRow]], as_of: date) -> ResultPlot | No
     def y(value: float) -> float:
         return round(HEIGHT - _EDGE - (value - low + room) / (high - low + 2 * room) * (HEIGHT - 2 * _EDGE), 1)
 
-    points = tuple(Point(_x(day, first, as_of), y(value), row.interpretation) for day, value, row in drawn)
+    points = tuple(Point(_x(day, first, as_of, _EDGE), y(value), row.interpretation) for day, value, row in drawn)
     top = y(limits[1]) if limits[1] is not None else 0.0
     bottom = y(limits[0]) if limits[0] is not None else HEIGHT
     return ResultPlot(points, top, bottom, limits != (None, None))
 
 
-def _x(day: date, first: date, last: date) -> float:
-    return round(_EDGE + (day - first).days / max((last - first).days, 1) * (WIDTH - 2 * _EDGE), 1)
+def _x(day: date, first: date, last: date, edge: float = 0.0) -> float:
+    return round(edge + (day - first).days / max((last - first).days, 1) * (WIDTH - 2 * edge), 1)
 
 
 def _numbers(text: str) -> list[float]:
@@ -246,7 +264,9 @@ def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) 
     first = min((day for day in days if day <= view.as_of), default=view.as_of - _YEAR)
     names = _drug_names(view)
     bars = tuple(
-        _bar(_row(_told_drug(source, start, names), view.as_of, "", used), start, end, first, view.as_of)
+        _bar(
+            _row(_told_drug(source, start, names), view.as_of, "", used), start, end, first, view.as_of, is_taken(source, view)
+        )
         for source, start, end in shown
     )
     begun = read_span(began)
@@ -263,11 +283,12 @@ def _told_drug(source: Source, start: str, names: Mapping[int, str]) -> Evidence
     return Evidence(reference_to(source), name, value=source.status or "no status", date=start)
 
 
-def _bar(row: RecordRow, start: str, end: str, first: date, as_of: date) -> MedicationBar:
+def _bar(row: RecordRow, start: str, end: str, first: date, as_of: date, taken: bool) -> MedicationBar:
+    """What is taken no longer ends on its last day; where that is not on record, only its start can be drawn."""
     begun, ended = read_span(start), read_span(end)
     at = _x(max(begun.first, first), first, as_of) if begun and begun.first <= as_of else None
-    last = min(ended.last, as_of) if ended else as_of
-    return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0))
+    last = as_of if taken else min(ended.last, as_of) if ended else first
+    return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0), taken)
 
 
 def _drug_names(view: ChartIndex) -> Mapping[int, str]:
@@ -281,6 +302,7 @@ def _conditions(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterat
     for condition in _newest_first(view.chart.all(Condition)):
         state = "active" if is_active(condition, view) else text_of(condition.clinical_status) or "not active"
         state = problem_with(condition, view) or state
+        state = f"{state}, {_LATER}" if _is_later(onset(condition), view) else state
         text = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset(condition))
         yield _row(text, view.as_of, "", used)
 

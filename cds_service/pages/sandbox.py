@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, tzinfo
 from functools import cached_property
@@ -17,13 +18,15 @@ from cds_service.explain.left_out import why_no_cards
 from cds_service.fhir.zones import today
 from cds_service.model import Finding
 from cds_service.pages.form import response
-from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
+from cds_service.samples.people import Person, fixtures_of, known_on, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.samples.records import places_in, require_one_patient
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction
 
 PASTE_LIMIT = 2_000_000
 _SIGNED = "order-sign"
+_KINDS = {"Observation": "result", "Condition": "condition", "MedicationRequest": "drug", "MedicationStatement": "drug"}
+_OTHER = "other resource"
 # Look-back windows begin long before.
 _FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
 
@@ -31,14 +34,14 @@ _FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
 class Choice(NamedTuple):
     """What a page may choose of a call. None of it tells of a patient, so that it may stand in an address.
 
-    `note` tells of a choice that was made to fit another.
+    `notes` tell of what was made to fit what was chosen.
     """
 
     jurisdiction: Jurisdiction
     hook: str
     draft: str
     day: date
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class DraftChoice(NamedTuple):
@@ -120,7 +123,8 @@ class Sandbox:
         if problems:
             raise RequestError(400, "invalid-request", "value", problems)
         hook, draft, note = self._with_draft(hook, draft)
-        return Choice(place, hook, draft, day, note)  # type: ignore[arg-type]  # demanded above
+        notes = (note, self._not_yet(person, day) if person else "")
+        return Choice(place, hook, draft, day, tuple(filter(None, notes)))  # type: ignore[arg-type]  # demanded above
 
     def _with_draft(self, hook: str, draft: str) -> tuple[str, str, str]:
         """A draft is an order that is being written: only a hook on ordering is called with one."""
@@ -132,12 +136,23 @@ class Sandbox:
         signed = _SIGNED if _SIGNED in ordering else ordering[0]
         return signed, draft, f"A draft order counts only on a hook on ordering, so {signed} was asked instead of {hook}."
 
-    def record(self, person: Person) -> dict[str, Any]:
-        return read_bundle(patient_file(self._folder, person))
+    def record(self, person: Person, day: date) -> dict[str, Any]:
+        """As it stood on a day before that of the story; from then on as it is."""
+        return self._known_on(person, day)[0]
+
+    def _known_on(self, person: Person, day: date) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        whole = read_bundle(patient_file(self._folder, person))
+        return known_on(whole, day) if day < person.day else (whole, [])
+
+    def _not_yet(self, person: Person, day: date) -> str:
+        """`On 1999-01-01 this was not on record yet, and is not sent: 4 results, 1 drug, 2 conditions.`"""
+        later = Counter(_KINDS.get(str(item["resourceType"]), _OTHER) for item in self._known_on(person, day)[1])
+        counted = ", ".join(f"{number} {name}{'s' if number > 1 else ''}" for name, number in later.items())
+        return f"On {day} this was not on record yet, and is not sent: {counted}." if later else ""
 
     def try_person(self, person: Person, choice: Choice, given: Mapping[str, Sequence[str]] | None = None) -> Trial:
         """`given`: answers to the Questionnaire, in place of any that the record holds."""
-        sent = self.call(self.record(person), person, choice)
+        sent = self.call(self.record(person, choice.day), person, choice)
         if given is not None:
             self._answer(sent, given, choice.day)
         return self.ask(sent, choice)
@@ -154,7 +169,7 @@ class Sandbox:
         hook = loaded.get("hook") if "context" in loaded else None
         if hook is not None:
             _demand_hook(hook, self.hooks)
-            choice = choice._replace(hook=str(hook), draft="", note="")
+            choice = choice._replace(hook=str(hook), draft="", notes=())
         sent = self.call(loaded, None, choice)
         return self.ask(sent, choice)._replace(places=places_in(loaded, sent))
 

@@ -28,7 +28,7 @@ from cds_service.knowledge.load import load_knowledge
 from cds_service.lint.cases import cases_path
 from cds_service.pages.guard import PASTES, Guard
 from cds_service.pages.logic_tree import LogicTree
-from cds_service.pages.patient_record import read_record
+from cds_service.pages.patient_record import WIDTH, read_record
 from cds_service.pages.sandbox import PASTE_LIMIT, Sandbox
 from cds_service.pages.templating import markdown
 from cds_service.samples.people import fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
@@ -292,11 +292,65 @@ def test_what_was_answered_is_told_beside_the_cards_that_ask_for_it(
 
 def test_an_answer_that_nobody_understands_is_told_as_such(client: TestClient, knowledge: Knowledge) -> None:
     said = {"linkId": "palpitations", "answer": [{"valueString": "<b>sort of</b>"}]}
-    given = {"resourceType": "QuestionnaireResponse", "id": "q1", "status": "completed", "authored": "2026-11-19"}
+    given: dict[str, Any] = {
+        "resourceType": "QuestionnaireResponse",
+        "id": "q1",
+        "status": "completed",
+        "authored": "2026-11-19",
+    }
     given |= {"subject": {"reference": "Patient/p1"}, "questionnaire": knowledge.questionnaire["url"], "item": [said]}
     page = re.sub(r"\s+", " ", paste(client, json.dumps(bundle(patient(), given))).text)
     assert "Does your heart race, flutter or skip beats? <strong>not understood</strong>" in page
     assert "has an answer that cannot be read" in page
+
+
+@pytest.mark.parametrize(
+    ("day", "sent", "says"),
+    [
+        ("1999-01-01", set(), "not sent: 2 conditions, 1 drug, 4 results."),
+        ("2012-04-01", {"conditions"}, "not sent: 1 condition, 1 drug, 4 results."),
+        ("2026-02-03", {"conditions", "medicationRequests", "electrolytes"}, "not sent: 3 results."),
+        ("2026-11-20", {"conditions", "medicationRequests", "electrolytes"}, ""),
+        ("2027-06-01", {"conditions", "medicationRequests", "electrolytes"}, "results grow old"),
+    ],
+)
+def test_on_an_earlier_day_only_what_was_on_record_then_is_sent(
+    client: TestClient, day: str, sent: set[str], says: str
+) -> None:
+    page, call = (client.get(f"/try/ada-stiffcalf{path}?date={day}") for path in ("", "/request.json"))
+    filled = {key for key, section in call.json()["prefetch"].items() if section.get("entry")}
+    assert sent <= filled
+    assert sent or filled == set()
+    assert ("not on record yet" in page.text) is (day < "2026-11-20")
+    assert says in page.text
+    assert ("The story is of 2026-11-20" in page.text) is (day != "2026-11-20")
+    assert day >= "2026" or "2026" not in page.text[page.text.index('id="record-title"') :]
+
+
+def test_what_a_pasted_record_dates_after_the_day_judged_is_not_shown_as_past(client: TestClient) -> None:
+    cramps = condition(concept("449917004", "http://snomed.info/sct"), onsetDateTime="2026-12-01")
+    drug = medication(concept(text="bumetanide"), status="active", authoredOn="2026-12-02")
+    page = paste(client, json.dumps(bundle(patient(), cramps, drug, observation(3.1, when="2026-12-03")))).text
+    assert page.count("after the day judged") == 4
+
+
+def test_the_bar_of_a_drug_reaches_the_day_judged_where_it_is_still_taken(decision_service: DecisionService) -> None:
+    begun = {"authoredOn": "2026-01-01"}
+    until = {"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"start": "2026-01-01", "end": "2026-06-01"}}}}]}
+    drugs = [
+        medication(concept(text="bumetanide"), id="m1", status="active", **begun),
+        medication(concept(text="bumetanide"), id="m2", status="stopped", **begun),
+        medication(concept(text="bumetanide"), id="m3", status="completed", **begun, **until),
+        medication(concept(text="bumetanide"), id="m4", status="active", authoredOn=None),
+    ]
+    choice = Sandbox(decision_service).choice({"date": "2026-11-20"}, None)
+    trial = Sandbox(decision_service).try_pasted(json.dumps(bundle(patient(), *drugs)), choice)
+    bars = {bar.row.reference.partition("/")[2]: bar for bar in read_record(trial).courses.bars}
+    assert [(name, bar.is_taken) for name, bar in bars.items()] == [("m1", True), ("m2", False), ("m3", False), ("m4", True)]
+    assert (bars["m1"].start, bars["m1"].end) == (0.0, WIDTH)
+    assert (bars["m2"].start, bars["m2"].end) == (0.0, 0.0)
+    assert 0.3 * WIDTH < bars["m3"].end < 0.6 * WIDTH
+    assert (bars["m4"].start, bars["m4"].since) == (None, "start not on record")
 
 
 @pytest.mark.parametrize(
