@@ -179,15 +179,19 @@ def _taken(value_set: str, index: ChartIndex) -> Sequence[CurrentMedication]:
 
 
 def _active(drugs: Iterable[Drug], index: ChartIndex) -> list[CurrentMedication]:
-    found = []
-    for drug in drugs:
-        source = drug.source
-        if _is_current(source, index):
-            periods = _periods(source)
-            start = _start(source, periods, index)
-            if not _ended(source, periods, index) and not _later(start, index.until):
-                found.append(CurrentMedication(drug, start))
-    return found
+    return [
+        CurrentMedication(drug, _start(drug.source, _periods(drug.source), index))
+        for drug in drugs
+        if is_taken(drug.source, index)
+    ]
+
+
+def is_taken(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:
+    """Whether an entry of a list counts as taken on the day judged."""
+    if not _is_current(source, index):
+        return False
+    periods = _periods(source)
+    return not _ended(source, periods, index) and not _later(_start(source, periods, index), index.until)
 
 
 def _is_current(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:

@@ -125,6 +125,15 @@ def doubtful_responses(index: ChartIndex) -> list[Unreadable]:
     return [*found, *([_put_aside(newest, index, problem)] if newest and problem else ())]
 
 
+def told_history(index: ChartIndex) -> tuple[Evidence, Mapping[str, Answer]] | None:
+    """The newest response that counts, whatever the window of a fact, with its answers by question; else None."""
+    newest = _newest(None, index)
+    if newest is None:
+        return None
+    answers = {link_id: _answer(newest, link_id, index) for link_id in _questions(index) if newest.answers.get(link_id)}
+    return _evidence(newest, index), answers
+
+
 def _told(
     fact: FactDefinition,
     kind: OfQuestion,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import itertools
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Acceptance, add_up
 from cds_service.audit.codes_seen import SeenCode
@@ -28,6 +30,9 @@ _MOST_CARDS = 8
 _MOST_CODES = 50
 _STEPS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 1000.0)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_KEPT_SECONDS = 5.0
+_MOST_KEPT = 200
+T = TypeVar("T")
 
 
 class DayBar(NamedTuple):
@@ -298,3 +303,32 @@ def as_csv(figures: Figures, knowledge: Knowledge) -> str:
 def _harmless(cell: str | int) -> str | int:
     """A spreadsheet takes what begins so for a formula, and clients name themselves and their reasons."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+class Recent(Generic[T]):
+    """What was read a moment ago is given again, and one reads at a time, so that no crowd of readers slows the hooks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._reading = asyncio.Lock()
+        self._kept: dict[Hashable, tuple[float, T | Exception]] = {}
+
+    async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives or raises, or did within the last seconds: a store that hangs is not waited for by each in turn."""
+        async with self._reading:
+            at, found = self._kept.get(key, (0.0, None))
+            if found is None or self._clock() - at > _KEPT_SECONDS:
+                found = await _outcome(read)
+                if len(self._kept) >= _MOST_KEPT:
+                    self._kept.clear()
+                self._kept[key] = (self._clock(), found)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+async def _outcome(read: Callable[[], Awaitable[T]]) -> T | Exception:
+    try:
+        return await read()
+    except Exception as error:
+        return error

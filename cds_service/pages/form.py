@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from cds_service.errors import Problem, RequestError
+from cds_service.facts.questionnaire import Answer
 
 _YES_NO = {"yes": True, "no": False}
 _MOST_DIGITS = 4
@@ -62,6 +63,21 @@ def response(questionnaire: Mapping[str, Any], given: Mapping[str, Sequence[str]
         "authored": day.isoformat(),
         "item": items,
     }
+
+
+def filled_in(questionnaire: Mapping[str, Any], answers: Mapping[str, Answer]) -> dict[str, list[str]]:
+    """What a response answers, as the fields of the form; what is not understood stays open."""
+    asked = [str(item["linkId"]) for item in questionnaire["item"]]
+    found = {name: _as_field(answers[name]) for name in asked if name in answers}
+    return {name: values for name, values in found.items() if values}
+
+
+def _as_field(answer: Answer) -> list[str]:
+    if isinstance(answer, bool):
+        return [next(word for word, value in _YES_NO.items() if value is answer)]
+    if isinstance(answer, frozenset):
+        return sorted(answer)
+    return [str(answer)] if isinstance(answer, int) else []
 
 
 def _answer(item: Mapping[str, Any], value: str) -> dict[str, Any] | None:

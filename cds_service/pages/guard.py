@@ -1,19 +1,27 @@
-"""Who may see the pages, and how often somebody may paste."""
+"""Who may see the pages, how often somebody may paste, and how much a form may hold."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
 
 from cds_service.errors import Problem, RequestError
+from cds_service.pages.sandbox import PASTE_LIMIT
 from cds_service.security.access import LoopbackOnly, address_of
 from cds_service.settings import Settings
 
 PASTES = 30
 _WINDOW = 60.0
 _MOST_ADDRESSES = 1000
+_MOST_FIELDS = 100
+# Written as a form, a record takes up to three times its length.
+_MOST_BYTES = 3 * PASTE_LIMIT + 10_000
 
 
 class Guard:
@@ -52,3 +60,22 @@ class Guard:
         pasted.append(now)
         while len(self._pasted) > _MOST_ADDRESSES:
             self._pasted.popitem(last=False)
+
+
+async def read_fields(request: Request) -> dict[str, list[str]]:
+    """The fields of a form. Raises RequestError (415) for what is none, (400, 413) for more than ours have."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        problem = Problem("Content-Type", "is that of no form of these pages", "use the form on the first page")
+        raise RequestError(415, "unsupported-media-type", "not-supported", [problem])
+    body = await request.body()
+    if len(body) > _MOST_BYTES:
+        problem = Problem("form", f"is longer than {_MOST_BYTES} bytes", "paste the record of one patient")
+        raise RequestError(413, "body-too-large", "too-long", [problem])
+    try:
+        return await asyncio.to_thread(
+            parse_qs, body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+        )
+    except ValueError:
+        problem = Problem("form", f"has more than {_MOST_FIELDS} fields", "use a form of these pages")
+        raise RequestError(400, "invalid-request", "invalid", [problem]) from None

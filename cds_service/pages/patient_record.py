@@ -6,16 +6,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import reference_to
 from cds_service.explain.left_out import Omissions, left_out
 from cds_service.facts.conditions import is_active, onset, problem_with
-from cds_service.facts.medications import period_of
+from cds_service.facts.medications import is_taken, period_of
+from cds_service.facts.questionnaire import Answer, told_history
 from cds_service.fhir.dates import read_span, say_date
 from cds_service.fhir.resources import Condition, MedicationRequest, MedicationStatement, effective, text_of
-from cds_service.model import Evidence
+from cds_service.knowledge.fact_kinds import OfQuestion
+from cds_service.model import UNKNOWN, Evidence
 from cds_service.observations.measurements import HIGH, LOW, DatedMeasurement, read
 from cds_service.pages.sandbox import Trial
 
@@ -23,6 +25,8 @@ WIDTH, HEIGHT = 240.0, 100.0
 _EDGE = 14.0
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _YEAR = timedelta(days=365)
+_UNDATED = "undated"
+_LATER = "after the day judged"
 _WORDS = {LOW: "low", HIGH: "high", "in-range": "in range"}
 
 
@@ -63,11 +67,21 @@ class Series(NamedTuple):
 
 
 class MedicationBar(NamedTuple):
-    """One drug of a list, from `start` to `end` in units of the drawing; `start` None where it is not on record."""
+    """One drug of a list, from `start` to `end` in units of the drawing, to its edge where it is still taken.
+
+    `start` None where it is not on record, or comes after the day judged.
+    """
 
     row: RecordRow
     start: float | None
     end: float
+    is_taken: bool
+
+    @property
+    def since(self) -> str:
+        if self.start is not None:
+            return f"since {self.row.date}"
+        return "start not on record" if self.row.date == _UNDATED else f"from {self.row.date}, {_LATER}"
 
 
 class Courses(NamedTuple):
@@ -80,8 +94,16 @@ class Courses(NamedTuple):
     last: str
 
 
+class History(NamedTuple):
+    """The newest answers of the patient to our Questionnaire; `whole` is the response that holds them."""
+
+    whole: RecordRow
+    answers: tuple[RecordRow, ...]
+
+
 class Record(NamedTuple):
     series: tuple[Series, ...]
+    history: History | None
     courses: Courses
     conditions: tuple[RecordRow, ...]
     left_out: Omissions
@@ -92,6 +114,7 @@ def read_record(trial: Trial) -> Record:
     view, used = trial.decision.view, uses(trial)
     return Record(
         series=tuple(_series(view, used)),
+        history=_history(trial, used),
         courses=_courses(view, used, _onset(trial)),
         conditions=tuple(_conditions(view, used)),
         left_out=left_out(view, trial.places),
@@ -100,14 +123,19 @@ def read_record(trial: Trial) -> Record:
 
 def uses(trial: Trial) -> Mapping[str, tuple[int, ...]]:
     """The cards that rest on each resource: by the facts that settled their rules, and those that their lines tell."""
-    facts, knowledge, found = trial.decision.facts, trial.decision.knowledge, defaultdict[str, set[int]](set)
+    facts, found = trial.decision.facts, defaultdict[str, set[int]](set)
+    for number, names in _facts_of_cards(trial):
+        for item in (item for name in names for item in facts[name].evidence):
+            found[item.reference].add(number)
+    return {reference: tuple(sorted(numbers)) for reference, numbers in found.items()}
+
+
+def _facts_of_cards(trial: Trial) -> Iterator[tuple[int, list[str]]]:
+    """Each card from 1, with the facts that settled its rules or that its lines tell."""
+    facts, knowledge = trial.decision.facts, trial.decision.knowledge
     for number, rules in enumerate(trial.decision.composed.speaks_for, start=1):
         names = {name for rule in rules for name in (*trial.findings[rule].because, *knowledge.cards[rule].facts)}
-        for name in names:
-            if _is_told(facts[name].value):
-                for item in facts[name].evidence:
-                    found[item.reference].add(number)
-    return {reference: tuple(sorted(numbers)) for reference, numbers in found.items()}
+        yield number, [name for name in names if _is_told(facts[name].value)]
 
 
 def _is_told(value: object) -> bool:
@@ -121,6 +149,47 @@ def _onset(trial: Trial) -> str:
     return min(filter(None, starts), default="")
 
 
+def _history(trial: Trial, used: Mapping[str, tuple[int, ...]]) -> History | None:
+    """What each answer says, and which cards ask for it."""
+    view = trial.decision.view
+    told = told_history(view)
+    if told is None:
+        return None
+    source, answers = told
+    asked = {str(item["linkId"]): item for item in view.knowledge.questionnaire["item"]}
+    cards = _uses_of_answers(trial)
+    rows = tuple(
+        _row(
+            Evidence(source.reference, asked[link_id]["text"], value=say_answer(asked[link_id], answer)), view.as_of, "", {}
+        )._replace(used=cards.get(link_id, ()))
+        for link_id, answer in answers.items()
+    )
+    elsewhere = {number for row in rows for number in row.used}
+    others = tuple(number for number in used.get(source.reference, ()) if number not in elsewhere)
+    return History(_row(source, view.as_of, "", {source.reference: others}), rows)
+
+
+def _uses_of_answers(trial: Trial) -> Mapping[str, tuple[int, ...]]:
+    """The cards that ask for each answer, by its question."""
+    facts = trial.decision.knowledge.facts
+    found = defaultdict[str, set[int]](set)
+    for number, names in _facts_of_cards(trial):
+        for name in names:
+            if isinstance(kind := facts[name].kind, OfQuestion):
+                found[kind.link_id].add(number)
+    return {link_id: tuple(sorted(numbers)) for link_id, numbers in found.items()}
+
+
+def say_answer(question: Mapping[str, Any], answer: Answer) -> str:
+    """In words of the form: `Yes`; `6`; `At night or in bed, At rest by day`."""
+    if answer is UNKNOWN or answer is None:
+        return "not understood"
+    if isinstance(answer, frozenset):
+        offered = (option["valueCoding"] for option in question["answerOption"])
+        return ", ".join(str(item["display"]) for item in offered if item["code"] in answer)
+    return {True: "Yes", False: "No"}[answer] if isinstance(answer, bool) else str(answer)
+
+
 def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[Series]:
     for name, analyte in view.knowledge.labs.items():
         measured = view.measured.get(f"lab:{name}", ())
@@ -130,10 +199,16 @@ def _series(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterator[S
             span = read_span(when)
             result = read(DatedMeasurement(name, item, when, span, span.last if span else view.as_of), view)
             interpretation = result.interpretation if isinstance(result.interpretation, str) else result.interpretation.reason
-            rows.append((when, _row(result.describe(), view.as_of, _WORDS.get(interpretation, interpretation), used)))
+            said = _LATER if _is_later(when, view) else _WORDS.get(interpretation, interpretation)
+            rows.append((when, _row(result.describe(), view.as_of, said, used)))
         if rows:
             rows.sort(key=lambda pair: pair[0], reverse=True)
             yield Series(analyte.title, tuple(row for _, row in rows), _plot(rows, view.as_of))
+
+
+def _is_later(when: str | None, view: ChartIndex) -> bool:
+    span = read_span(when)
+    return span is not None and span.first > view.until
 
 
 def _row(text: Evidence, as_of: date, interpretation: str, used: Mapping[str, tuple[int, ...]]) -> RecordRow:
@@ -158,14 +233,14 @@ def _plot(rows: Sequence[tuple[str, RecordRow]], as_of: date) -> ResultPlot | No
     def y(value: float) -> float:
         return round(HEIGHT - _EDGE - (value - low + room) / (high - low + 2 * room) * (HEIGHT - 2 * _EDGE), 1)
 
-    points = tuple(Point(_x(day, first, as_of), y(value), row.interpretation) for day, value, row in drawn)
+    points = tuple(Point(_x(day, first, as_of, _EDGE), y(value), row.interpretation) for day, value, row in drawn)
     top = y(limits[1]) if limits[1] is not None else 0.0
     bottom = y(limits[0]) if limits[0] is not None else HEIGHT
     return ResultPlot(points, top, bottom, limits != (None, None))
 
 
-def _x(day: date, first: date, last: date) -> float:
-    return round(_EDGE + (day - first).days / max((last - first).days, 1) * (WIDTH - 2 * _EDGE), 1)
+def _x(day: date, first: date, last: date, edge: float = 0.0) -> float:
+    return round(edge + (day - first).days / max((last - first).days, 1) * (WIDTH - 2 * edge), 1)
 
 
 def _numbers(text: str) -> list[float]:
@@ -189,7 +264,9 @@ def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) 
     first = min((day for day in days if day <= view.as_of), default=view.as_of - _YEAR)
     names = _drug_names(view)
     bars = tuple(
-        _bar(_row(_told_drug(source, start, names), view.as_of, "", used), start, end, first, view.as_of)
+        _bar(
+            _row(_told_drug(source, start, names), view.as_of, "", used), start, end, first, view.as_of, is_taken(source, view)
+        )
         for source, start, end in shown
     )
     begun = read_span(began)
@@ -206,11 +283,12 @@ def _told_drug(source: Source, start: str, names: Mapping[int, str]) -> Evidence
     return Evidence(reference_to(source), name, value=source.status or "no status", date=start)
 
 
-def _bar(row: RecordRow, start: str, end: str, first: date, as_of: date) -> MedicationBar:
+def _bar(row: RecordRow, start: str, end: str, first: date, as_of: date, taken: bool) -> MedicationBar:
+    """What is taken no longer ends on its last day; where that is not on record, only its start can be drawn."""
     begun, ended = read_span(start), read_span(end)
     at = _x(max(begun.first, first), first, as_of) if begun and begun.first <= as_of else None
-    last = min(ended.last, as_of) if ended else as_of
-    return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0))
+    last = as_of if taken else min(ended.last, as_of) if ended else first
+    return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0), taken)
 
 
 def _drug_names(view: ChartIndex) -> Mapping[int, str]:
@@ -224,6 +302,7 @@ def _conditions(view: ChartIndex, used: Mapping[str, tuple[int, ...]]) -> Iterat
     for condition in _newest_first(view.chart.all(Condition)):
         state = "active" if is_active(condition, view) else text_of(condition.clinical_status) or "not active"
         state = problem_with(condition, view) or state
+        state = f"{state}, {_LATER}" if _is_later(onset(condition), view) else state
         text = Evidence(reference_to(condition), text_of(condition.code), value=state, date=onset(condition))
         yield _row(text, view.as_of, "", used)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, tzinfo
 from functools import cached_property
@@ -17,23 +18,30 @@ from cds_service.explain.left_out import why_no_cards
 from cds_service.fhir.zones import today
 from cds_service.model import Finding
 from cds_service.pages.form import response
-from cds_service.samples.people import Person, fixtures_of, patient_file, read_bundle, read_cast, to_hook_request
+from cds_service.samples.people import Person, fixtures_of, known_on, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.samples.records import places_in, read_record, require_one_patient
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction
 
 PASTE_LIMIT = 2_000_000
+_SIGNED = "order-sign"
+_KINDS = {"Observation": "result", "Condition": "condition", "MedicationRequest": "drug", "MedicationStatement": "drug"}
+_OTHER = "other resource"
 # Look-back windows begin long before.
 _FIRST, _LAST = date(1900, 1, 1), date(2199, 12, 31)
 
 
 class Choice(NamedTuple):
-    """What a page may choose of a call. None of it tells of a patient, so that it may stand in an address."""
+    """What a page may choose of a call. None of it tells of a patient, so that it may stand in an address.
+
+    `notes` tell of what was made to fit what was chosen.
+    """
 
     jurisdiction: Jurisdiction
     hook: str
     draft: str
     day: date
+    notes: tuple[str, ...] = ()
 
 
 class DraftChoice(NamedTuple):
@@ -114,17 +122,46 @@ class Sandbox:
         day = _day(given.get("date", ""), person, self.decision_service.dialect.zone, problems)
         if problems:
             raise RequestError(400, "invalid-request", "value", problems)
-        return Choice(place, hook, draft if hook in ON_ORDERS else "", day)  # type: ignore[arg-type]  # demanded above
+        hook, draft, note = self._with_draft(hook, draft)
+        notes = (note, self._not_yet(person, day) if person else "")
+        return Choice(place, hook, draft, day, tuple(filter(None, notes)))  # type: ignore[arg-type]  # demanded above
 
-    def record(self, person: Person) -> dict[str, Any]:
-        return read_bundle(patient_file(self._folder, person))
+    def _with_draft(self, hook: str, draft: str) -> tuple[str, str, str]:
+        """A draft is an order that is being written: only a hook on ordering is called with one."""
+        ordering = [name for name in self.hooks if name in ON_ORDERS]
+        if not draft or hook in ordering:
+            return hook, draft, ""
+        if not ordering:
+            return hook, "", "No draft order was added: this service has no hook on ordering."
+        signed = _SIGNED if _SIGNED in ordering else ordering[0]
+        return signed, draft, f"A draft order counts only on a hook on ordering, so {signed} was asked instead of {hook}."
+
+    def record(self, person: Person, day: date) -> dict[str, Any]:
+        """As it stood on a day before that of the story; from then on as it is."""
+        return self._known_on(person, day)[0]
+
+    def _known_on(self, person: Person, day: date) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        whole = read_bundle(patient_file(self._folder, person))
+        return known_on(whole, day) if day < person.day else (whole, [])
+
+    def _not_yet(self, person: Person, day: date) -> str:
+        """`On 1999-01-01 this was not on record yet, and is not sent: 4 results, 1 drug, 2 conditions.`"""
+        later = Counter(_KINDS.get(str(item["resourceType"]), _OTHER) for item in self._known_on(person, day)[1])
+        counted = ", ".join(f"{number} {name}{'s' if number > 1 else ''}" for name, number in later.items())
+        return f"On {day} this was not on record yet, and is not sent: {counted}." if later else ""
 
     def try_person(self, person: Person, choice: Choice, given: Mapping[str, Sequence[str]] | None = None) -> Trial:
         """`given`: answers to the Questionnaire, in place of any that the record holds."""
-        sent = self.call(self.record(person), person, choice)
+        sent = self.call(self.record(person, choice.day), person, choice)
         if given is not None:
             self._answer(sent, given, choice.day)
         return self.ask(sent, choice)
+
+    def answers(self, given: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+        """What of the fields of a form answers the Questionnaire."""
+        asked = (item["linkId"] for item in self.decision_service.knowledge.questionnaire["item"])
+        found = {name: [value for value in given.get(name, ()) if value.strip()] for name in asked}
+        return {name: values for name, values in found.items() if values}
 
     def try_pasted(self, text: str, choice: Choice) -> Trial:
         """Raises RequestError with every problem by its place, as the service itself would, and for what is no record."""
@@ -132,7 +169,7 @@ class Sandbox:
         hook = loaded.get("hook") if "context" in loaded else None
         if hook is not None:
             _demand_hook(hook, self.hooks)
-            choice = choice._replace(hook=str(hook), draft="")
+            choice = choice._replace(hook=str(hook), draft="", notes=())
         sent = self.call(loaded, None, choice)
         return self.ask(sent, choice)._replace(places=places_in(loaded, sent))
 

@@ -38,7 +38,6 @@ HEADERS: Mapping[str, str] = {
 }
 SIGNS = {"critical": "◆", "warning": "▲", "info": "●"}
 URGENCY = {"critical": "Urgent", "warning": "Warning", "info": "Information"}
-TRUTHS = {"true": "✓", "false": "✗", "unknown": "?"}
 # Where programs ask, whatever they accept, there is one shape.
 _FOR_PROGRAMS = "/cds-services"
 _TAGS = {"p", "br", "strong", "em", "s", "code", "pre", "ul", "ol", "li", "a", "blockquote", "table", "thead", "tbody", "tr"}
@@ -56,7 +55,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals |= {"signs": SIGNS, "urgency": URGENCY, "truths": TRUTHS, "brand": "Recurrent leg cramps"}
+    found.globals |= {"signs": SIGNS, "urgency": URGENCY, "brand": "Recurrent leg cramps"}
     found.filters["markdown"] = markdown
     return found
 

@@ -109,7 +109,7 @@ class Slides:
     def what_if(self, person: Person, choice: Choice, fields: Mapping[str, Sequence[str]]) -> WhatIf:
         """Raises RequestError (400) naming every field that cannot be."""
         bench = self._bench
-        own = numbered(bench.record(person))
+        own = numbered(bench.record(person, choice.day))
         before = bench.ask(bench.call(own, person, choice), choice)
         view = before.decision.view
         record = read_record(before)

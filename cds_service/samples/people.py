@@ -20,6 +20,8 @@ from cds_service.knowledge.schema import Query
 _DAY = re.compile(r"^(\d{4}-\d\d-\d\d)(?=$|T)")
 _DATE_MEMBERS = re.compile(r"(authored|date|Date|DateTime|Instant|issued|start|end|authoredOn|recorded|On)$")
 
+_ENDINGS = {"meta", "contained", "end", "abatementDateTime", "abatementPeriod", "expirationDate"}
+
 
 class Expected(msgspec.Struct, forbid_unknown_fields=True):
     """One card that a person is to get: its indicator and summary, word for word, and the labels of its suggestions."""
@@ -196,6 +198,43 @@ def _open_encounter(entries: list[dict[str, Any]]) -> str | None:
         ),
         None,
     )
+
+
+def known_on(bundle: dict[str, Any], day: date) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The record as it stood on a day, and the resources that came later: those of which every date lies behind it.
+
+    What is being ordered stays, and a death after the day has not happened yet.
+    """
+    entries = [entry for entry in bundle.get("entry") or () if isinstance(entry, dict) and entry.get("resource")]
+    later = [entry["resource"] for entry in entries if _came_after(entry["resource"], day)]
+    kept = [entry | {"resource": _alive_on(entry["resource"], day)} for entry in entries if entry["resource"] not in later]
+    return bundle | {"entry": kept}, later
+
+
+def _came_after(resource: dict[str, Any], day: date) -> bool:
+    if _is_draft(resource) or resource.get("resourceType") == "Patient":
+        return False
+    first = min((span.first for text in _beginnings(resource) if (span := read_span(text))), default=None)
+    return first is not None and first > day
+
+
+def _beginnings(node: Any, key: str = "") -> Iterator[str]:
+    """Every date of a resource but those on which something of it ends."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name not in _ENDINGS:
+                yield from _beginnings(value, name)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _beginnings(item, key)
+    elif isinstance(node, str) and _DATE_MEMBERS.search(key):
+        yield node
+
+
+def _alive_on(resource: dict[str, Any], day: date) -> dict[str, Any]:
+    died = read_span(resource.get("deceasedDateTime")) if resource.get("resourceType") == "Patient" else None
+    gone = {"deceasedDateTime"} if died and died.first > day else set()
+    return {name: value for name, value in resource.items() if name not in gone}
 
 
 def shifted(node: Any, days: int, key: str = "") -> Any:

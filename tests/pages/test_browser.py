@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from tests.conftest import ROOT
 from tests.support.pages import PAYLOADS, addresses, hostile
@@ -369,10 +369,81 @@ def test_nothing_moves_for_who_wants_no_motion(browser: Browser, site: tuple[str
     assert found["reduce"] == 0
 
 
+def tabs(page: Page) -> Locator:
+    return page.get_by_role("navigation", name="About this record")
+
+
+def test_the_tabs_lead_around_a_person_and_say_where_one_is(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/ada-stiffcalf?jurisdiction=uk&date=2026-12-01")
+    for name, path in (("Why", "/why"), ("What if", "/what-if"), ("Cramp history", "/history"), ("Cards", "")):
+        # On the form the tabs are its buttons, so that no answer is lost.
+        tabs(page).get_by_text(name, exact=True).click()
+        expect(tabs(page).locator("[aria-current=page]")).to_have_text(name)
+        expect(page.locator("h1")).to_have_text("Ada Stiffcalf")
+        assert f"/try/ada-stiffcalf{path}?" in page.url
+        assert "jurisdiction=uk" in page.url
+        assert "date=2026-12-01" in page.url
+
+
+def test_answers_stay_when_something_else_is_changed_and_from_tab_to_tab(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/try/cora-allwell/history")
+    page.get_by_role("group", name="Does your heart race").get_by_label("Yes").check()
+    tabs(page).get_by_role("button", name="Cards").click()
+    expect(page.locator("article.card.critical")).to_have_count(1)
+    page.get_by_label("Jurisdiction").select_option("uk")
+    page.get_by_role("button", name="Ask again").click()
+    expect(page.get_by_label("Jurisdiction")).to_have_value("uk")
+    expect(page.locator("article.card.critical")).to_have_count(1)
+    tabs(page).get_by_role("button", name="Why").click()
+    expect(page.locator("section.card.critical")).to_have_count(1)
+    expect(page.get_by_label("Jurisdiction")).to_have_value("uk")
+    tabs(page).get_by_role("button", name="Cramp history").click()
+    expect(page.get_by_role("group", name="Does your heart race").get_by_label("Yes")).to_be_checked()
+    assert "palpitations" not in page.url
+    assert violations(page) == []
+
+
+def test_the_tabs_of_a_pasted_record_keep_it(browser: Browser, site: tuple[str, Path]) -> None:
+    page = opened(browser, site[0], java_script_enabled=False).page
+    page.goto("/")
+    page.fill("#text", (ROOT / "fixtures/patients/ada-stiffcalf.json").read_text())
+    page.fill("#paste-date", "2026-11-20")
+    page.click("text=Show the cards")
+    expect(tabs(page).get_by_role("button")).to_have_text(["Cards", "Why"])
+    tabs(page).get_by_role("button", name="Why").click()
+    expect(tabs(page).locator("[aria-current=page]")).to_have_text("Why")
+    expect(page.locator("section.card h2").first).to_contain_text("Potassium 3.1 mmol/L")
+    tabs(page).get_by_role("button", name="Cards").click()
+    expect(page.locator("article.card")).to_have_count(5)
+    assert page.url.endswith("/try")
+    page.close()
+
+
+def test_every_choice_stands_beside_its_label(browser: Browser, site: tuple[str, Path]) -> None:
+    middles = """() => [...document.querySelectorAll("label.choice")].filter((item) => item.checkVisibility()).map((label) => {
+        const input = label.querySelector("input").getBoundingClientRect();
+        const text = document.createRange();
+        text.selectNodeContents(label);
+        const line = [...text.getClientRects()].filter((box) => box.width > 20)[0] ?? label.getBoundingClientRect();
+        return Math.abs((input.top + input.bottom) / 2 - (line.top + Math.min(line.height, 24) / 2));
+    })"""
+    for width in (320, 1280):
+        page = opened(browser, site[0], viewport={"width": width, "height": 800}).page
+        for path in ("/try/ada-stiffcalf", "/try/cora-allwell/history", "/try/ada-stiffcalf/what-if"):
+            page.goto(path)
+            page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+            found = page.evaluate(middles)
+            assert found
+            assert max(found) < 6, (path, width)
+        page.close()
+
+
 def test_a_reason_is_read_from_the_card_to_the_rule_to_the_statement(watched: Watched) -> None:
     page = watched.page
     page.goto("/try/ada-stiffcalf")
-    page.get_by_text("Why these cards, and what would change them").click()
+    tabs(page).get_by_role("link", name="Why").click()
     page.get_by_role("link", name="low-potassium 0.1.1").click()
     expect(page.locator("h1")).to_have_text("Potassium below range")
     page.get_by_role("link", name="US-06").click()
@@ -382,7 +453,7 @@ def test_a_reason_is_read_from_the_card_to_the_rule_to_the_statement(watched: Wa
 def test_the_form_is_answered_and_the_cards_count_it(watched: Watched) -> None:
     page = watched.page
     page.goto("/try/cora-allwell")
-    page.get_by_role("link", name="answer the form").click()
+    tabs(page).get_by_role("link", name="Cramp history").click()
     page.get_by_role("group", name="Does your heart race").get_by_label("Yes").check()
     page.get_by_role("button", name="Show the cards with these answers").click()
     expect(page.locator("article.card.critical")).to_have_count(1)
@@ -391,7 +462,7 @@ def test_the_form_is_answered_and_the_cards_count_it(watched: Watched) -> None:
 def test_what_if_a_result_is_slid_across_a_boundary_by_keyboard(watched: Watched) -> None:
     page = watched.page
     page.goto("/try/ada-stiffcalf")
-    page.get_by_text("What if something on record were otherwise?").click()
+    tabs(page).get_by_role("link", name="What if").click()
     expect(page.get_by_role("status").first).to_have_text("As on record: nothing changes.")
     page.focus("#value")
     for _ in range(6):
@@ -473,7 +544,8 @@ def test_what_is_printed_is_the_cards(watched: Watched) -> None:
     page.goto("/try/ada-stiffcalf")
     page.emulate_media(media="print")
     expect(page.locator("article.card").first).to_be_visible()
-    expect(page.locator("nav")).to_be_hidden()
+    for shown in page.locator("nav").all():
+        expect(shown).to_be_hidden()
     expect(page.locator(".wire")).to_be_hidden()
 
 

@@ -22,8 +22,7 @@ from cds_service.audit.statistics import Figures, read_figures
 from cds_service.cdshooks.feedback import Feedback
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import State
-from cds_service.pages.dashboard import COLUMNS, rows, since, summary, within
-from cds_service.pages.routes import Recent
+from cds_service.pages.dashboard import COLUMNS, Recent, rows, since, summary, within
 from cds_service.service import DecisionService
 from cds_service.store.database import Store
 from tests.support.calls import CALL, SECRETS, secret_call

@@ -9,6 +9,7 @@ import json
 import os
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
@@ -18,7 +19,7 @@ from cds_service.app import build_app
 from cds_service.cdshooks.request import AS_OF
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.samples.counts import rows, tally
-from cds_service.samples.people import Person, exported, patient_file, read_bundle, shifted
+from cds_service.samples.people import Person, exported, known_on, patient_file, read_bundle, shifted
 from cds_service.settings import Settings
 from tests.conftest import ROOT
 from tests.support.cast import CAST, FIXTURES, PEOPLE, cards_of, conductor_of, decision, request_of, service_of, without_uuids
@@ -163,3 +164,27 @@ def test_two_runs_give_the_same_bytes_but_for_uuids() -> None:
     assert cards_of(decision(person)) == cards_of(decision(person))
     first, second = (decision(person).cards for _ in range(2))
     assert not {card.uuid for card in first} & {card.uuid for card in second}
+
+
+@pytest.mark.parametrize(
+    ("resource", "is_kept"),
+    [
+        ({"resourceType": "Condition", "onsetDateTime": "2019", "recordedDate": "2026-01-01"}, True),
+        ({"resourceType": "Condition", "recordedDate": "2020-01-02"}, False),
+        ({"resourceType": "Condition", "abatementDateTime": "2026-01-01"}, True),
+        ({"resourceType": "Condition"}, True),
+        ({"resourceType": "Observation", "effectiveDateTime": "2020-01-01T23:59:59Z"}, True),
+        ({"resourceType": "Observation", "effectivePeriod": {"start": "2020-01-02", "end": "2020-01-03"}}, False),
+        ({"resourceType": "Observation", "effectivePeriod": {"end": "2020-01-03"}}, True),
+        ({"resourceType": "Observation", "effectiveDateTime": "2020-01", "meta": {"lastUpdated": "2026-01-01"}}, True),
+        ({"resourceType": "MedicationRequest", "status": "active", "authoredOn": "2026-01-01"}, False),
+        ({"resourceType": "MedicationRequest", "status": "draft", "authoredOn": "2026-01-01"}, True),
+    ],
+)
+def test_a_record_stands_on_a_day_as_it_was_known_then(resource: dict[str, Any], is_kept: bool) -> None:
+    patient = {"resourceType": "Patient", "birthDate": "2020-06-01", "deceasedDateTime": "2026-01-01"}
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": patient}, {"resource": resource}]}
+    kept, later = known_on(bundle, date(2020, 1, 1))
+    alive = {"resourceType": "Patient", "birthDate": "2020-06-01"}
+    assert [entry["resource"] for entry in kept["entry"]] == [alive, *([resource] if is_kept else [])]
+    assert later == ([] if is_kept else [resource])
