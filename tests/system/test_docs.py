@@ -20,7 +20,7 @@ from cds_service.knowledge.schema import Analyte, RuleFile
 from cds_service.lint.cases import CasesFile
 from cds_service.lint.fact_cases import FactCase
 from cds_service.settings import Settings
-from cds_service.terminal.patient_files import Asking, ask
+from cds_service.terminal.patient_files import Asking, ask, read_patient_file
 from tests.conftest import ROOT
 from tests.support.command_reference import written
 from tests.support.documents import DOCUMENTS
@@ -159,7 +159,7 @@ def drawn(name: str) -> dict[str, str]:
 
 def test_the_card_that_is_drawn_is_one_that_the_service_gives() -> None:
     """Lines may be broken in a picture; words may not differ."""
-    cards = ask(ROOT / "fixtures/patients/ada-stiffcalf.json", Asking()).decision.cards
+    cards = ask(read_patient_file(ROOT / "fixtures/patients/ada-stiffcalf.json"), Asking()).decision.cards
     words = drawn("card.svg")
     card = next(card for card in cards if card.summary == words["summary"].replace("\n", " "))
     assert card.indicator == words["indicator"]
