@@ -133,11 +133,15 @@ class Wording(KnowledgeFile):
 
 
 class OverrideReasons(KnowledgeFile):
-    """Why a card may not be followed: codes of one system with its own displays, and where these were read."""
+    """Why a card may not be followed: codes of one system with its own displays, and where these were read.
+
+    `says`: each in the words of a clinician, for our own pages.
+    """
 
     system: str
     origin: str
     displays: dict[str, str]
+    says: dict[str, str]
 
 
 class GroupsFile(KnowledgeFile):

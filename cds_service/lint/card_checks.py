@@ -128,6 +128,8 @@ def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
     used = {code for group in knowledge.groups for code in group.override_reasons}
     for code in sorted(used.symmetric_difference(known)):
         yield Problem(place, f"{code!r} " + ("has no display" if code in used else "is used by no group"), "add or remove it")
+    for code in sorted(set(known).symmetric_difference(knowledge.override_reasons.says)):
+        yield Problem(f"{place}.says", f"{code!r} " + ("is missing" if code in known else "has no display"), "add or remove it")
 
 
 def leaflets_tell_and_show(knowledge: Knowledge) -> Problems:

@@ -235,8 +235,8 @@ def _reasons(figures: Figures, knowledge: Knowledge) -> Iterator[Reason]:
 
 
 def say_reason(code: str, knowledge: Knowledge) -> str:
-    """As it is offered on a card; a client may send a reason of its own."""
-    return knowledge.override_reasons.displays.get(code, code) or NO_REASON
+    """In the words of our pages; a client may send a reason of its own."""
+    return knowledge.override_reasons.says.get(code, code) or NO_REASON
 
 
 def _supplied(figures: Figures, knowledge: Knowledge, asked: Asked) -> Iterator[Supplied]:
@@ -286,10 +286,15 @@ def rows(figures: Figures, knowledge: Knowledge) -> Iterator[tuple[str, str, str
             once = (item.client, item.card, item.outcome, rule, version)
             if once not in counted:
                 counted.add(once)
-                reason = say_reason(item.reason, knowledge) if item.outcome == "overridden" else ""
+                reason = _display(item.reason, knowledge) if item.outcome == "overridden" else ""
                 counts[item.day, item.client, rule, version, item.outcome, reason] += 1
     for (day, client, *rest), number in sorted(counts.items()):
         yield day, client or UNSIGNED, *rest, number  # type: ignore[misc]  # four are left
+
+
+def _display(code: str, knowledge: Knowledge) -> str:
+    """As its code system has it, for who counts it elsewhere."""
+    return knowledge.override_reasons.displays.get(code, code) or NO_REASON
 
 
 def as_csv(figures: Figures, knowledge: Knowledge) -> str:

@@ -74,11 +74,26 @@ class Placed(NamedTuple):
 
 
 def chosen(knowledge: Knowledge, given: Mapping[str, str]) -> list[Rule]:
-    """The rules that every filter lets through, in the order of the cards."""
+    """The rules that every filter lets through and that say every word of `q`, in the order of the cards."""
     order = [group.id for group in knowledge.groups]
     wanted = {name: given[name] for name in FILTERS if given.get(name)}
     found = [rule for rule in knowledge.rules if all(value in _told_of(rule)[name] for name, value in wanted.items())]
+    words = given.get("q", "").lower().split()
+    if words:
+        found = [rule for rule in found if all(word in _said_of(rule, knowledge) for word in words)]
     return sorted(found, key=lambda rule: (order.index(rule.file.group), rule.file.title))
+
+
+def _said_of(rule: Rule, knowledge: Knowledge) -> str:
+    """All that a rule and its card say, what they look for and what they offer, in small letters."""
+    file, card = rule.file, knowledge.cards[rule.id].file
+    lines = [text for line in card.lines for text in (line.say, line.headline) if text]
+    titles = [knowledge.orders[use.order].title for use in rule.orders]
+    for key in knowledge.codes_behind(rule):
+        titles += [part.title for part in knowledge.value_sets.get(key, ())]
+        titles += [knowledge.labs[key].title] if key in knowledge.labs else []
+    told = (file.id, rule.topic, file.title, file.why, file.may_mislead_when, card.headline, *lines, *titles, *file.evidence)
+    return "\n".join(told).lower()
 
 
 def _told_of(rule: Rule) -> Mapping[str, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import wraps
@@ -20,7 +20,7 @@ from cds_service.pages import library
 from cds_service.pages.dashboard import PERIODS, Recent, as_csv, read_days, say_reason, since, summary
 from cds_service.pages.guard import Guard
 from cds_service.pages.sandbox import Sandbox
-from cds_service.pages.templating import HEADERS, page, problem_page, static
+from cds_service.pages.templating import HEADERS, near_names, page, problem_page, static
 from cds_service.pages.try_it import Note, TryIt
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
@@ -78,12 +78,27 @@ class Pages:
                     return await handler(request)
             except RequestError as error:
                 log.info("refused", status=error.status, code=error.slug, path=handler.__name__)
-                return problem_page(error.status, error.problems)
+                return problem_page(error.status, error.problems, self._near(request) if error.status == 404 else {})
             except KnowledgeError as error:
                 log.error("page failed", path=handler.__name__, problems=[item.place for item in error.problems])
                 return problem_page(500, [Problem("invented people", "cannot be read", "see the log of the service")])
 
         return decision
+
+    def _near(self, request: Request) -> dict[str, str]:
+        """Pages whose names are like the one that is not there."""
+        knowledge, given = self._bench.decision_service.knowledge, request.path_params
+        places: list[tuple[str, str, Iterable[str]]] = [
+            ("person", "/try/", [person.id for person in self._bench.cast]),
+            ("rule", "/rules/", [rule.id for rule in knowledge.rules]),
+            ("key", "/codes/", (*knowledge.value_sets, *knowledge.labs)),
+        ]
+        return {
+            f"{folder}{name}": name
+            for part, folder, known in places
+            if part in given
+            for name in near_names(str(given[part]), known)
+        }
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -88,6 +88,11 @@ class Sandbox:
         """Nobody where a site keeps no invented people beside its knowledge."""
         return read_cast(self._folder) if (self._folder / "cast.json").is_file() else ()
 
+    def found(self, words: str) -> list[Person]:
+        """The people whose story, cards or quirks say every word."""
+        wanted = words.lower().split()
+        return [person for person in self.cast if all(word in said_of(person) for word in wanted)]
+
     @cached_property
     def drafts(self) -> Mapping[str, DraftChoice]:
         read = [(path, read_bundle(path)) for path in sorted(self._folder.glob("drafts/*.json"))]
@@ -191,6 +196,11 @@ class Sandbox:
         key = next(name for name, query in knowledge.queries.items() if query.resource_type == "QuestionnaireResponse")
         decision = response(knowledge.questionnaire, given, sent["context"]["patientId"], day)
         sent["prefetch"][key] = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": decision}]}
+
+
+def said_of(person: Person) -> str:
+    told = (person.id, person.story, person.jurisdiction, person.hook, *person.quirks, *(card.summary for card in person.cards))
+    return " ".join(told).lower()
 
 
 def read_pasted(text: str) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -40,6 +42,8 @@ SIGNS = {"critical": "◆", "warning": "▲", "info": "●"}
 URGENCY = {"critical": "Urgent", "warning": "Warning", "info": "Information"}
 # Where programs ask, whatever they accept, there is one shape.
 _FOR_PROGRAMS = "/cds-services"
+_PAGES = ("try", "rules", "statements", "dashboard", "leaflets")
+_LONGEST_NAME, _MOST_NEAR = 80, 5
 _TAGS = {"p", "br", "strong", "em", "s", "code", "pre", "ul", "ol", "li", "a", "blockquote", "table", "thead", "tbody", "tr"}
 _TAGS |= {"th", "td", "hr", "h1", "h2", "h3", "h4", "h5", "h6"}
 
@@ -66,8 +70,18 @@ def page(template: str, status: int = 200, **given: Any) -> Response:
     return Response(content, status, HEADERS, "text/html")
 
 
-def problem_page(status: int, problems: Iterable[Problem]) -> Response:
-    return page("problem.html", status, title=HTTPStatus(status).phrase, problems=list(problems))
+def problem_page(status: int, problems: Iterable[Problem], near: Mapping[str, str] = MappingProxyType({})) -> Response:
+    """`near`: pages that may have been meant, by address."""
+    return page(
+        "problem.html", status, title=HTTPStatus(status).phrase, problems=list(problems), is_missing=status == 404, near=near
+    )
+
+
+def near_names(word: str, known: Iterable[str]) -> list[str]:
+    """The few of what is known that hold the word or are written much like it."""
+    names, word = list(known), word.lower()[:_LONGEST_NAME]
+    holding = [name for name in names if len(word) > 1 and word in name]
+    return list(dict.fromkeys([*holding, *get_close_matches(word, names, _MOST_NEAR)]))[:_MOST_NEAR]
 
 
 def pages_for_browsers(otherwise: Answer) -> Answer:
@@ -77,7 +91,8 @@ def pages_for_browsers(otherwise: Answer) -> Answer:
         if not _is_for_a_browser(request):
             return await otherwise(request, error)
         message = "is none of these pages" if error.status_code == HTTPStatus.NOT_FOUND else "cannot be asked for in this way"
-        shown = problem_page(error.status_code, [Problem("address", message, "begin at the first page")])
+        near = {f"/{name}": f"/{name}" for name in near_names(request.url.path.strip("/").partition("/")[0], _PAGES)}
+        shown = problem_page(error.status_code, [Problem("address", message, "begin at the first page")], near)
         shown.headers.update(error.headers or {})
         return shown
 

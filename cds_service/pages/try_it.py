@@ -22,7 +22,7 @@ from cds_service.pages.form import filled_in, questions
 from cds_service.pages.guard import Guard, read_fields
 from cds_service.pages.logic_tree import explained
 from cds_service.pages.patient_record import read_record
-from cds_service.pages.sandbox import PASTE_LIMIT, Choice, Sandbox, Trial
+from cds_service.pages.sandbox import PASTE_LIMIT, Choice, Sandbox, Trial, said_of
 from cds_service.pages.templating import HEADERS, page
 from cds_service.pages.what_if import Slides
 from cds_service.samples.people import Person
@@ -42,7 +42,7 @@ class TryIt:
         self._slides, self._one_paste = Slides(bench), asyncio.Lock()
 
     async def start(self, request: Request) -> Response:
-        return self._start_page({})
+        return self._start_page({"q": request.query_params.get("q", "")})
 
     def _start_page(
         self, given: Mapping[str, str], problems: tuple[Problem, ...] = (), text: str = "", status: int = 200
@@ -52,13 +52,17 @@ class TryIt:
         return page(
             "start.html",
             status,
-            cast=self._bench.cast,
+            people=self._bench.found(given.get("q", "")),
+            everybody=len(self._bench.cast),
+            featured=[person for person in self._bench.cast if person.featured],
+            q=given.get("q", ""),
             jurisdiction=given.get("jurisdiction", self._bench.decision_service.settings.jurisdiction),
             today=given.get("date", today(self._bench.decision_service.dialect.zone).isoformat()),
             hook=given.get("hook", hooks[0]),
             problems=problems,
             text=text,
             hooks=hooks,
+            said_of=said_of,
         )
 
     async def back(self, request: Request) -> Response:

@@ -36,7 +36,7 @@ class Person(msgspec.Struct, forbid_unknown_fields=True):
 
     They are judged on `hook`. On a hook on ordering the drafts of their record are being ordered, and on `order-select` only
     the `selections` are in question. Of the prefetch keys, `withheld` are not sent at all, `null_keys` are null, `failed_keys`
-    an OperationOutcome.
+    an OperationOutcome. Those `featured` are shown first: between them they show the breadth.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Person(msgspec.Struct, forbid_unknown_fields=True):
     quirks: tuple[str, ...] = ()
     hook: str = "patient-view"
     selections: tuple[str, ...] | None = None
+    featured: bool = False
 
     @property
     def day(self) -> date:

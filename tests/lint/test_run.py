@@ -188,6 +188,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "cards/groups.json override_reasons",
         "'full-moon' is used by no group",
     ),
+    "an override reason that a clinician cannot read": (
+        edit("cards/groups.json", lambda loaded: loaded["override_reasons"]["says"].__delitem__("patient-refuses")),
+        "cards/groups.json override_reasons.says",
+        "'patient-refuses' is missing",
+    ),
     "a leaflet with a statement that nobody made": (
         replace("cards/leaflets/uk.md", "UK-34", "UK-99"),
         "cards/leaflets/uk.md",

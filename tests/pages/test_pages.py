@@ -77,10 +77,37 @@ def test_no_page_weighs_more_than_150_kilobytes_with_all_that_it_loads(client: T
         assert weight < (165_000 if path.endswith("/why") else 150_000), f"{path}: {weight}"
 
 
-def test_the_first_page_tells_the_story_of_everybody(client: TestClient) -> None:
+def test_the_first_page_tells_eight_stories_and_then_those_of_everybody(client: TestClient) -> None:
     page = client.get("/").text
-    assert all(f'href="/try/{person.id}"' in page for person in CAST)
+    first, others = page.split('<details class="everybody">')
+    shown = [re.findall(r'href="/try/([\w-]+)"', part) for part in (first, others)]
+    assert shown[0] == [person.id for person in CAST if person.featured]
+    assert len(shown[0]) == 8
+    assert sorted(shown[0] + shown[1]) == sorted(person.id for person in CAST)
+    # On a phone the box comes before the list.
+    assert first.index("<textarea") < first.index('class="cast"')
     assert "Low potassium on a loop diuretic" in page
+
+
+def test_the_eight_show_the_breadth() -> None:
+    featured = [person for person in CAST if person.featured]
+    assert {person.jurisdiction for person in featured} == {"us", "uk"}
+    assert {card.indicator for person in featured for card in person.cards} == {"critical", "warning", "info"}
+    assert any(not person.cards for person in featured)
+    assert any(person.hook == "order-sign" for person in featured)
+    assert any(person.withheld or person.null_keys or person.failed_keys for person in featured)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"), [("ada", {"ada-stiffcalf"}), ("LOOP diuretic never", {"ada-stiffcalf"}), ("<b>", set())]
+)
+def test_people_are_searched_on_the_server(client: TestClient, query: str, found: set[str]) -> None:
+    page = client.get("/", params={"q": query}).text
+    shown = set(re.findall(r'href="/try/([\w-]+)"', page))
+    assert found <= shown
+    assert len(shown) < 20
+    assert bool(found) or "Nobody is like that." in page
+    assert f'value="{escape(query)}"' in page
 
 
 @pytest.mark.parametrize("path", ["/", "/try/ada-stiffcalf", "/try/nobody", "/pages/style.css"])
@@ -155,11 +182,67 @@ def test_a_case_that_a_rule_no_longer_answers_is_shown(knowledge: Knowledge, tmp
         ("evidence=US-06", lambda rule: "US-06" in rule.file.evidence),
         ("status=retired", lambda rule: False),
         ("topic=", lambda rule: True),
+        ("q=", lambda rule: True),
+        ("q=LOW-potassium+us-06", lambda rule: rule.id == "low-potassium"),
+        ("q=<script>", lambda rule: False),
     ],
 )
 def test_rules_are_filtered(client: TestClient, knowledge: Knowledge, query: str, found: Any) -> None:
     shown = re.findall(r'href="/rules/([\w-]+)"', client.get(f"/rules?{query}").text)
     assert sorted(shown) == sorted(rule.id for rule in knowledge.rules if found(rule))
+
+
+def test_rules_are_found_by_what_they_look_for_and_what_their_cards_say(client: TestClient, knowledge: Knowledge) -> None:
+    def shown(query: str) -> set[str]:
+        return set(re.findall(r'href="/rules/([\w-]+)"', client.get("/rules", params=query).text))
+
+    for rule in knowledge.rules:
+        line = knowledge.cards[rule.id].file.lines[0].say
+        assert rule.id in client.get("/rules", params={"q": line}).text
+    everything = {rule.id for rule in knowledge.rules}
+    assert set() < shown("q=statin") < everything
+    assert shown("q=statin&jurisdiction=uk&group=results") < shown("q=statin")
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("/try/ada-stifcalf", "/try/ada-stiffcalf"),
+        ("/try/ada", "/try/ada-stiffcalf"),
+        ("/try/adda-stiffcalf/why", "/try/ada-stiffcalf"),
+        ("/rules/low-potasium", "/rules/low-potassium"),
+        ("/codes/magnesum", "/codes/magnesium"),
+        ("/rule", "/rules"),
+        ("/dashbord/x", "/dashboard"),
+    ],
+)
+def test_who_went_wrong_is_shown_what_was_meant_and_what_is_here(client: TestClient, path: str, near: str) -> None:
+    answer = client.get(path, headers=AS_A_BROWSER)
+    assert answer.status_code == 404
+    meant = answer.text[answer.text.index("Did you mean") : answer.text.index("What is here")]
+    assert f'href="{near}"' in meant
+    for place in ("/", "/rules", "/statements", "/dashboard"):
+        assert f'<li><a href="{place}">' in answer.text
+    assert client.get(near, headers=AS_A_BROWSER).status_code == 200
+
+
+def test_what_is_like_nothing_is_not_guessed(client: TestClient) -> None:
+    page = client.get("/try/zzzzzzzz").text
+    assert "Did you mean" not in page
+    assert "What is here" in page
+
+
+def test_what_does_nothing_here_does_not_look_like_a_button(client: TestClient) -> None:
+    assert 'class="suggestions"' in client.get("/try/ada-stiffcalf").text
+    text = patient_file(fixtures_of(ROOT), CAST[0]).read_text()
+    for page in (
+        client.get("/try/ada-stiffcalf/what-if").text,
+        client.post("/try/ada-stiffcalf/history", data={"palpitations": "yes"}).text,
+        paste(client, text).text,
+    ):
+        assert 'class="offers"' in page
+        assert 'class="suggestions"' not in page
+        assert "data-accept" not in page
 
 
 def test_every_statement_is_told_with_where_it_went(client: TestClient, knowledge: Knowledge) -> None:

@@ -88,7 +88,12 @@ def addresses(payload: str) -> list[str]:
     given = quote(payload, safe="")
     asked = [f"/try/ada-stiffcalf?{name}={given}" for name in ("jurisdiction", "hook", "draft", "date")]
     asked += [f"/try/ada-stiffcalf/why?date={given}", f"/try/ada-stiffcalf/history?hook={given}"]
-    asked += [f"/rules?{name}={given}" for name in FILTERS] + [f"/dashboard?days={given}", f"/dashboard.csv?days={given}"]
+    asked += [f"/rules?{name}={given}" for name in FILTERS] + [
+        f"/rules?q={given}",
+        f"/?q={given}",
+        f"/dashboard?days={given}",
+        f"/dashboard.csv?days={given}",
+    ]
     told = ("analyte", "value", "measured", "condition", "drug", "keep", "since-quinine")
     asked += [f"/try/ada-stiffcalf/what-if?asked=1&{name}={given}" for name in told]
     asked += [f"{folder}/{given}" for folder in ("", "/try", "/rules", "/codes", "/pages")]

@@ -16,16 +16,14 @@ all("[data-card], li[data-uses]").forEach((item) => {
   }
 });
 
-// A search over what a list says.
-all("[data-search]").forEach((field) => {
-  const input = field.querySelector("input"), status = field.querySelector("[role=status]");
-  const items = all("[data-found]");
-  field.hidden = false;
+// A search over everybody while it is typed; sent, it is answered by the server.
+all("[data-search]").forEach((input) => {
+  const status = all("[role=status]", input.form)[0], items = all("[data-found]");
   input.addEventListener("input", () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    items.forEach((item) => { item.hidden = !words.every((word) => item.dataset.found.toLowerCase().includes(word)); });
-    const found = items.filter((item) => !item.hidden).length;
-    status.textContent = words.length ? `${found} found` : "";
+    items.forEach((item) => { item.hidden = !words.every((word) => item.dataset.found.includes(word)); });
+    all(".everybody").forEach((others) => { others.open = words.length > 0; });
+    status.textContent = words.length ? `${items.filter((item) => !item.hidden).length} found` : "";
   });
 });
 
@@ -60,7 +58,7 @@ const report = async (within, status, buttons, outcome, done) => {
     status.textContent = done;
   } catch (error) {
     buttons.forEach((button) => { button.removeAttribute("aria-disabled"); });
-    status.textContent = `Not written down (${error.message}). Try again.`;
+    status.textContent = `Not noted (${error.message}). Try again.`;
   }
 };
 
@@ -69,7 +67,7 @@ all("form[data-override]").forEach((form) => {
     event.preventDefault();
     const reason = form.querySelector("input:checked");
     const overrideReason = { reason: { code: reason.value, system: reason.dataset.system } };
-    report(form, form.querySelector("[role=status]"), all("button", form), { outcome: "overridden", overrideReason }, "Written down.");
+    report(form, form.querySelector("[role=status]"), all("button", form), { outcome: "overridden", overrideReason }, "Thank you, noted.");
   });
 });
 
@@ -83,7 +81,7 @@ all("[data-accept]").forEach((label) => {
   button.addEventListener("click", () => {
     const acceptedSuggestions = [{ id: label.dataset.accept }];
     const status = label.closest("ul").nextElementSibling;
-    report(label, status, [button], { outcome: "accepted", acceptedSuggestions }, "Written down as accepted; nothing is ordered here.");
+    report(label, status, [button], { outcome: "accepted", acceptedSuggestions }, "Thank you, noted as accepted; nothing is ordered here.");
   });
 });
 
