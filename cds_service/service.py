@@ -248,7 +248,11 @@ class DecisionService:
             return self._ruled(service_id, self._look_at(reader.read(), as_of))
         part = self._look_at(reader.read(self._scope_queries[service_id]), as_of)
         decision = self._outside(service_id, part)
-        return decision if decision.findings else self._ruled(service_id, part.read_on(reader.read()), decision.facts)
+        if decision.findings:
+            return decision
+        view = self._look_at(reader.read(), as_of)
+        view.take_over(part)
+        return self._ruled(service_id, view, decision.facts)
 
     def _outside(self, service_id: str, view: ChartIndex) -> Decision:
         """The decision about a patient whom no rule is for, as most are whom an EHR shows; without findings where one is.

@@ -98,11 +98,9 @@ class ChartIndex:
     def readers(self) -> Locale:
         return Locale(self.knowledge, self.jurisdiction)
 
-    def read_on(self, chart: Chart) -> ChartIndex:
-        """The same of all of a chart of which this is a part with every condition and drug: what these are stays known."""
-        view = ChartIndex(chart, self.knowledge, self.as_of, self.jurisdiction, self.dialect)
-        view.__dict__ |= {name: self.__dict__[name] for name in _ONCE if name in self.__dict__}
-        return view
+    def take_over(self, part: ChartIndex) -> None:
+        """What was looked up already in a part of the same chart that holds every condition and drug: it stays so."""
+        self.__dict__ |= {name: part.__dict__[name] for name in _ONCE if name in part.__dict__}
 
     def since(self, days: int | None) -> date:
         """The first day that counts of the last `days`; without these all of time does."""

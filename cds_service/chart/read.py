@@ -75,25 +75,27 @@ class ChartReader:
             section = self._read[key] = read_section(self._request.prefetch[key], f"prefetch.{key}")
         return section
 
+    def _sections(self, came: Set[str]) -> tuple[dict[str, Section], list[Section]]:
+        """All of these by key, in the order of the queries, and those among them that nobody asked for."""
+        asked = [key for key, query in self._queries.items() if key in came and not query.from_context]
+        unasked = sorted(came - self._queries.keys())
+        return {key: self._section(key) for key in (*asked, *unasked)}, [self._section(key) for key in unasked]
+
     def _chart(self, queries: Mapping[str, Query], came: Set[str]) -> Chart:
         """`queries`: whose answers are told; `came`: the keys of what is read."""
         request, dialect = self._request, self._dialect
-        asked = [key for key, query in self._queries.items() if key in came and not query.from_context]
-        sections = {key: self._section(key) for key in asked}
-        unasked = {key: self._section(key) for key in sorted(came - self._queries.keys())}
-        sections |= unasked
+        sections, unasked = self._sections(came)
         patients = [pair for section in sections.values() for pair in section.patients if pair[1].id == request.patient_id]
         subjects = _Subjects(request.patient_id, patients)
         sorter, drafts = _Sorter(subjects, dialect.zone, request.asked_at), _Sorter(subjects.of_orders())
         for key, section in sections.items():
             sorter.take(key, section, f"prefetch.{key}")
+        sorter.settle_reports()
         has_encounter = bool(request.encounter_id)
         query_state = {key: _state(query, sections.get(key), dialect, has_encounter) for key, query in queries.items()}
-        query_state |= {
-            key: State.FAILED for key in asked if key in queries and _is_something_else(queries[key], sections[key])
-        }
-        query_state |= _answered_in_part(unasked.values(), queries, query_state)
-        sorter.settle_reports()
+        told = sections.keys() & queries.keys()
+        query_state |= {key: State.FAILED for key in told if _is_something_else(queries[key], sections[key])}
+        query_state |= _answered_in_part(unasked, queries, query_state)
         if request.draft_orders is not None:
             # A query that is answered by the call itself, kept apart from what the record holds.
             section = read_drafts(request.draft_orders, request.selections)

@@ -265,7 +265,11 @@ def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) 
     names = _drug_names(view)
     bars = tuple(
         _bar(
-            _row(_told_drug(source, start, names), view.as_of, "", used), start, end, first, view.as_of, is_taken(source, view)
+            _row(_told_drug(source, start, names), view.as_of, "", used),
+            (start, end),
+            first,
+            view.as_of,
+            is_taken(source, view),
         )
         for source, start, end in shown
     )
@@ -283,9 +287,9 @@ def _told_drug(source: Source, start: str, names: Mapping[int, str]) -> Evidence
     return Evidence(reference_to(source), name, value=source.status or "no status", date=start)
 
 
-def _bar(row: RecordRow, start: str, end: str, first: date, as_of: date, taken: bool) -> MedicationBar:
+def _bar(row: RecordRow, span: tuple[str, str], first: date, as_of: date, taken: bool) -> MedicationBar:
     """What is taken no longer ends on its last day; where that is not on record, only its start can be drawn."""
-    begun, ended = read_span(start), read_span(end)
+    begun, ended = map(read_span, span)
     at = _x(max(begun.first, first), first, as_of) if begun and begun.first <= as_of else None
     last = as_of if taken else min(ended.last, as_of) if ended else first
     return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0), taken)

@@ -109,7 +109,7 @@ def test_the_response_as_json_is_that_of_the_service_whatever_the_locale(tmp_pat
     ("command", "says"),
     [
         (["run"], "Potassium 3.1 mmol/L (12 Nov)"),
-        (["explain"], "Whom it is about"),
+        (["explain"], "About this patient"),
         (["check"], "standard input: no problems found"),
     ],
 )
