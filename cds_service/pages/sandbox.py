@@ -18,6 +18,7 @@ from cds_service.explain.left_out import why_no_cards
 from cds_service.fhir.zones import today
 from cds_service.model import Finding
 from cds_service.pages.form import response
+from cds_service.pages.supply import Supply, as_chosen, lifted, read_supply, sorted_by_code
 from cds_service.samples.people import Person, fixtures_of, known_on, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.samples.records import places_in, read_record, require_one_patient
 from cds_service.service import Decision, DecisionService
@@ -42,6 +43,7 @@ class Choice(NamedTuple):
     draft: str
     day: date
     notes: tuple[str, ...] = ()
+    supply: Supply = ()
 
 
 class DraftChoice(NamedTuple):
@@ -125,11 +127,12 @@ class Sandbox:
         _demand(hook, self.hooks, "hook", problems)
         _demand(draft, ["", *self.drafts], "draft", problems)
         day = _day(given.get("date", ""), person, self.decision_service.dialect.zone, problems)
+        supply = read_supply(given, self.decision_service.knowledge.queries, problems)
         if problems:
             raise RequestError(400, "invalid-request", "value", problems)
         hook, draft, note = self._with_draft(hook, draft)
         notes = (note, self._not_yet(person, day) if person else "")
-        return Choice(place, hook, draft, day, tuple(filter(None, notes)))  # type: ignore[arg-type]  # demanded above
+        return Choice(place, hook, draft, day, tuple(filter(None, notes)), supply)  # type: ignore[arg-type]  # demanded above
 
     def _with_draft(self, hook: str, draft: str) -> tuple[str, str, str]:
         """A draft is an order that is being written: only a hook on ordering is called with one."""
@@ -181,8 +184,16 @@ class Sandbox:
     def call(self, loaded: dict[str, Any], person: Person | None, choice: Choice) -> dict[str, Any]:
         """A record as the EHR of this person would send it; what is a call already remains one."""
         orders = [self.drafts[choice.draft].resource] if choice.draft else []
-        sent = to_hook_request(loaded, dict(self.decision_service.knowledge.queries), choice.hook, person, orders)
+        queries = dict(self.decision_service.knowledge.queries)
+        person = lifted(person, choice.supply) if person else None
+        sent = to_hook_request(loaded, queries, choice.hook, person, orders)
         given = sent.get("extension")
+        prefetch = sent.get("prefetch") or {}
+        if choice.supply and isinstance(prefetch, dict):
+            if sent is not loaded:
+                templates = self.decision_service.templates(self.hooks[choice.hook])
+                prefetch = sorted_by_code(prefetch, queries, templates)
+            sent = {**sent, "prefetch": as_chosen(prefetch, choice.supply)}
         return {**sent, "extension": {**(given if isinstance(given, dict) else {}), AS_OF: choice.day.isoformat()}}
 
     def ask(self, sent: dict[str, Any], choice: Choice) -> Trial:

@@ -23,8 +23,9 @@ from cds_service.pages.guard import Guard, read_fields
 from cds_service.pages.logic_tree import explained
 from cds_service.pages.patient_record import read_record
 from cds_service.pages.sandbox import PASTE_LIMIT, Choice, Sandbox, Trial, said_of
+from cds_service.pages.supply import PREFIX, read_supply, supplied_keys
 from cds_service.pages.templating import HEADERS, page
-from cds_service.pages.what_if import Slides
+from cds_service.pages.what_if import Slides, turns
 from cds_service.samples.people import Person
 
 Note = Callable[..., None]
@@ -48,7 +49,7 @@ class TryIt:
         self, given: Mapping[str, str], problems: tuple[Problem, ...] = (), text: str = "", status: int = 200
     ) -> Response:
         """`given`: what was chosen for the record that is to be mended, which must not change unnoticed."""
-        hooks = list(self._bench.hooks)
+        hooks, queries = list(self._bench.hooks), self._bench.decision_service.knowledge.queries
         return page(
             "start.html",
             status,
@@ -63,6 +64,7 @@ class TryIt:
             text=text,
             hooks=hooks,
             said_of=said_of,
+            supply=supplied_keys(queries, None, read_supply(given, queries, [])),
         )
 
     async def back(self, request: Request) -> Response:
@@ -72,10 +74,25 @@ class TryIt:
     async def person(self, request: Request) -> Response:
         started = time.perf_counter()
         person, choice = self._asked(request, {})
-        trial = self._bench.try_person(person, choice)
+        try:
+            trial = self._bench.try_person(person, choice)
+        except RequestError as error:
+            return self._refused(person, choice, error)
         if self._note:
             self._note(trial.request, trial.decision, started, "", None)
-        return self._cards_page(request, trial, person=person)
+        return self._cards_page(request, trial, self._in_full(trial, person=person), person=person)
+
+    def _refused(self, person: Person, choice: Choice, error: RequestError) -> Response:
+        """What the service does not answer at all, as where the EHR leaves out what it cannot do without."""
+        shown = self._shown(choice, person=person)
+        return page("refused.html", error.status, problems=error.problems, **shown)
+
+    def _in_full(self, trial: Trial, person: Person | None = None, text: str = "", given: Fields | None = None) -> Trial | None:
+        """The same without what was chosen to be left out; None where nothing was, or where that cannot be asked."""
+        choice = trial.choice._replace(supply=())
+        if not trial.choice.supply:
+            return None
+        return self._bench.try_person(person, choice, given) if person else self._bench.try_pasted(text, choice)
 
     def _asked(self, request: Request, given: Fields) -> tuple[Person, Choice]:
         """Who is asked for, and how: as a form has it, else as the address."""
@@ -100,11 +117,18 @@ class TryIt:
                 return self._start_page(given, error.problems, text[:PASTE_LIMIT], error.status)
             if given.get("ask") == "why":
                 return await self._why_page(trial, text=text)
-            return await asyncio.to_thread(self._cards_page, request, trial, text=text)
+            return await asyncio.to_thread(self._pasted_cards, request, trial, text)
+
+    def _pasted_cards(self, request: Request, trial: Trial, text: str) -> Response:
+        return self._cards_page(request, trial, self._in_full(trial, text=text), text=text)
 
     async def why(self, request: Request) -> Response:
         person, choice = self._asked(request, {})
-        return await self._why_page(self._bench.try_person(person, choice), person=person)
+        try:
+            trial = self._bench.try_person(person, choice)
+        except RequestError as error:
+            return self._refused(person, choice, error)
+        return await self._why_page(trial, person=person)
 
     async def _why_page(self, trial: Trial, **given: Any) -> Response:
         reasons = await asyncio.to_thread(explained, trial)
@@ -159,15 +183,17 @@ class TryIt:
             return RedirectResponse(f"/try/{person.id}{'/why' if asked == 'why' else ''}?{_query(choice)}", 303, HEADERS)
         if asked == "why":
             return await self._why_page(trial, person=person, answers=answers)
-        return self._cards_page(request, trial, person=person, answers=answers)
+        before = self._in_full(trial, person, given=given)
+        return self._cards_page(request, trial, before, person=person, answers=answers)
 
-    def _cards_page(self, request: Request, trial: Trial, **given: Any) -> Response:
+    def _cards_page(self, request: Request, trial: Trial, in_full: Trial | None, **given: Any) -> Response:
         shown = self._shown(trial.choice, **given)
         return page(
             "cards.html",
             trial=trial,
             record=read_record(trial),
             cards=trial.decision.cards,
+            turned=tuple(turns(in_full, trial)) if in_full else (),
             base=str(request.base_url).rstrip("/"),
             sent=_cut(_pretty(trial.sent)),
             response=_cut(_pretty(trial.answer)),
@@ -188,6 +214,7 @@ class TryIt:
             "choice": choice,
             "query": _query(choice),
             "hooks": list(self._bench.hooks),
+            "supply": supplied_keys(self._bench.decision_service.knowledge.queries, person, choice.supply),
             "drafts": list(self._bench.drafts.values()),
             "history_title": self._bench.decision_service.knowledge.questionnaire["title"],
         }
@@ -199,7 +226,8 @@ def _name(person: Person) -> str:
 
 def _query(choice: Choice) -> str:
     """What was chosen, as it may stand in an address that is shared."""
-    return urlencode({"jurisdiction": choice.jurisdiction, "hook": choice.hook, "date": choice.day, "draft": choice.draft})
+    chosen = {"jurisdiction": choice.jurisdiction, "hook": choice.hook, "date": choice.day, "draft": choice.draft}
+    return urlencode(chosen | {f"{PREFIX}{key}": state for key, state in choice.supply})
 
 
 def _last(fields: Fields) -> dict[str, str]:

@@ -122,15 +122,16 @@ class Slides:
             after,
             tuple(_cards(before, after)),
             tuple(_gone(before, after)),
-            tuple(_turns(before, after)),
+            tuple(turns(before, after)),
             self._along(own, person, choice, changes, view),
-            _lifted(person, changes, view.knowledge),
+            _lifted(person, choice, changes, view.knowledge),
         )
 
     def _call(self, own: dict[str, Any], person: Person, choice: Choice, changes: Edits, view: ChartIndex) -> dict[str, Any]:
         touched = changes.touched(view.knowledge)
         left = {name: tuple(set(getattr(person, name)).difference(touched)) for name in _NOT_SUPPLIED}
-        call = self._bench.call(changed(own, changes, view), replace(person, **left), choice)
+        kept = tuple((key, state) for key, state in choice.supply if key not in touched)
+        call = self._bench.call(changed(own, changes, view), replace(person, **left), choice._replace(supply=kept))
         add_result(call, changes, view)
         return call
 
@@ -156,9 +157,9 @@ class Slides:
         return tuple(_stretches(found, slide, decision_service.knowledge))
 
 
-def _lifted(person: Person, changes: Edits, knowledge: Knowledge) -> tuple[str, ...]:
+def _lifted(person: Person, choice: Choice, changes: Edits, knowledge: Knowledge) -> tuple[str, ...]:
     """What this person's EHR did not supply, and would have."""
-    not_supplied = {key for name in _NOT_SUPPLIED for key in getattr(person, name)}
+    not_supplied = {key for name in _NOT_SUPPLIED for key in getattr(person, name)} | {key for key, _ in choice.supply}
     return tuple(knowledge.queries[key].title for key in changes.touched(knowledge) if key in not_supplied)
 
 
@@ -174,7 +175,7 @@ def _stretches(found: Mapping[Decimal, Sequence[Finding]], slide: Slide, knowled
         yield ValueRange(values[0], values[-1], fires, unknown, place[values[0]], len(values))
 
 
-def _turns(before: Trial, after: Trial) -> Iterator[OutcomeChange]:
+def turns(before: Trial, after: Trial) -> Iterator[OutcomeChange]:
     for rule in before.decision.rules:
         was, now = before.findings[rule.id].outcome, after.findings[rule.id].outcome
         if was is not now:

@@ -154,7 +154,7 @@ def _searchset(own: list[dict[str, Any]], bundle: dict[str, Any], every: list[di
 def _as_supplied(prefetch: dict[str, Any], person: Person) -> dict[str, Any]:
     """What this person's EHR leaves out, sends as null or could not look up."""
     supplied = {key: section for key, section in prefetch.items() if key not in person.withheld}
-    return supplied | dict.fromkeys(person.null_keys) | dict.fromkeys(person.failed_keys, _FAILED)
+    return supplied | dict.fromkeys(person.null_keys) | dict.fromkeys(person.failed_keys, FAILED)
 
 
 def _is_draft(resource: dict[str, Any]) -> bool:
@@ -174,7 +174,7 @@ def _ordering(
     }
 
 
-_FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
 _FOLLOWS = {"Medication": "MedicationRequest"}
 _ABOUT_A_SEARCH = {"OperationOutcome"}
 UNASKED = "notAsked"

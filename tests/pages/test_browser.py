@@ -23,6 +23,7 @@ PATHS = [
     "/try/ada-stifcalf",
     "/nowhere",
     "/try/ada-stiffcalf?date=1999-01-01",
+    "/try/ada-stiffcalf?prefetch.electrolytes=failed",
     "/try/ada-stiffcalf",
     "/try/kali-overfull",
     "/try/nobody",

@@ -437,6 +437,102 @@ def test_the_bar_of_a_drug_reaches_the_day_judged_where_it_is_still_taken(decisi
 
 
 @pytest.mark.parametrize(
+    ("state", "sent", "outcome"),
+    [
+        ("left-out", "nothing", "unknown"),
+        ("failed", "OperationOutcome", "unknown"),
+        ("null", None, "unknown"),
+        ("empty", "Bundle", "unknown"),
+        ("", "Bundle", "fires"),
+    ],
+)
+def test_an_integrator_sees_what_becomes_of_a_rule_where_a_key_is_not_supplied(
+    client: TestClient, state: str, sent: str | None, outcome: str
+) -> None:
+    query = f"prefetch.electrolytes={state}"
+    prefetch = client.get(f"/try/ada-stiffcalf/request.json?{query}").json()["prefetch"]
+    if sent == "nothing":
+        assert "electrolytes" not in prefetch
+    else:
+        assert (prefetch["electrolytes"] and prefetch["electrolytes"]["resourceType"]) == sent
+    if state:
+        # The other searches still bring what they ask for.
+        assert [item["resource"]["code"]["coding"][0]["code"] for item in prefetch["otherResults"]["entry"]] == ["3016-3"]
+    page = client.get(f"/try/ada-stiffcalf?{query}").text
+    assert ("rules answer otherwise" in page) is bool(state)
+    assert ("Potassium 3.1 mmol/L" in page) is not bool(state)
+    assert (f"/request.json?jurisdiction=us&amp;hook=patient-view&amp;date=2026-11-20&amp;draft=&amp;{query}" in page) is bool(
+        state
+    )
+    turned = re.findall(r'low-potassium">Potassium below range</a>.*?state-(\w+)', page, re.DOTALL)
+    assert turned == ([outcome] if state else [])
+
+
+def test_every_key_can_be_left_out_emptied_or_failed_and_nothing_breaks(client: TestClient, knowledge: Knowledge) -> None:
+    form = client.get("/try/ada-stiffcalf").text
+    for key, query in knowledge.queries.items():
+        assert (f'name="prefetch.{key}"' in form) is not query.from_context
+        for state in ("left-out", "null", "empty", "failed") if not query.from_context else ():
+            for path in ("", "/why", "/what-if", "/history"):
+                answer = client.get(f"/try/ada-stiffcalf{path}?prefetch.{key}={state}")
+                assert answer.status_code in ((200, 412, 400) if query.mandatory else (200,)), (key, state, path)
+
+
+def test_a_call_that_cannot_be_answered_without_a_key_says_so_and_can_be_mended(client: TestClient) -> None:
+    answer = client.get("/try/ada-stiffcalf?prefetch.conditions=left-out")
+    assert answer.status_code == 412
+    assert "<code>prefetch.conditions</code>" in answer.text
+    assert '<option value="left-out" selected>' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("prefetch.electrolytes=lost", "use one of left-out, null, empty, failed"),
+        ("prefetch.moods=null", "is none of the prefetch keys"),
+        ("prefetch.draftOrders=null", "is none of the prefetch keys"),
+    ],
+)
+def test_what_no_ehr_can_do_with_a_key_is_told(client: TestClient, query: str, says: str) -> None:
+    answer = client.get(f"/try/ada-stiffcalf?{query}")
+    assert answer.status_code == 400
+    assert says in answer.text.replace("Use one", "use one")
+
+
+def test_what_an_ehr_leaves_out_by_itself_can_be_supplied(client: TestClient) -> None:
+    page = client.get("/try/nora-halflist").text
+    assert '<option value="">left out</option>' in page
+    query = "prefetch.medicationRequests=in-full"
+    assert "medicationRequests" not in client.get("/try/nora-halflist/request.json").json()["prefetch"]
+    assert "medicationRequests" in client.get(f"/try/nora-halflist/request.json?{query}").json()["prefetch"]
+    assert "prescriptions" in page[page.index("Not known") :]
+    given = client.get(f"/try/nora-halflist?{query}").text
+    assert "prescriptions" not in given[given.index("Not known") : given.index('id="wire-title"')]
+
+
+@pytest.mark.parametrize("as_call", [False, True], ids=["bundle", "call"])
+def test_the_switch_works_on_a_pasted_record_and_tells_its_entries(
+    client: TestClient, knowledge: Knowledge, as_call: bool
+) -> None:
+    record = read_bundle(patient_file(fixtures_of(ROOT), CAST[0]))
+    given = to_hook_request(record, dict(knowledge.queries), "patient-view", None) if as_call else record
+    answer = paste(client, json.dumps(given), **{"prefetch.electrolytes": "failed"})
+    assert answer.status_code == 200
+    assert "rules answer otherwise" in answer.text
+    assert "electrolyte results <span" in answer.text
+    assert '<option value="failed" selected>' in answer.text
+    assert "Potassium 3.1 mmol/L (12 Nov)" not in answer.text
+
+
+def test_what_is_added_on_what_if_is_supplied_and_that_is_said(client: TestClient) -> None:
+    query = "prefetch.electrolytes=failed&analyte=potassium&measured=value&value=2.4"
+    page = client.get(f"/try/ada-stiffcalf/what-if?{query}").text
+    assert "the EHR is taken to have supplied what it did not: electrolyte results" in page
+    assert "potassium 2.4 mmol/L" in page
+    assert '<input type="hidden" name="prefetch.electrolytes" value="failed">' in page
+
+
+@pytest.mark.parametrize(
     ("query", "hook", "note"),
     [
         ("hook=patient-view&draft=quinine", "order-sign", True),

@@ -86,7 +86,7 @@ def hostile(said: str = " ".join(PAYLOADS)) -> dict[str, Any]:
 def addresses(payload: str) -> list[str]:
     """Every place of an address that a page may read."""
     given = quote(payload, safe="")
-    asked = [f"/try/ada-stiffcalf?{name}={given}" for name in ("jurisdiction", "hook", "draft", "date")]
+    asked = [f"/try/ada-stiffcalf?{name}={given}" for name in ("jurisdiction", "hook", "draft", "date", "prefetch.orders")]
     asked += [f"/try/ada-stiffcalf/why?date={given}", f"/try/ada-stiffcalf/history?hook={given}"]
     asked += [f"/rules?{name}={given}" for name in FILTERS] + [
         f"/rules?q={given}",

@@ -27,6 +27,11 @@ all("[data-search]").forEach((input) => {
   });
 });
 
+// What was not chosen need not stand in the address.
+all("form.choices[method=get]").forEach((form) => form.addEventListener("formdata", ({ formData }) => {
+  [...formData].forEach(([name, value]) => { if (!value) formData.delete(name); });
+}));
+
 // A file dropped on the text is read here and stands in it; nothing is sent before somebody asks.
 all("[data-drop]").forEach((text) => {
   all("[data-drop-hint]").forEach((hint) => { hint.hidden = false; });
