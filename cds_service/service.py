@@ -259,6 +259,7 @@ class DecisionService:
 
         It looks at what tells whom the rules are for, and at nothing else.
         """
+        self._demand(service_id, view)
         decision = replace(self._begun(service_id, view, ChartFacts(view, whole=True)), asked_of=self._scope_kinds[service_id])
         if decision.findings:
             return decision
@@ -266,6 +267,7 @@ class DecisionService:
 
     def _ruled(self, service_id: str, view: ChartIndex, found: ChartFacts | None = None) -> Decision:
         """A decision with all its findings. `found`: what is known of the same patient already."""
+        self._demand(service_id, view)
         facts = ChartFacts(view, found=found)
         decision = self._begun(service_id, view, facts)
         if decision.findings:
@@ -276,7 +278,6 @@ class DecisionService:
 
     def _begun(self, service_id: str, view: ChartIndex, facts: ChartFacts) -> Decision:
         """A decision before its rules; with findings where the service does not speak to this patient at all."""
-        require_mandatory(self.queries[service_id], view.chart, partial(self._is_concerned, service_id, view))
         values, rules = FactValues(facts), self.rules[service_id]
         spoken_to = self.knowledge.speaks_when[service_id](values)
         decision = Decision(service_id, rules, view, facts, values, (), not_served=self._not_served[service_id])
@@ -284,6 +285,10 @@ class DecisionService:
             return decision
         findings = tuple(Finding(rule.id, Outcome.OUT_OF_SCOPE, spoken_to.because) for rule in rules)
         return replace(decision, findings=findings, silent_because=spoken_to.because)
+
+    def _demand(self, service_id: str, view: ChartIndex) -> None:
+        """Asked before any fact is. Raises RequestError (412)."""
+        require_mandatory(self.queries[service_id], view.chart, partial(self._is_concerned, service_id, view))
 
     def _look_at(self, chart: Chart, as_of: date) -> ChartIndex:
         return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction, self.dialect)
