@@ -264,14 +264,7 @@ def _courses(view: ChartIndex, used: Mapping[str, tuple[int, ...]], began: str) 
     first = min((day for day in days if day <= view.as_of), default=view.as_of - _YEAR)
     names = _drug_names(view)
     bars = tuple(
-        _bar(
-            _row(_told_drug(source, start, names), view.as_of, "", used),
-            (start, end),
-            first,
-            view.as_of,
-            is_taken(source, view),
-        )
-        for source, start, end in shown
+        _bar(source, _row(_told_drug(source, start, names), view.as_of, "", used), first, view) for source, start, _ in shown
     )
     begun = read_span(began)
     at = _x(begun.first, first, view.as_of) if begun and first <= begun.first <= view.as_of else None
@@ -287,9 +280,10 @@ def _told_drug(source: Source, start: str, names: Mapping[int, str]) -> Evidence
     return Evidence(reference_to(source), name, value=source.status or "no status", date=start)
 
 
-def _bar(row: RecordRow, span: tuple[str, str], first: date, as_of: date, taken: bool) -> MedicationBar:
+def _bar(source: Source, row: RecordRow, first: date, view: ChartIndex) -> MedicationBar:
     """What is taken no longer ends on its last day; where that is not on record, only its start can be drawn."""
-    begun, ended = map(read_span, span)
+    begun, ended = map(read_span, period_of(source))
+    taken, as_of = is_taken(source, view), view.as_of
     at = _x(max(begun.first, first), first, as_of) if begun and begun.first <= as_of else None
     last = as_of if taken else min(ended.last, as_of) if ended else first
     return MedicationBar(row, at, max(_x(last, first, as_of), at or 0.0), taken)

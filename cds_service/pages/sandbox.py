@@ -18,9 +18,9 @@ from cds_service.explain.left_out import why_no_cards
 from cds_service.fhir.zones import today
 from cds_service.model import Finding
 from cds_service.pages.form import response
-from cds_service.pages.supply import Supply, as_chosen, lifted, read_supply, sorted_by_code
 from cds_service.samples.people import Person, fixtures_of, known_on, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.samples.records import places_in, read_record, require_one_patient
+from cds_service.samples.supply import Supply, as_chosen, lifted, read_supply, sorted_by_code
 from cds_service.service import Decision, DecisionService
 from cds_service.settings import Jurisdiction
 

@@ -23,10 +23,10 @@ from cds_service.pages.guard import Guard, read_fields
 from cds_service.pages.logic_tree import explained
 from cds_service.pages.patient_record import read_record
 from cds_service.pages.sandbox import PASTE_LIMIT, Choice, Sandbox, Trial, said_of
-from cds_service.pages.supply import PREFIX, read_supply, supplied_keys
 from cds_service.pages.templating import HEADERS, page
 from cds_service.pages.what_if import Slides, turns
 from cds_service.samples.people import Person
+from cds_service.samples.supply import PREFIX, read_supply, supplied_keys
 
 Note = Callable[..., None]
 Fields = Mapping[str, Sequence[str]]

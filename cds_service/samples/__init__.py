@@ -1,1 +1,1 @@
-"""The invented people of `fixtures/`, and counts over their cards."""
+"""The invented people of `fixtures/`, what an EHR supplies of a record, and counts over their cards."""

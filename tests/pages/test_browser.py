@@ -235,7 +235,8 @@ def test_a_suggestion_that_is_taken_is_kept_as_accepted(watched: Watched, site: 
     card = page.locator("article.card").filter(has_text="not tested recently")
     card.get_by_role("button", name="Order magnesium").click()
     expect(card.get_by_role("status").first).to_have_text("Thank you, noted as accepted; nothing is ordered here.")
-    card.get_by_role("button", name="Order magnesium").click()
+    # Pressed again, or twice in haste, it counts once.
+    card.get_by_role("button", name="Order magnesium").dispatch_event("click")
     uuid = card.get_attribute("data-uuid")
     suggestion = card.locator("[data-accept]").filter(has_text="Order magnesium").get_attribute("data-accept")
     rows = kept(site[1], f"select outcome, accepted from feedback where card = '{uuid}'")
