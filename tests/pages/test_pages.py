@@ -41,6 +41,8 @@ from tests.support.people import AS_OF, SERVICE, body, bundle, concept, conditio
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CAST = read_cast(fixtures_of(ROOT))
+KEYS = ("electrolytes", "kidneyFunction", "otherResults", "bloodTests", "medicationRequests", "orders", "crampHistory")
+EVERYTHING_FAILED = "&".join(f"prefetch.{key}=failed" for key in KEYS)
 
 
 @pytest.fixture
@@ -66,7 +68,8 @@ def test_each_of_the_cast_has_a_page_with_the_cards_that_the_service_answers(cli
 @pytest.mark.untraced
 def test_no_page_weighs_more_than_150_kilobytes_with_all_that_it_loads(client: TestClient, knowledge: Knowledge) -> None:
     loaded: dict[str, int] = {}
-    for path in paths(knowledge):
+    states = ("/?q=e", "/rules?q=a", f"/try/kali-overfull?{EVERYTHING_FAILED}", "/try/kali-overfull?date=1999-01-01")
+    for path in (*paths(knowledge), *states):
         answer = client.get(path)
         assert answer.status_code == 200, path
         needed = set(re.findall(r'(?:src|href)="(/pages/[^"]+)"', answer.text))
