@@ -633,10 +633,11 @@ def test_an_undeclared_fact_hides_no_other_problem(tree: Path) -> None:
     assert len(told) == len(wanted), told
 
 
-SHARED = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("logic/*.json"), *ROOT.glob("cards/*.json")])
-ONE_OF_EACH = [RULE, CASES, CARD, THYROID, FACTS, THYROID_CASES, SET, "logic/value_sets/lock.json", *SHARED]
+SHARED = [LABS, ORDERS, QUERIES, "logic/statuses.json", "logic/sources.json", "cards/groups.json", "cards/phrases.json"]
+ONE_OF_EACH = [RULE, CASES, CARD, THYROID, THYROID_CASES, SET, "logic/value_sets/lock.json", *SHARED]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("path", ONE_OF_EACH)
 def test_what_rests_on_a_file_that_cannot_be_read_is_not_told_beside_it(tree: Path, path: str) -> None:
     text = (tree / path).read_text().rstrip()
