@@ -29,7 +29,7 @@ def test_no_log_line_holds_anything_of_a_patient(
     if kind == "incomplete":
         del call["prefetch"]["conditions"]
     if kind == "failed":
-        monkeypatch.setattr(DecisionService, "answer", lambda *given: {"zebedee": 1}["Quokka Zebedee, 1944-04-14"])
+        monkeypatch.setattr(DecisionService, "answer", lambda *given, **options: {"zebedee": 1}["Quokka Zebedee, 1944-04-14"])
     content = json.dumps(call)[: -1 if kind == "malformed" else None]
     client = make(decision_service, tmp_path)
     capfd.readouterr()
