@@ -176,10 +176,11 @@ class DecisionService:
         return used | {name for name, query in knowledge.queries.items() if query.mandatory}
 
     def _asked_by_scope(self, service_id: str) -> tuple[str, ...]:
-        """The queries that tell whom the rules of a service are for, and the mandatory ones."""
+        """The queries that tell whom the rules of a service are for and whether it is concerned, and the mandatory ones."""
         knowledge, queries = self.knowledge, self.queries[service_id]
-        names = {name for rule in self.rules[service_id] for name in rule.applies_when.facts}
-        asked = queries_in_use(names | set(knowledge.speaks_when[service_id].facts), knowledge.facts)
+        conditions = [rule.applies_when for rule in self.rules[service_id]]
+        conditions += [knowledge.speaks_when[service_id], knowledge.concerned_when[service_id]]
+        asked = queries_in_use({name for condition in conditions for name in condition.facts}, knowledge.facts)
         return tuple(key for key, query in queries.items() if query.mandatory or key in asked)
 
     def templates(self, service_id: str) -> dict[str, str]:

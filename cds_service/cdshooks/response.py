@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -92,7 +92,7 @@ class IssueDetails(msgspec.Struct):
 class Issue(msgspec.Struct):
     """One problem: its place as `expression`, and what can be done as `diagnostics`."""
 
-    severity: str
+    severity: Literal["error"]
     code: str
     details: IssueDetails
     diagnostics: str
@@ -106,17 +106,17 @@ class Refusal(msgspec.Struct, tag_field="resourceType", tag="OperationOutcome"):
 
 
 class Alive(msgspec.Struct):
-    status: str = "alive"
+    status: Literal["alive"]
 
 
 class Ready(msgspec.Struct):
     """`knowledge` is its fingerprint; `served` and `lapsed` count rules: that speak here, and whose approval counts no more."""
 
+    status: Literal["ready"]
     knowledge: str
     rules: int
     served: int
     lapsed: int
-    status: str = "ready"
 
 
 encode = msgspec.json.Encoder(decimal_format="number").encode

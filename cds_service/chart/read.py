@@ -34,6 +34,8 @@ _NOWHERE = (State.NOT_SUPPLIED, State.FAILED)
 _MOST_NAMED = 3
 # To a patient, or to what is nobody: another kind of subject, such as a group, may hold the patient.
 _ANOTHER = re.compile(r"(?:Patient|Device|Location)/[A-Za-z0-9.-]{1,64}")
+# What tells whose a resource is, and which drug it names, wherever it stands.
+_BESIDE = frozenset((Patient.__name__, Medication.__name__))
 _SHORT = {
     State.NOT_SUPPLIED: "was not sent",
     State.NONE_SUPPLIED: "is null",
@@ -118,10 +120,6 @@ class ChartReader:
             others=[*sorter.others, *drafts.others],
             entries=sorter.entries | drafts.entries,
         )
-
-
-# What tells whose a resource is, and which drug it names, wherever it stands.
-_BESIDE = frozenset((Patient.__name__, Medication.__name__))
 
 
 def _why(state: State, section: Section | None) -> str:

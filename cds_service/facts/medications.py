@@ -179,19 +179,22 @@ def _taken(value_set: str, index: ChartIndex) -> Sequence[CurrentMedication]:
 
 
 def _active(drugs: Iterable[Drug], index: ChartIndex) -> list[CurrentMedication]:
-    return [
-        CurrentMedication(drug, _start(drug.source, _periods(drug.source), index))
-        for drug in drugs
-        if is_taken(drug.source, index)
-    ]
+    starts = [(drug, _start_if_taken(drug.source, index)) for drug in drugs]
+    return [CurrentMedication(drug, start) for drug, start in starts if start is not None]
 
 
 def is_taken(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:
     """Whether an entry of a list counts as taken on the day judged."""
+    return _start_if_taken(source, index) is not None
+
+
+def _start_if_taken(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> str | None:
+    """When it was begun, as written, empty where nobody says; None where it does not count as taken."""
     if not _is_current(source, index):
-        return False
+        return None
     periods = _periods(source)
-    return not _ended(source, periods, index) and not _later(_start(source, periods, index), index.until)
+    start = _start(source, periods, index)
+    return None if _ended(source, periods, index) or _later(start, index.until) else start
 
 
 def _is_current(source: MedicationRequest | MedicationStatement, index: ChartIndex) -> bool:

@@ -192,7 +192,7 @@ class CdsHooksEndpoints:
         return _printed(reasons_page.render(served.knowledge, chosen, place, served.approvals), request)
 
     async def alive(self) -> Response:
-        return Response(encode(Alive()), media_type=JSON)
+        return Response(encode(Alive("alive")), media_type=JSON)
 
     async def openapi(self, request: Request) -> Response:
         """What this service takes and answers, as OpenAPI 3.1."""
@@ -216,7 +216,7 @@ class CdsHooksEndpoints:
             problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
         served, knowledge = self.decision_service, self.decision_service.knowledge
-        told = Ready(knowledge.fingerprint, len(knowledge.rules), len(served.served), len(served.lapsed))
+        told = Ready("ready", knowledge.fingerprint, len(knowledge.rules), len(served.served), len(served.lapsed))
         return Response(encode(told), media_type=JSON)
 
     def _conductor(self, client: Client | None) -> DecisionService:

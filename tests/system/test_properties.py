@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from cds_service.cdshooks.request import read_request
+from cds_service.cards.approvals import Approval, Approvals
+from cds_service.cdshooks.request import ON_ORDERS, read_request
 from cds_service.facts.evaluate import ChartFacts, FactValues
 from cds_service.model import Fact, Outcome
 from cds_service.rules.evaluate import find
 from cds_service.samples.people import Person
-from cds_service.service import Decision
+from cds_service.service import Decision, DecisionService
+from cds_service.settings import Settings
 from tests.support.cast import CAST, PEOPLE, cards_of, conductor_of, excused, request_of, service_of
 
 Json = dict[str, Any]
@@ -52,13 +54,14 @@ SAYS_WHETHER_IT_COUNTS = {
 }
 
 
-def answer(person: Person, request: Json, *, in_brief: bool = False) -> Decision | None:
+def answer(person: Person, request: Json, *, in_brief: bool = False, service: DecisionService | None = None) -> Decision | None:
     """None where the request is refused: data that must be there are not."""
     from cds_service.errors import RequestError
 
     try:
         parsed = read_request(json.dumps(request).encode(), person.hook)
-        return conductor_of(person.jurisdiction).answer(service_of(person), parsed, person.day, in_brief=in_brief)
+        service = service or conductor_of(person.jurisdiction)
+        return service.answer(service_of(person), parsed, person.day, in_brief=in_brief)
     except RequestError:
         return None
 
@@ -261,6 +264,26 @@ def test_an_answer_in_brief_has_the_same_cards_and_refusals(person: Person) -> N
         assert {item for item in brief.findings if item.outcome is out} == {
             item for item in whole.findings if item.outcome is out
         }
+
+
+ALONE = [rule.id for rule in conductor_of("us").knowledge.rules if set(ON_ORDERS) & set(rule.file.hooks)]
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("name", [*ALONE, "low-potassium", "quinine-caution", "self-care"])
+def test_a_site_that_serves_one_rule_is_answered_alike_in_brief(name: str) -> None:
+    """Then fewer queries tell whom the rules are for: what tells whether a call concerns the service is still asked."""
+    knowledge = conductor_of("us").knowledge
+    rule = knowledge.rule_by_id[name]
+    signed = {(name, rule.file.version): Approval(name, rule.file.version, "Dr Anna Sample", "2026-11-01")}
+    service = DecisionService(knowledge, Settings(serve="approved"), Approvals(signed, {}))
+    for person in (person for person in CAST if person.hook in rule.file.hooks):
+        request = request_of(person)
+        empty: Json = {}
+        for prefetch in (request["prefetch"], empty):
+            asked = request | {"prefetch": prefetch}
+            whole, brief = (answer(person, asked, in_brief=in_brief, service=service) for in_brief in (False, True))
+            assert (brief and cards_of(brief)) == (whole and cards_of(whole)), person.id
 
 
 def test_where_no_rule_applies_nothing_else_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
