@@ -16,7 +16,7 @@ import msgspec
 from cds_service.cards.text import fill
 from cds_service.explain.counterfactuals import Judge, Search, options_of, smallest_changes
 from cds_service.explain.fact_text import lacking, say_answers, say_fact
-from cds_service.explain.left_out import Omissions, left_out, why_no_cards
+from cds_service.explain.left_out import Omissions, is_elsewhere, left_out, why_no_cards
 from cds_service.explain.reasons import deciding, reasons
 from cds_service.jsonlogic.compile import Expression
 from cds_service.jsonlogic.typecheck import numbers
@@ -85,8 +85,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """One answer, explained; the most urgent first in each part.
 
     `scope` holds what many rules share: whom they are for. `spoken_to_if`: what would have to be otherwise where the service
-    does not speak at all. `left_out`: what of the record was not used; `no_cards_as`: why it could not be decided whether there
-    is anything to say, empty where it could. `not_served`: rules that this site does not let speak, each with the reason.
+    does not speak at all. `left_out`: what of the record was not used; `no_cards_as`: why no rule is for this patient, or why
+    that could not be decided; empty where one is. `not_served`: rules that this site does not let speak, each with the reason.
     """
 
     scope: tuple[FactStated, ...]
@@ -110,7 +110,9 @@ def explain(decision: Decision, places: Mapping[str, str] = MappingProxyType({})
     cardless = [item for item in fired if item.rule not in chain(*spoken)]
     return Explanation(
         scope=writer.scope(),
-        spoken_to_if=writer.needed(speaks_when.facts, lambda given: speaks_when(given).value, [speaks_when]),
+        spoken_to_if=()
+        if is_elsewhere(decision)
+        else writer.needed(speaks_when.facts, lambda given: speaks_when(given).value, [speaks_when]),
         cards=tuple(
             ExplainedCard(card.indicator, card.summary, tuple(text[name] for name in names))
             for card, names in zip(decision.cards, spoken, strict=True)

@@ -17,7 +17,7 @@ from cds_service.cards.text import clip, listed, plain
 from cds_service.chart.doubt import NOT_IDENTIFIED
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import UNNAMED, words_of
-from cds_service.explain.fact_text import statement_of
+from cds_service.explain.fact_text import say_fact, statement_of
 from cds_service.facts.conditions import NOT_PLACED, problem_with
 from cds_service.facts.questionnaire import doubtful_responses
 from cds_service.fhir.resources import CodeableConcept, Condition, Resource, text_of
@@ -158,19 +158,42 @@ def _problem(result: Result) -> Unusable | None:
 
 
 def why_no_cards(decision: Decision, places: Mapping[str, str] = MappingProxyType({})) -> str:
-    """`it could not be decided whether …, because of …`; empty where there are cards, or where their absence is decided."""
+    """`it could not be decided whether …, because of …`, or `no recurrent leg cramps are on record; …`.
+
+    Empty where there are cards, and where rules are for this patient and find nothing.
+    """
+    if decision.cards:
+        return ""
     found: dict[str, list[str]] = {}
-    for fact in () if decision.cards else _left_open(decision):
+    for fact in _left_open(decision):
         found.setdefault(_blame(fact, decision.view, places), []).append(_question(fact, decision.knowledge))
-    return "; ".join(f"it could not be decided {'; nor '.join(asked)}{blame}" for blame, asked in found.items())
+    if found:
+        return "; ".join(f"it could not be decided {'; nor '.join(asked)}{blame}" for blame, asked in found.items())
+    return "; ".join(say_fact(decision.facts[name], decision.knowledge) for name in dict.fromkeys(_settled_by(decision)))
+
+
+def is_elsewhere(decision: Decision) -> bool:
+    """Whether the call is for sure about something else, such as another drug: then nothing was asked of the patient."""
+    return decision.knowledge.concerned_when[decision.service_id](decision.values).value is False
+
+
+def _settled_by(decision: Decision) -> Iterable[str]:
+    """The facts by which it is decided that no rule is for this patient; none where one is."""
+    if is_elsewhere(decision):
+        return decision.knowledge.concerned_when[decision.service_id](decision.values).because
+    if any(item.outcome is not Outcome.OUT_OF_SCOPE for item in decision.findings):
+        return ()
+    return decision.silent_because or chain.from_iterable(item.because for item in decision.findings)
 
 
 def _left_open(decision: Decision) -> list[Fact]:
     """The facts for which nobody knows whether the call concerns the service, or whom a rule is for."""
     concerned = decision.knowledge.concerned_when[decision.service_id](decision.values)
+    if concerned.value is False:
+        return []
     if decision.silent_because:
         return _unknown(decision, decision.silent_because)
-    if concerned.value is not True:
+    if concerned.value is UNKNOWN:
         return _unknown(decision, concerned.because)
     waiting = {item.rule_id for item in decision.findings if item.outcome is Outcome.UNKNOWN}
     scopes = [rule.applies_when(decision.values) for rule in decision.rules if rule.id in waiting]

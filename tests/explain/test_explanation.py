@@ -39,6 +39,8 @@ TELLING = (
     "nona-allatonce",
     "pia-schoolyard",
 )
+# No other age would make the service speak about these.
+ORDERS_OF_ANOTHER_DRUG = {"paul-plainpill"}
 STEP = Decimal("0.01")
 
 
@@ -114,10 +116,28 @@ def test_every_rule_is_explained_once(person: Person) -> None:
 @PEOPLE
 def test_whoever_is_not_spoken_to_is_told_what_would_change_that(person: Person) -> None:
     told = explanation_of(person)
-    assert bool(told.spoken_to_if) is bool(decision(person).silent_because)
+    assert bool(told.spoken_to_if) is (bool(decision(person).silent_because) and person.id not in ORDERS_OF_ANOTHER_DRUG)
     served = {rule.id: rule.file for rule in conductor_of(person.jurisdiction).rules[service_of(person)]}
     elsewhere = {name for name, file in served.items() if person.jurisdiction not in file.jurisdiction}
     assert {rule.rule for rule in told.out_of_scope if not rule.because} <= elsewhere
+
+
+@pytest.mark.parametrize(
+    ("name", "because"),
+    [
+        ("bert-quietleg", "no recurrent leg cramps are on record; no quinine is on the medication list"),
+        ("paul-plainpill", "no quinine is being ordered; no magnesium or potassium supplement is being ordered"),
+        ("pia-schoolyard", "the patient's age is 16"),
+        ("dora-doubled", "this record was merged into another"),
+        ("wyn-nameless", "it could not be decided whether recurrent leg cramps are on record"),
+        ("ada-stiffcalf", ""),
+        ("xavi-faraway", ""),
+    ],
+)
+def test_whoever_gets_no_card_is_told_why(name: str, because: str) -> None:
+    told = explanation_of(next(person for person in CAST if person.id == name)).no_cards_as
+    assert told.startswith(because)
+    assert bool(told) is bool(because)
 
 
 @pytest.mark.parametrize("name", TELLING)
