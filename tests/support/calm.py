@@ -19,10 +19,10 @@ CORA = next(person for person in CAST if person.id == "cora-allwell")
 OWN = f"Patient/{CORA.id}"
 
 
-def decide(person: Person, request: Json) -> Decision | None:
+def decide(person: Person, request: Json, *, in_brief: bool = False) -> Decision | None:
     try:
         parsed = read_request(json.dumps(request).encode(), person.hook)
-        return conductor_of(person.jurisdiction).answer(service_of(person), parsed, person.day)
+        return conductor_of(person.jurisdiction).answer(service_of(person), parsed, person.day, in_brief=in_brief)
     except RequestError:
         return None
 

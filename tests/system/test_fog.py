@@ -17,7 +17,7 @@ from cds_service.knowledge.fact_kinds import ActiveCondition, AgainstRange, Meas
 from cds_service.samples.people import Person
 from cds_service.service import Decision
 from tests.support.calm import CALM, Json, decide, fired
-from tests.support.cast import CAST, PEOPLE, conductor_of, excused, request_of
+from tests.support.cast import CAST, PEOPLE, cards_of, conductor_of, excused, request_of
 
 MEDICATIONS = ("MedicationRequest", "MedicationStatement")
 LISTED = ("Condition", "Observation", *MEDICATIONS, "ServiceRequest", "Procedure")
@@ -220,10 +220,11 @@ def test_nothing_rests_on_what_is_not_understood(person: Person) -> None:
     loud = {rule.id for rule in before.rules if indicators[rule.file.group] in ("critical", "warning")}
     rng = random.Random(person.id)
     for key, how, was, changed in fogged(request, rng):
-        after = decide(person, changed)
+        after, brief = decide(person, changed), decide(person, changed, in_brief=True)
+        place = f"{key}: {was.get('resourceType', 'all')}/{was.get('id', '')} {how}"
+        assert (brief and cards_of(brief)) == (after and cards_of(after)), place
         if after is None:
             continue
-        place = f"{key}: {was.get('resourceType', 'all')}/{was.get('id', '')} {how}"
         assert CALM not in fired(after), place
         assert not (fired(after) & loud) - spoke - MAY_SPEAK_ANEW - excused(conductor_of("us").knowledge), place
         for name in rests_on(before, was):
