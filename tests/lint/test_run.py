@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ import pytest
 
 from cds_service.errors import KnowledgeError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.knowledge.load import Reader, load_knowledge
+from cds_service.knowledge.load import Reader, gather_knowledge, load_knowledge
 from cds_service.lint.cases import mutated, read_cases, surviving
 from cds_service.lint.code_provenance import mod10, verhoeff
 from cds_service.lint.release import nothing_changed_without_a_version, write_release
-from cds_service.lint.run import HOUSE_RULES, check, check_resources, lock
+from cds_service.lint.run import HOUSE_RULES, HouseRule, check, check_resources, lock
 from tests.conftest import ROOT
 from tests.support.people import bundle, observation
 from tests.support.terminal import cds
@@ -32,14 +34,6 @@ FACTS = "logic/facts/electrolytes.json"
 LABS, ORDERS, QUERIES = "logic/labs.json", "logic/orders.json", "logic/queries.json"
 STATIN = "cards/medication/statin.json"
 SET = "logic/value_sets/hypothyroidism.json"
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the shipped knowledge to break."""
-    for name in ("logic", "cards"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    return tmp_path
 
 
 def edit(path: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
@@ -589,14 +583,46 @@ def test_the_shipped_knowledge_has_no_problems() -> None:
     assert check(ROOT) == []
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_each_fault_is_found_with_its_place_and_remedy(tree: Path, name: str) -> None:
-    spoil, place, message = BAD[name]
-    spoil(tree)
-    problems = check(tree)
-    told = [problem for problem in problems if place in problem.place and message in problem.message]
-    assert told, "\n".join(map(str, problems)) or "nothing found"
-    assert all(problem.remedy for problem in told)
+def companies() -> list[list[str]]:
+    """The faults in groups, no two of a group in one file: all of a group are to be told at once."""
+    by_file: dict[str, list[str]] = {}
+    for name, (_, place, _) in BAD.items():
+        by_file.setdefault(place.split()[0], []).append(name)
+    return [[name for name in company if name] for company in zip_longest(*by_file.values())]
+
+
+def spoiled(root: Path, names: Sequence[str]) -> list[str]:
+    """A copy of the knowledge with these faults; returned are those that could be put in beside one another."""
+    there = []
+    for folder in ("logic", "cards"):
+        shutil.copytree(ROOT / folder, root / folder)
+    for name in names:
+        # Another fault may have left nothing to spoil.
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            BAD[name][0](root)
+            there.append(name)
+    return there
+
+
+def missed(root: Path, names: Sequence[str]) -> list[str]:
+    """Those of these faults of which nothing is told, or nothing that helps, in a copy of the knowledge that has them all."""
+    there, problems = spoiled(root, names), check(root)
+    told = {name: [item for item in problems if BAD[name][1] in item.place and BAD[name][2] in item.message] for name in there}
+    return [name for name in names if not told.get(name) or not all(item.remedy for item in told[name])]
+
+
+@pytest.mark.parametrize("names", companies(), ids=lambda names: names[0])
+def test_each_fault_is_found_with_its_place_and_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """A fault may be hidden by another, as where a list cannot be read that others rest on: in the end each stands alone."""
+    if all(BAD[name][1].startswith(("logic/rules/", "cards/")) for name in names):
+        # The cases of facts, which take half of the time, have nothing to say of rules and cards.
+        monkeypatch.setattr("cds_service.lint.run.FACT_CASE_RULES", ())
+    left, company = missed(tmp_path / "all", names), names
+    while len(left) < len(company):
+        left, company = missed(tmp_path / f"{len(left)} left", left), left
+    assert [name for at, name in enumerate(left) if missed(tmp_path / f"alone {at}", [name])] == []
 
 
 def test_all_faults_are_told_at_once(tree: Path) -> None:
@@ -656,29 +682,26 @@ def test_a_file_that_is_not_there_is_told_alone(tree: Path, path: str) -> None:
 
 
 @pytest.mark.untraced
-def test_every_house_rule_is_shown_to_catch_something(tree: Path) -> None:
+def test_every_house_rule_is_shown_to_catch_something(tmp_path: Path) -> None:
     """A house rule that no bad example above wakes would be a rule in name only."""
-    awake: set[str] = set()
-    # Most house rules are about cases, so those examples come first.
-    for _, (spoil, _, _) in sorted(BAD.items(), key=lambda item: "case" not in item[0]):
-        if len(awake) == len(HOUSE_RULES):
+    asleep = {ask.__name__: ask for ask in HOUSE_RULES}
+    for at, names in enumerate([*companies(), *([name] for name in BAD)]):
+        if not asleep:
             break
-        for name in ("logic", "cards"):
-            shutil.rmtree(tree / name, ignore_errors=True)
-            shutil.copytree(ROOT / name, tree / name)
-        spoil(tree)
-        try:
-            knowledge = load_knowledge(tree)
-        except KnowledgeError:
-            continue
-        for ask in (ask for ask in HOUSE_RULES if ask.__name__ not in awake):
-            try:
-                found = next(iter(ask(knowledge)), None)
-            except (KeyError, StopIteration, IndexError, ArithmeticError):
-                continue
-            if found:
-                awake.add(ask.__name__)
-    assert {ask.__name__ for ask in HOUSE_RULES} - awake == set()
+        spoiled(tmp_path / str(at), names)
+        with contextlib.suppress(KnowledgeError):
+            knowledge = gather_knowledge(tmp_path / str(at))[0]
+            for name in [name for name, ask in asleep.items() if knowledge and is_awake(ask, knowledge)]:
+                del asleep[name]
+        shutil.rmtree(tmp_path / str(at))
+    assert asleep.keys() == set()
+
+
+def is_awake(ask: HouseRule, knowledge: Knowledge) -> bool:
+    """What a fault broke before may stop a rule half-way."""
+    with contextlib.suppress(LookupError, StopIteration, ArithmeticError):
+        return next(iter(ask(knowledge)), None) is not None
+    return False
 
 
 def test_a_lock_settles_a_change_that_was_read(tree: Path) -> None:
@@ -712,6 +735,7 @@ def test_what_is_released_is_compared_with_from_then_on(tree: Path) -> None:
     assert "rule low-potassium changed" in problem.message
 
 
+@pytest.mark.untraced
 def test_a_clinician_who_signed_the_rule_as_it_is_has_checked_it(tree: Path) -> None:
     put(RULE, status="active", checked_by="Dr Anna Sample", version="9.0.0")(tree)
     assert [problem.place for problem in check(tree)] == [RULE]

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
-from tests.conftest import COVERAGE, ROOT
+from tests.conftest import ROOT
 
 # The tutorial is no part: its commands need the edits that stand between them.
 DOCUMENTS = [
@@ -57,9 +57,9 @@ def commands(document: str) -> list[str]:
 
 
 def run(folder: Path, command: str) -> str:
-    """What a command of the program prints in a clone. Fails where it does."""
+    """What a command of the program prints in a clone. Fails where it does. Its lines are measured by other tests."""
     line = command.strip().replace(".venv/bin/cds-service", f"{sys.executable} -m cds_service.cli")
-    env = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(folder), "PYTHONPATH": str(ROOT)} | COVERAGE
+    env = {"PATH": os.environ["PATH"], "CDS_KNOWLEDGE": str(folder), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{command}{done.stdout}{done.stderr}"
     return done.stdout

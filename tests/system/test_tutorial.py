@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.conftest import ROOT
 from tests.support.documents import Block, blocks, run, words
 
 TUTORIAL = "docs/tutorial.md"
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    for name in ("logic", "cards", "fixtures"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    return tmp_path
 
 
 def merged(held: dict[str, Any], given: dict[str, Any], *, new: bool) -> None:
@@ -43,14 +32,14 @@ def edit(folder: Path, block: Block) -> None:
     path.write_text(json.dumps(held, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def test_whoever_does_what_the_tutorial_says_sees_what_it_says(clone: Path) -> None:
+def test_whoever_does_what_the_tutorial_says_sees_what_it_says(tree: Path) -> None:
     shown, commands, said = "", 0, 0
     for block in blocks(TUTORIAL):
         if block.kind == "json":
             assert block.verb, f"a block without what to do with it: {block.text[:60]}"
-            edit(clone, block)
+            edit(tree, block)
         elif block.kind == "sh":
-            shown, commands = words(run(clone, block.text)), commands + 1
+            shown, commands = words(run(tree, block.text)), commands + 1
         else:
             assert block.kind == "text"
             for line in block.text.splitlines():
@@ -60,7 +49,7 @@ def test_whoever_does_what_the_tutorial_says_sees_what_it_says(clone: Path) -> N
     assert said >= 8
 
 
-def test_the_sample_would_be_silent_without_the_tutorial(clone: Path) -> None:
+def test_the_sample_would_be_silent_without_the_tutorial(tree: Path) -> None:
     """The card comes of the edits, and of nothing that was there."""
-    edit(clone, next(block for block in blocks(TUTORIAL) if block.file == "my-patient.json"))
-    assert "Free T4 8" not in words(run(clone, ".venv/bin/cds-service run my-patient.json --as-of 2026-11-20"))
+    edit(tree, next(block for block in blocks(TUTORIAL) if block.file == "my-patient.json"))
+    assert "Free T4 8" not in words(run(tree, ".venv/bin/cds-service run my-patient.json --as-of 2026-11-20"))

@@ -23,13 +23,6 @@ from tests.support.terminal import cds
 ADA = "fixtures/patients/ada-stiffcalf.json"
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    for name in ("logic", "cards", "fixtures"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    return tmp_path
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import COVERAGE, ROOT
+from tests.conftest import ROOT
 from tests.support.people import bundle, concept, condition, medication, patient
 from tests.support.terminal import cds
 
@@ -30,7 +30,7 @@ def odd_names() -> str:
 def on_a_terminal(*arguments: str, columns: int, **env: str) -> str:
     """What a person sees at a terminal of so many columns."""
     own, theirs = pty.openpty()
-    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), "TERM": "xterm"} | COVERAGE | env
+    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), "TERM": "xterm"} | env
     command = [sys.executable, "-m", "cds_service.cli", *arguments]
     done = subprocess.Popen(command, cwd=ROOT, env=given, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -79,7 +79,7 @@ def test_colours_are_for_a_terminal_that_wants_and_knows_them() -> None:
 def test_what_a_terminal_cannot_show_is_written_readably(tmp_path: Path, env: dict[str, str], words: list[str]) -> None:
     path = tmp_path / "odd.json"
     path.write_text(odd_names(), encoding="utf-8")
-    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | COVERAGE | env
+    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | env
     for command in ("run", "explain", "check"):
         done = subprocess.run(
             [sys.executable, "-m", "cds_service.cli", command, str(path)],

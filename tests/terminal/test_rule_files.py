@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ from tests.support.terminal import cds
 
 RULE, PLACE = "low-potassium", "logic/rules/results/low-potassium.json"
 WAS = 'potassium_against_range == "low"'
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    for name in ("logic", "cards"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    return tmp_path
 
 
 def rule(root: Path) -> dict[str, Any]:
