@@ -830,6 +830,7 @@ def test_hostile_words_come_out_as_words(client: TestClient) -> None:
     assert "{{ self.__init__.__globals__ }}" in page
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_no_payload_of_an_address_or_paste_comes_out_as_markup(client: TestClient, payload: str) -> None:
     for path in addresses(payload):
