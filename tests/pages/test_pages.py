@@ -75,8 +75,7 @@ def test_no_page_weighs_more_than_150_kilobytes_with_all_that_it_loads(client: T
         for name in needed - set(loaded):
             loaded[name] = len(client.get(name).content)
         weight = len(answer.content) + sum(loaded[name] for name in needed)
-        # Each rule is explained on one page, which grows with them.
-        assert weight < (165_000 if path.endswith("/why") else 150_000), f"{path}: {weight}"
+        assert weight < 150_000, f"{path}: {weight}"
 
 
 def test_the_first_page_tells_eight_stories_and_then_those_of_everybody(client: TestClient) -> None:
