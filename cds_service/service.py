@@ -295,7 +295,7 @@ class DecisionService:
         return ChartIndex(chart, self.knowledge, as_of, self.settings.jurisdiction, self.dialect)
 
     def _is_concerned(self, service_id: str, view: ChartIndex) -> bool:
-        return self.knowledge.concerned_when[service_id](FactValues(ChartFacts(view))).value is not False
+        return self.knowledge.concerned_when[service_id](FactValues(ChartFacts(view, whole=True))).value is not False
 
 
 def _condition(reason: Fact) -> str | None:

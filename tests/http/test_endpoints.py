@@ -51,6 +51,7 @@ def test_not_ready_without_its_store_but_still_answering(decision_service: Decis
         ("POST", f"{CALL}/", 404, "unknown-path"),
         ("POST", "/cds-services/other", 404, "unknown-service"),
         ("POST", "/cds-services/other/feedback", 404, "unknown-service"),
+        ("GET", "/Questionnaire/other", 404, "unknown-questionnaire"),
         ("GET", CALL, 405, "method-not-allowed"),
         ("DELETE", "/cds-services", 405, "method-not-allowed"),
         ("PUT", f"{CALL}/feedback", 405, "method-not-allowed"),
@@ -63,6 +64,19 @@ def test_what_does_not_exist_is_refused_in_one_shape_and_nothing_redirects(
     assert_outcome(answer, status, slug)
     if status == 405:
         assert answer.headers["allow"]
+
+
+def test_of_whom_no_rule_is_for_a_call_looks_at_no_result(
+    decision_service: DecisionService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> None:
+        raise AssertionError("results were looked at")
+
+    monkeypatch.setattr("cds_service.chart.index.Measuring", refuse)
+    client = make(decision_service, tmp_path)
+    results = {"electrolytes": bundle(observation(2.2))}
+    assert client.post(CALL, json=body(results | {"conditions": bundle()})).json() == {"cards": []}
+    assert_outcome(client.post(CALL, json=body(results)), 500, "internal-error")
 
 
 def test_every_route_refuses_a_wrong_method_in_the_one_shape(client: TestClient) -> None:

@@ -286,6 +286,22 @@ def test_a_site_that_serves_one_rule_is_answered_alike_in_brief(name: str) -> No
             assert (brief and cards_of(brief)) == (whole and cards_of(whole)), person.id
 
 
+def test_a_drug_that_is_named_beside_results_is_found_in_brief_too() -> None:
+    """A list may refer to a Medication that came with another search."""
+    person = next(person for person in CAST if person.id == "rufus-bitterpill")
+    request = request_of(person)
+    drugs = request["prefetch"]["medicationRequests"]["entry"]
+    concept = drugs[0]["resource"].pop("medicationCodeableConcept")
+    drugs[0]["resource"]["medicationReference"] = {"reference": "Medication/beside"}
+    beside = {"resource": {"resourceType": "Medication", "id": "beside", "code": concept}, "search": {"mode": "include"}}
+    request["prefetch"]["electrolytes"] = {"resourceType": "Bundle", "type": "searchset", "entry": [beside]}
+    whole, brief = answer(person, request), answer(person, request, in_brief=True)
+    assert whole is not None
+    assert brief is not None
+    assert cards_of(brief) == cards_of(whole)
+    assert any("uinine" in card.summary for card in brief.cards)
+
+
 def test_where_no_rule_applies_nothing_else_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of the people whom an EHR shows have no leg cramps: of their results nothing is asked on the way to the EHR."""
 
