@@ -21,10 +21,11 @@ from cds_service.chart.dialect import STANDARD, Dialect
 from cds_service.chart.doubt import IDENTIFIED, identified
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.read import ChartReader, read_chart, require_mandatory
-from cds_service.facts.baseline import BaselineFindings
+from cds_service.facts.baseline import BaselineFindings, affected_by
 from cds_service.facts.evaluate import ChartFacts, FactValues
 from cds_service.facts.questionnaire import doubtful_responses
 from cds_service.fetch.prefetch_templates import queries_in_use, with_codes
+from cds_service.fhir.resources import Encounter
 from cds_service.fhir.zones import zone_named
 from cds_service.jsonlogic.compile import Expression
 from cds_service.knowledge.knowledge import Knowledge, Rule
@@ -201,6 +202,27 @@ class DecisionService:
             for key, query in self.queries[service_id].items()
             if not query.from_context
         }
+
+    def bears_on_scope(self, service_id: str, request: HookRequest, as_of: date) -> bool:
+        """Whether anything in a chart, or anything of it that is not understood, bears on whom the rules are for.
+
+        Where nothing does they are for this patient as far as for one with nothing on record, whatever the day.
+        """
+        reader = ChartReader(request, self.queries[service_id], self.dialect)
+        view = self._look_at(reader.read(self._scope_queries[service_id]), as_of)
+        in_doubt = map(view.not_understood_of, self._scope_kinds[service_id])
+        if any(view.chart.damaged.values()) or any(in_doubt):
+            return True
+        bearing = affected_by(view) & {name for rule in self.rules[service_id] for name in rule.applies_when.facts}
+        if not (bearing and view.chart.all(Encounter)):
+            return bool(bearing)
+        # Every chart has encounters, and few are for a reason that is ours.
+        facts = ChartFacts(view)
+        return facts.baseline is None or any(facts[name].value != facts.baseline.values[name] for name in bearing)
+
+    def scope_types(self, service_id: str) -> frozenset[str]:
+        """The types of resources that tell whom the rules of a service are for."""
+        return frozenset(self.knowledge.queries[key].resource_type for key in self._scope_queries[service_id])
 
     def concerns(self, service_id: str, request: HookRequest, as_of: date) -> bool:
         """Whether a call may concern the service, by what it brings itself: for one that does not no EHR is asked."""

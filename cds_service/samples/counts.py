@@ -38,11 +38,11 @@ def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
     return Tally(
         tuple(map(len, text)),
         tuple(sum(len(card.suggestions) for card in cards) for cards in text),
-        tuple(sum(map(_words, cards)) for cards in text),
+        tuple(sum(map(words_on, cards)) for cards in text),
     )
 
 
-def _words(card: Card) -> int:
+def words_on(card: Card) -> int:
     """A word holds a letter or a digit: the dash before a line is none."""
     shown = " ".join((card.summary, card.detail, *(suggestion.label for suggestion in card.suggestions)))
     return sum(any(map(str.isalnum, word)) for word in shown.split())

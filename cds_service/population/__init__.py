@@ -1,0 +1,1 @@
+"""The same decisions over a whole population: exports of FHIR Bulk Data in, counts out."""

@@ -1,0 +1,185 @@
+"""Whom the rules may be for, told from one line of an export at a time: all others need no second look.
+
+A line is read as the facts read it. What can say nothing of the scope of any rule, by its codes and its words, is left; what is
+ours, cannot be read or is not understood makes its patient one to look at. Dates and states of things are not asked here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cds_service.cdshooks.request import HookRequest
+from cds_service.fhir.resources import (
+    AnyResource,
+    Condition,
+    Encounter,
+    MedicationRequest,
+    MedicationStatement,
+    Reference,
+    Resource,
+    local_reference,
+)
+from cds_service.fhir.understood import doubts_about
+from cds_service.service import DecisionService
+
+PATIENT, MEDICATION, ENCOUNTER = "Patient", "Medication", "Encounter"
+_MOST_KEPT = 200_000
+_SOMEBODY = "somebody"
+_RELATIVE = "Patient/"
+_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_SUBJECT = re.compile(rb'"(?:subject|patient)"\s*:\s*\{[^{}]*?"reference"\s*:\s*"(?:[^"]*/)?Patient/([A-Za-z0-9.-]{1,64})')
+
+
+class _Meta(msgspec.Struct, gc=False, rename="camel"):
+    last_updated: str = ""
+    version_id: str = ""
+
+
+class _Subject(msgspec.Struct, gc=False):
+    reference: str | None = None
+
+
+class _Header(msgspec.Struct, gc=False, rename="camel"):
+    resource_type: str
+    id: str = ""
+    subject: _Subject | None = None
+    patient: _Subject | None = None
+
+
+class _Versioned(msgspec.Struct, gc=False, rename="camel"):
+    resource_type: str
+    id: str = ""
+    meta: _Meta | None = None
+
+
+class Header(NamedTuple):
+    """What a line is and whose. `patient_id` is empty where it is nobody's."""
+
+    resource_type: str
+    resource_id: str
+    patient_id: str
+
+
+class Version(NamedTuple):
+    """Which resource a line is a version of, and what tells the newer one."""
+
+    resource_type: str
+    resource_id: str
+    last_updated: str
+    version_id: str
+
+
+_header = msgspec.json.Decoder(_Header)
+_version = msgspec.json.Decoder(_Versioned)
+_resource = msgspec.json.Decoder(AnyResource)
+_encode = msgspec.json.Encoder().encode
+
+
+def header_of(data: bytes) -> Header | None:
+    """What a line is and whose; of a broken one what can still be told. None where that is nothing."""
+    try:
+        found = _header.decode(data)
+    except _READ:
+        named = _SUBJECT.search(data)
+        return Header("", "", named[1].decode()) if named else None
+    if found.resource_type == PATIENT:
+        return Header(PATIENT, found.id, found.id)
+    subject = found.subject or found.patient
+    return Header(found.resource_type, found.id, _patient_in(subject.reference or "") if subject else "")
+
+
+def _patient_in(reference: str) -> str:
+    """The id of the patient to whom a reference leads; empty where it leads to something else."""
+    if reference.startswith(_RELATIVE) and "/" not in (name := reference[len(_RELATIVE) :]):
+        return name
+    if reference.startswith("urn:uuid:"):
+        return reference.removeprefix("urn:uuid:").strip()
+    kind, _, name = local_reference(reference).partition("/")
+    return name if kind == PATIENT else ""
+
+
+def version_of(data: bytes) -> Version | None:
+    try:
+        found = _version.decode(data)
+    except _READ:
+        return None
+    meta = found.meta or _Meta()
+    return Version(found.resource_type, found.id, meta.last_updated, meta.version_id)
+
+
+class Screen:
+    """Asked of each line of the types that tell whom the rules are for. `medication` gives that of a Medication by its id."""
+
+    def __init__(
+        self, decision_service: DecisionService, service_id: str, medication: Callable[[str], bytes | None] = lambda name: None
+    ) -> None:
+        self._decides, self._service_id, self._medication = decision_service, service_id, medication
+        self._keys = {
+            query.resource_type: key
+            for key, query in reversed(decision_service.queries[service_id].items())
+            if not query.from_context
+        }
+        self.types = decision_service.scope_types(service_id) - {PATIENT}
+        self._kept: dict[Any, bool] = {}
+
+    def bears(self, data: bytes) -> bool:
+        """Whether a line may tell that the rules are for its patient."""
+        try:
+            resource = _resource.decode(data)
+        except _READ:
+            return True
+        kind: type[Resource] = type(resource)
+        if doubts_about(kind)(resource):
+            return True
+        beside, key = self._told_by(resource)
+        if key is None:
+            return True
+        bears = self._kept.get(key)
+        if bears is None:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            bears = self._kept[key] = self._asked(data, resource, beside)
+        return bears
+
+    def _told_by(self, resource: Any) -> tuple[bytes | None, Any]:
+        """All of a resource that can tell what it is about, to be asked once; None where each is asked anew."""
+        if isinstance(resource, Condition):
+            return None, (Condition, _encode((resource.code, resource.body_site)))
+        if isinstance(resource, Encounter):
+            return None, (Encounter, _encode(resource.reason_code))
+        if isinstance(resource, (MedicationRequest, MedicationStatement)):
+            beside = self._beside(resource.medication_reference)
+            told = (resource.medication_codeable_concept, resource.medication_reference)
+            return beside, (MedicationRequest, beside or b"", bytes(resource.contained), _encode(told))
+        return None, None
+
+    def _beside(self, reference: Reference | None) -> bytes | None:
+        kind, _, name = local_reference(reference.reference if reference else None).partition("/")
+        return self._medication(name) if kind == MEDICATION else None
+
+    def _asked(self, data: bytes, resource: Any, beside: bytes | None) -> bool:
+        """The question put to a chart that holds nothing else."""
+        kind = type(resource).__name__
+        found = bundle_of([data, *([beside] if beside else [])])
+        owner = header_of(data)
+        request = HookRequest(
+            hook="",
+            hook_instance="",
+            patient_id=owner.patient_id if owner else _SOMEBODY,
+            encounter_id=resource.id if kind == ENCOUNTER else None,
+            prefetch={self._keys[kind]: msgspec.Raw(found)},
+        )
+        return self._decides.bears_on_scope(self._service_id, request, date.max)
+
+
+def bundle_of(resources: list[bytes], missing: bool = False) -> bytes:
+    """Lines as the answer to one search. `missing`: not all that is on record was exported."""
+    head = b'{"resourceType":"Bundle","type":"searchset",'
+    total = b'"total":%d,' % (len(resources) + 1) if missing else b""
+    entries = b",".join(b'{"resource":%b}' % data for data in resources)
+    return b'%b%b"entry":[%b]}' % (head, total, entries)
