@@ -17,7 +17,7 @@ import sqlite3
 import time
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ _LOT = 48 * 1024 * 1024
 _MOST_LOTS = 1000
 _BAD_KEPT = 1000
 _MEDICATIONS = "medications.sqlite"
+_NO_RESOURCE = "is no FHIR resource as JSON"
+UNREADABLE, BROKEN, OF_NO_PATIENT = "that cannot be read", "that cannot be read in full", "of no patient"
 _REPLACE = (
     "insert into medication values (?, ?, ?) on conflict (id) do update "
     "set at = excluded.at, line = excluded.line where excluded.at >= medication.at"
@@ -54,13 +56,10 @@ class BadLine(NamedTuple):
     why: str
 
 
-class _Screened(NamedTuple):
-    marked: bytes
-    broken: str = ""
+class Sorted(NamedTuple):
+    """What was counted while lines were sorted. `stray`: a file that holds lines of another type than its own."""
 
-
-class _Sorted(NamedTuple):
-    lines: Counter[str]
+    lines: dict[str, int]
     bad: list[BadLine]
     stray: str = ""
     broken: str = ""
@@ -123,50 +122,74 @@ def keep_medications(files: Iterable[ExportFile], folder: Path) -> None:
                         connection.execute(_REPLACE, (version.resource_id, version.last_updated, line.data))
 
 
-def _screen(chunk: Chunk) -> _Screened:
-    screen = _WORK[0].screen
-    marked = array("I")
+def mark(work: Work, bits: bytes) -> None:
+    for bit in array("I", bits):
+        work.marks[bit >> 3] |= 1 << (bit & 7)
+
+
+def bits_of(work: Work, chunk: Chunk) -> tuple[bytes, str]:
+    """Whom the rules may be for, by the lines of a chunk; and what is wrong with its file."""
+    marked, broken = set[int](), ""
     try:
         for line in lines(chunk):
-            if screen.bears(line.data):
-                patient_id = patient_of(line.data)
-                if patient_id:
-                    marked.append(_bit(patient_id))
+            if work.screen.bears(line.data) and (patient_id := patient_of(line.data)):
+                marked.add(_bit(patient_id))
     except (OSError, EOFError) as error:
-        return _Screened(marked.tobytes(), f"{chunk.file.path.name}: breaks off ({type(error).__name__})")
-    return _Screened(array("I", set(marked)).tobytes())
+        broken = f"{chunk.file.path.name}: breaks off ({type(error).__name__})"
+    return array("I", marked).tobytes(), broken
 
 
-def _sort(chunk: Chunk) -> _Sorted:
-    """Lines of those who are marked, and every Patient, into lots."""
-    work = _WORK[0]
+def lines_by_lot(work: Work, chunk: Chunk) -> tuple[Mapping[int, Sequence[bytes]], Sorted]:
+    """The lines of those who are marked, and every Patient."""
     found, bad, stray, broken = Counter[str](), list[BadLine](), "", ""
     lots: dict[int, list[bytes]] = defaultdict(list)
-    screened = work.screen.types
+    screened, own = work.screen.types, chunk.file
     try:
         for line in lines(chunk):
             header = header_of(line.data)
             if header is None:
-                found["that cannot be read"] += 1
-                if len(bad) < _BAD_KEPT:
-                    bad.append(BadLine(chunk.file.path.name, line.place, "is no FHIR resource as JSON"))
+                found[UNREADABLE] += 1
+                bad += [BadLine(own.path.name, line.place, _NO_RESOURCE)] if len(bad) < _BAD_KEPT else []
                 continue
-            kind = header.resource_type
-            found[kind or "that cannot be read in full"] += 1
-            if kind not in work.read_types and kind:
-                continue
-            if kind in screened and chunk.file.resource_type not in screened:
-                stray = str(chunk.file.path)
-            if not header.patient_id:
-                found["without a patient"] += kind != MEDICATION
-            elif kind == PATIENT or work.is_marked(header.patient_id):
-                lots[crc32(header.patient_id.encode()) % work.lots].append(line.data)
+            kind, patient_id = header.resource_type, header.patient_id
+            found[kind or BROKEN] += 1
+            if kind in screened and own.resource_type not in screened:
+                stray = str(own.path)
+            if kind in work.read_types or not kind:
+                if not patient_id:
+                    found[OF_NO_PATIENT] += 1
+                elif kind == PATIENT or work.is_marked(patient_id):
+                    lots[crc32(patient_id.encode()) % work.lots].append(line.data)
     except (OSError, EOFError) as error:
-        broken = f"{chunk.file.path.name}: breaks off ({type(error).__name__})"
+        broken = f"{own.path.name}: breaks off ({type(error).__name__})"
+    return lots, Sorted(found, bad, stray, broken)
+
+
+def decide_lines(work: Work, found: Iterable[bytes]) -> tuple[bytes, bytes, int]:
+    """What comes of the lines of a lot: the tally and the rows, written, and how many patients there were."""
+    patients = by_patient((patient_of(data), data) for data in found if data)
+    judged = work.judge.judge(patients, work.is_marked)
+    rows = b"".join(msgspec.json.encode(row) + b"\n" for row in judged.rows)
+    return msgspec.json.encode(judged.tally.as_json()), rows, len(patients)
+
+
+def tally_of(written: Iterable[bytes]) -> Tally:
+    tally = Tally()
+    for data in written:
+        tally.add(Tally.from_json(msgspec.json.decode(data)))
+    return tally
+
+
+def _screen(chunk: Chunk) -> tuple[bytes, str]:
+    return bits_of(_WORK[0], chunk)
+
+
+def _sort(chunk: Chunk) -> Sorted:
+    lots, counted = lines_by_lot(_WORK[0], chunk)
     for number, data in lots.items():
-        with _lot(work.folder, number, str(os.getpid())).open("ab") as opened:
+        with _lot(_WORK[0].folder, number, str(os.getpid())).open("ab") as opened:
             opened.write(b"\n".join(data) + b"\n")
-    return _Sorted(found, bad, stray, broken)
+    return counted
 
 
 def _lot(folder: Path, number: int, writer: str) -> Path:
@@ -177,15 +200,20 @@ def _decide(number: int) -> int:
     """Decide a lot, write what came of it, and say how many patients there were."""
     work = _WORK[0]
     own = sorted((work.folder / "lots").glob(f"{number:04}.*"))
-    found = by_patient((patient_of(data), data) for path in own for data in path.read_bytes().split(b"\n") if data)
-    judged = work.judge.judge(found, work.is_marked)
+    tally, rows, patients = decide_lines(work, (data for path in own for data in path.read_bytes().split(b"\n")))
     done = work.folder / "done" / f"{number:04}"
-    done.with_suffix(".rows").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in judged.rows))
+    done.with_suffix(".rows").write_bytes(rows)
     part = done.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(judged.tally.as_json()))
+    part.write_bytes(tally)
     # By its last name it is whole.
     part.rename(done.with_suffix(".json"))
-    return len(found)
+    return patients
+
+
+def lots_of(files: Iterable[ExportFile], processes: int) -> int:
+    """Into how many lots, so that one of them fits into memory though all of its patients were to be looked at."""
+    size = sum(file.path.stat().st_size * (8 if file.is_compressed else 1) for file in files)
+    return min(max(size // _LOT, processes), _MOST_LOTS)
 
 
 class Outcome(NamedTuple):
@@ -203,17 +231,15 @@ class Runner:
     def __init__(self, work: Work, files: Sequence[ExportFile], plan: str, processes: int, progress: Progress) -> None:
         self._work, self._files, self._plan = work, files, plan
         self._processes, self._progress, self._patients = processes, progress, 0
-        size = sum(file.path.stat().st_size * (8 if file.is_compressed else 1) for file in files)
-        work.lots = min(max(size // _LOT, processes), _MOST_LOTS)
 
     def run(self) -> Outcome:
         """Raises KeyboardInterrupt where it is stopped; what is done by then is kept."""
         folder = self._work.folder
         done = self._resumed()
         if not done.get("sorted"):
-            shutil.rmtree(folder, ignore_errors=True)
-            (folder / "lots").mkdir(parents=True)
-            (folder / "done").mkdir()
+            for name in ("lots", "done"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+                (folder / name).mkdir(parents=True)
             keep_medications(self._files, folder)
             _WORK[:] = [self._work]
             done = self._mark_and_sort()
@@ -223,13 +249,11 @@ class Runner:
             self._work.marks[:] = (folder / "marks").read_bytes()
             _WORK[:] = [self._work]
         self._decide_lots()
-        tally = Tally()
-        for path in sorted((folder / "done").glob("*.json")):
-            tally.add(Tally.from_json(json.loads(path.read_bytes())))
+        done_files = sorted((folder / "done").glob("*.json"))
+        tally = tally_of(path.read_bytes() for path in done_files)
         tally.lines.update(done["lines"])
-        return Outcome(
-            tally, done["problems"], [BadLine(*item) for item in done["bad"]], sorted((folder / "done").glob("*.rows"))
-        )
+        rows = [path.with_suffix(".rows") for path in done_files]
+        return Outcome(tally, done["problems"], [BadLine(*item) for item in done["bad"]], rows)
 
     def _resumed(self) -> dict[str, Any]:
         path = self._work.folder / "state.json"
@@ -244,10 +268,9 @@ class Runner:
         work, screened = self._work, {file for file in self._files if file.resource_type in self._work.screen.types | {""}}
         problems: dict[str, None] = {}
         while True:
-            for found in self._over(_screen, list(chunks(screened)), "screening"):
-                for bit in array("I", found.marked):
-                    work.marks[bit >> 3] |= 1 << (bit & 7)
-                problems |= {found.broken: None} if found.broken else {}
+            for bits, broken in self._over(_screen, list(chunks(screened)), "screening"):
+                mark(work, bits)
+                problems |= {broken: None} if broken else {}
             for path in (work.folder / "lots").iterdir():
                 path.unlink()
             counted, bad, stray = Counter[str](), list[BadLine](), set[str]()

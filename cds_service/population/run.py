@@ -14,9 +14,10 @@ from typing import NamedTuple
 import msgspec
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.knowledge.load import load_knowledge
 from cds_service.population.exports import Exports, read_exports
-from cds_service.population.judge import DAY, Judge, Row, keyed_digest
-from cds_service.population.local import BadLine, Progress, Runner, Work, open_medications
+from cds_service.population.judge import DAY, ENCOUNTERS, Judge, Row, keyed_digest
+from cds_service.population.local import BadLine, Progress, Runner, Work, lots_of, open_medications
 from cds_service.population.records import Caller
 from cds_service.population.screen import MEDICATION, PATIENT, Screen
 from cds_service.population.tally import Tally
@@ -29,7 +30,8 @@ HOOK = "patient-view"
 class Plan:
     """What to run. `exported`: types that were asked for though no file or manifest tells; `at`: `day` or `encounters`.
 
-    `patient_key` names patients in what is kept; None: a key that nobody has. `swept` is as of `Judge`.
+    `patient_key` names patients in what is kept, by default one that nobody has. `swept`: by a limit and its value the folder
+    of the knowledge that has it.
     """
 
     folders: Sequence[Path]
@@ -38,9 +40,9 @@ class Plan:
     at: str = DAY
     exported: Sequence[str] = ()
     processes: int = 1
-    patient_key: bytes | None = None
+    patient_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     keep_ids: bool = False
-    swept: Mapping[tuple[str, str], DecisionService] = field(default_factory=dict)
+    swept: Mapping[tuple[str, str], Path] = field(default_factory=dict)
 
 
 class Run(NamedTuple):
@@ -62,26 +64,47 @@ _row = msgspec.json.Decoder(Row)
 
 def run(plan: Plan, decision_service: DecisionService, progress: Progress) -> Run:
     """Raises SettingsError where the exports cannot be used, and KeyboardInterrupt where it is stopped."""
-    knowledge = decision_service.knowledge
-    service_id = knowledge.service_on(HOOK)
-    queries = decision_service.queries[service_id]
-    types = {query.resource_type for query in queries.values()} | {MEDICATION}
+    exports = exports_of(plan, decision_service)
+    runner = Runner(
+        work_of(plan, decision_service, exports),
+        exports.files,
+        _fingerprint(plan, decision_service, exports),
+        plan.processes,
+        progress,
+    )
+    found = runner.run()
+    return Run(found.tally, found.rows, exports, [*exports.problems, *found.problems], found.bad)
+
+
+def exports_of(plan: Plan, decision_service: DecisionService) -> Exports:
+    """Raises SettingsError where they cannot be used."""
+    types = _types(decision_service)
     unknown = sorted(set(plan.exported) - types)
     if unknown:
         raise SettingsError([Problem("--exported", f"{unknown[0]!r} is not read here", f"use {', '.join(sorted(types))}")])
-    exports = read_exports(plan.folders, plan.exported, frozenset(types))
+    if plan.at not in (DAY, ENCOUNTERS):
+        raise SettingsError([Problem("--at", f"{plan.at!r} is unknown", f"use {DAY} or {ENCOUNTERS}")])
+    exports = read_exports(plan.folders, plan.exported, types)
     if not any(file.resource_type == PATIENT for file in exports.files):
         raise SettingsError([Problem("Patient", "is in no file of these exports", "export Patient too")])
+    return exports
+
+
+def _types(decision_service: DecisionService) -> frozenset[str]:
+    queries = decision_service.queries[decision_service.knowledge.service_on(HOOK)]
+    return frozenset(query.resource_type for query in queries.values()) | {MEDICATION}
+
+
+def work_of(plan: Plan, decision_service: DecisionService, exports: Exports) -> Work:
+    """All that a process needs to do its part."""
+    service_id = decision_service.knowledge.service_on(HOOK)
     medication = open_medications(plan.work)
-    caller = Caller(HOOK, queries, exports.looked_for, exports.partial, medication)
-    digest = keyed_digest(plan.patient_key or secrets.token_bytes(32))
-    name_of: Callable[[str], str] = str if plan.keep_ids else digest
-    judge = Judge(decision_service, service_id, caller, plan.as_of, plan.at, name_of, plan.swept)
+    caller = Caller(HOOK, decision_service.queries[service_id], exports.looked_for, exports.partial, medication)
+    name_of: Callable[[str], str] = str if plan.keep_ids else keyed_digest(plan.patient_key)
+    swept = {key: DecisionService(load_knowledge(root), decision_service.settings) for key, root in plan.swept.items()}
+    judge = Judge(decision_service, service_id, caller, plan.as_of, plan.at, name_of, swept)
     screen = Screen(decision_service, service_id, medication)
-    work = Work(judge, screen, plan.work, frozenset(types - {MEDICATION}))
-    runner = Runner(work, exports.files, _fingerprint(plan, decision_service, exports), plan.processes, progress)
-    found = runner.run()
-    return Run(found.tally, found.rows, exports, [*exports.problems, *found.problems], found.bad)
+    return Work(judge, screen, plan.work, _types(decision_service) - {MEDICATION}, lots_of(exports.files, plan.processes))
 
 
 def _fingerprint(plan: Plan, decision_service: DecisionService, exports: Exports) -> str:
@@ -90,4 +113,4 @@ def _fingerprint(plan: Plan, decision_service: DecisionService, exports: Exports
     asked = (str(plan.as_of), plan.at, sorted(plan.exported), sorted(map(list, plan.swept)), plan.keep_ids)
     settings = decision_service.settings.model_dump_json(exclude={"patient_key", "database_url"})
     told = json.dumps([files, asked, decision_service.knowledge.fingerprint, settings, sorted(decision_service.served)])
-    return hashlib.sha256(told.encode() + (plan.patient_key or b"")).hexdigest()
+    return hashlib.sha256(told.encode()).hexdigest()

@@ -1,0 +1,180 @@
+"""What a population run found, for people and for programs, with small numbers hidden.
+
+A number of people from one to four is not told, nor what would give it away: where all but one part of a whole is told, the
+next smallest is hidden too. A hidden number is None in JSON and `under 5` on the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from cds_service.knowledge.knowledge import Knowledge, Rule
+from cds_service.model import Outcome
+from cds_service.population.judge import ALL, LOOKED_AT, REFUSED, UNREAD, keyed_digest
+from cds_service.population.local import BadLine
+from cds_service.population.run import Plan, Run
+from cds_service.population.tally import Tally
+from cds_service.service import DecisionService
+
+LEAST = 5
+_MOST_LISTED = 200
+# Enough to tell whether two runs name the same people, and too little to tell the key.
+_CHECK = 8
+_BY_OUTCOME = {outcome: outcome.value.replace("-", "_") for outcome in Outcome}
+
+Count = int | None
+
+
+def shown(number: int) -> Count:
+    """The number, or None where so few people would stand behind it."""
+    return None if 0 < number < LEAST else number
+
+
+def parts(counts: Mapping[Any, int]) -> dict[Any, Count]:
+    """Parts of a whole that is told elsewhere: none can be worked out from the others."""
+    hidden = {key for key, number in counts.items() if shown(number) is None}
+    if len(hidden) == 1:
+        others = [(number, str(key), key) for key, number in counts.items() if number and key not in hidden]
+        hidden |= {min(others)[2]} if others else set()
+    return {key: None if key in hidden else number for key, number in counts.items()}
+
+
+def interval(number: int, whole: int) -> tuple[float, float]:
+    """Of a share the interval of Wilson that holds it in 95 of 100 samples."""
+    if not whole:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.975)
+    share, square = number / whole, z * z
+    centre = (share + square / (2 * whole)) / (1 + square / whole)
+    half = z * math.sqrt(share * (1 - share) / whole + square / (4 * whole * whole)) / (1 + square / whole)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str, Any]:
+    """As JSON has it. Rules stand with the most frequent first."""
+    tally, knowledge = done.tally, decision_service.knowledge
+    service_id = decision_service.knowledge.service_on("patient-view")
+    rules = [_of_rule(rule, tally) for rule in decision_service.rules[service_id]]
+    return {
+        "as_of": plan.as_of.isoformat(),
+        "at": plan.at,
+        "jurisdiction": decision_service.settings.jurisdiction,
+        "knowledge": knowledge.fingerprint,
+        "key": "" if plan.keep_ids else keyed_digest(plan.patient_key)("")[:_CHECK],
+        "patients": tally.people.total(),
+        "decisions": tally.decisions[ALL],
+        "looked_at": shown(tally.decisions[LOOKED_AT]),
+        "not_decided": {REFUSED: shown(tally.decisions[REFUSED]), UNREAD: shown(tally.decisions[UNREAD])},
+        "people": {"age": parts(_along(tally.people, 0)), "sex": parts(_along(tally.people, 1))},
+        "rules": sorted(rules, key=lambda rule: (-(rule["fires"] or 0), -(rule["unknown"] or 0), rule["id"])),
+        "cards": {"decisions": parts(dict(sorted(tally.cards.items()))), **_burden(tally)},
+        "together": _listed(tally.together, ("rule", "with")),
+        "states": [
+            item | {"title": knowledge.queries[item["query"]].title} for item in _listed(tally.states, ("query", "state"))
+        ],
+        "not_understood": {kind: shown(number) for kind, number in tally.not_understood.most_common()},
+        "codes": _listed(tally.codes, ("type", "system", "code")),
+        "swept": _swept(tally),
+        "lines": dict(tally.lines.most_common()),
+        "problems": list(done.problems),
+        "bad_lines": [_located(item, plan.folders) for item in done.bad],
+    }
+
+
+def _of_rule(rule: Rule, tally: Tally) -> dict[str, Any]:
+    outcomes = {outcome: tally.outcomes[rule.id, outcome.value] for outcome in Outcome}
+    told, fires = parts(outcomes), outcomes[Outcome.FIRES]
+    whole = sum(outcomes.values())
+    own: Counter[tuple[str, ...]] = Counter({key[1:]: n for key, n in tally.strata.items() if key[0] == rule.id})
+    low, high = interval(fires, whole)
+    is_told = told[Outcome.FIRES] is not None
+    why = Counter({key[1:]: number for key, number in tally.unknown.items() if key[0] == rule.id})
+    return {
+        "id": rule.id,
+        "title": rule.file.title,
+        "version": rule.file.version,
+        **{name: told[outcome] for outcome, name in _BY_OUTCOME.items()},
+        "rate": fires / whole if is_told and whole else None,
+        "interval": [low, high] if is_told else None,
+        "age": parts(_along(own, 0)) if is_told else {},
+        "sex": parts(_along(own, 1)) if is_told else {},
+        "unknown_because": _listed(why, ("fact", "state")),
+    }
+
+
+def _along(counts: Mapping[tuple[str, ...], int], position: int) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for key, number in counts.items():
+        found[key[position]] += number
+    return dict(sorted(found.items()))
+
+
+def _listed(counts: Counter[tuple[str, ...]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The most frequent first; what few people have is left out, as even that it is there would tell of them."""
+    kept = [(key, number) for key, number in counts.most_common(_MOST_LISTED) if number >= LEAST]
+    return [dict(zip(names, key, strict=True)) | {"number": number} for key, number in kept]
+
+
+def _burden(tally: Tally) -> dict[str, Any]:
+    """What there is to read. A clinician's day counts only where somebody of the record took part in its visits."""
+    decisions, days = tally.decisions[ALL], sorted(tally.clinician_days.values())
+    cards, words = (sum(number * count for number, count in counted.items()) for counted in (tally.cards, tally.words))
+    with_cards = decisions - tally.cards[0]
+    return {
+        "a_decision": cards / decisions if decisions else None,
+        "words_a_decision_with_cards": words / with_cards if with_cards >= LEAST else None,
+        "clinician_days": shown(len(days)),
+        "a_clinician_day": sum(days) / len(days) if len(days) >= LEAST else None,
+    }
+
+
+def _swept(tally: Tally) -> list[dict[str, Any]]:
+    """By moved number and value how often each rule fires, where that differs from today's: changes of few are not told."""
+    found = []
+    for (name, value, rule, outcome), number in sorted(tally.swept.items()):
+        if outcome != Outcome.FIRES:
+            continue
+        change = number - tally.outcomes[rule, outcome]
+        if abs(change) >= LEAST:
+            found.append({"moved": name, "to": value, "rule": rule, "fires": shown(number), "change": change})
+    silent = {key[:3] for key in tally.swept} - {key[:3] for key in tally.swept if key[3] == Outcome.FIRES}
+    for name, value, rule in sorted(silent):
+        change = -tally.outcomes[rule, Outcome.FIRES.value]
+        if abs(change) >= LEAST:
+            found.append({"moved": name, "to": value, "rule": rule, "fires": 0, "change": change})
+    return found
+
+
+def _located(bad: BadLine, folders: Iterable[Path]) -> dict[str, Any]:
+    """With the number of its line, where the file can be read as it is."""
+    path = next((found for folder in folders for found in folder.rglob(bad.file)), None)
+    number = None
+    if path is not None and path.suffix != ".gz":
+        with path.open("rb") as opened:
+            number = sum(part.count(b"\n") for part in _up_to(opened, bad.place)) + 1
+    return {"file": bad.file, "line": number, "byte": bad.place, "why": bad.why}
+
+
+def _up_to(opened: Any, place: int) -> Iterable[bytes]:
+    while place > 0 and (part := opened.read(min(place, 1 << 20))):
+        place -= len(part)
+        yield part
+
+
+def page(found: Mapping[str, Any], knowledge: Knowledge) -> str:
+    """The report as one HTML file, to read or to print: no script, no outside file."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("cds_service.population", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"told": _told, "share": lambda number: f"{100 * number:.2f} %"}
+    return environment.get_template("report.html").render(report=found, titles={r.id: r.file.title for r in knowledge.rules})
+
+
+def _told(number: Count) -> str:
+    return f"under {LEAST}" if number is None else f"{number:,}"
