@@ -73,7 +73,7 @@ class Judge:
     ) -> None:
         self._decides, self._service_id, self._caller = decision_service, service_id, caller
         self._as_of, self._at, self._name_of, self._swept = as_of, at, name_of, swept or {}
-        self._outside: dict[Any, Decision] = {}
+        self._outside: dict[Any, Decision | None] = {}
 
     def judge(self, lines_of: Mapping[str, Sequence[bytes]], is_looked_at: Callable[[str], bool]) -> Judged:
         """All patients of some lines. Whom no line of theirs made one to look at is decided by the Patient alone."""
@@ -94,8 +94,14 @@ class Judge:
             elif self._at == DAY:
                 nobody[self._alike(patient, record), stratum] += 1
         for (key, stratum), number in nobody.items():
-            judged.tally.note(self._outside[key], stratum, number)
+            self._note(self._outside[key], stratum, judged.tally, number)
         return judged
+
+    def _note(self, decision: Decision | None, stratum: tuple[str, str], tally: Tally, number: int = 1) -> None:
+        if decision:
+            tally.note(decision, stratum, number)
+        else:
+            tally.decisions[REFUSED] += number
 
     def _alike(self, patient: Patient, record: Record) -> Any:
         """People of whom a Patient alone tells the same are decided once."""
@@ -107,24 +113,22 @@ class Judge:
             if len(self._outside) > _MOST_KEPT:
                 # A batch of people is counted before the next: what it needs is kept until then.
                 key = (key, record.patient_id)
-            self._outside[key] = self._decide(self._decides, self._caller.call(record), self._as_of)
+            self._outside[key] = self._decide(self._caller.call(record), self._as_of)
         return key
 
     def _look_at(self, record: Record, stratum: tuple[str, str], judged: Judged) -> None:
         judged.tally.decisions[LOOKED_AT] += 1
         for request, day, clinicians in self._calls(record):
-            try:
-                decision = self._decide(self._decides, request, day)
-            except RequestError:
-                judged.tally.decisions[REFUSED] += 1
+            decision = self._decide(request, day)
+            self._note(decision, stratum, judged.tally)
+            if decision is None:
                 continue
-            judged.tally.note(decision, stratum)
             for name in clinicians:
                 judged.tally.clinician_days[name, day.isoformat()] += len(decision.cards)
             if any(item.outcome in (Outcome.FIRES, Outcome.UNKNOWN) for item in decision.findings):
                 judged.rows.append(_row(self._name_of(record.patient_id), day, decision))
             for (name, value), other in self._swept.items():
-                for finding in self._decide(other, request, day).findings:
+                for finding in other.find(self._service_id, request, day):
                     judged.tally.swept[name, value, finding.rule_id, finding.outcome.value] += 1
 
     def _calls(self, record: Record) -> Iterator[tuple[HookRequest, date, Sequence[str]]]:
@@ -135,8 +139,12 @@ class Judge:
                 if day <= self._as_of:
                     yield request, day, clinicians_of(encounter)
 
-    def _decide(self, service: DecisionService, request: HookRequest, day: date) -> Decision:
-        return service.answer(self._service_id, request, day, in_brief=True)
+    def _decide(self, request: HookRequest, day: date) -> Decision | None:
+        """None where what is mandatory was not exported."""
+        try:
+            return self._decides.answer(self._service_id, request, day, in_brief=True)
+        except RequestError:
+            return None
 
 
 def _read(data: bytes | None) -> Patient | None:

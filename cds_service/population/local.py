@@ -151,8 +151,8 @@ def lines_by_lot(work: Work, chunk: Chunk) -> tuple[Mapping[int, Sequence[bytes]
                 found[UNREADABLE] += 1
                 bad += [BadLine(own.path.name, line.place, _NO_RESOURCE)] if len(bad) < _BAD_KEPT else []
                 continue
-            kind, patient_id = header.resource_type, header.patient_id
-            found[kind or BROKEN] += 1
+            kind, patient_id, is_broken = header
+            found[BROKEN if is_broken else kind] += 1
             if kind in screened and own.resource_type not in screened:
                 stray = str(own.path)
             if kind in work.read_types or not kind:

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Raw
@@ -23,6 +24,8 @@ _UNDER_WAY = "in-progress"
 # When it came to be on record; where a resource does not say, its own dates are asked.
 _RECORDED = ("recordedDate", "issued", "authoredOn", "dateAsserted", "recorded", "authored")
 _ACTOR = "Practitioner"
+# Stands for a line that is broken: of its type, and about nobody knows what.
+_BROKEN = b'{"resourceType":"%b","subject":0}'
 
 Medications = Callable[[str], bytes | None]
 
@@ -37,17 +40,16 @@ class Record:
         self.patient_id = patient_id
         self.by_type: dict[str, list[bytes]] = defaultdict(list)
         self.replaced = 0
-        lines = list(lines)
-        if len(lines) == 1:
-            version = version_of(lines[0])
-            self.by_type[version.resource_type if version else ""] = lines
-            return
         newest: dict[tuple[str, str], tuple[tuple[Any, ...], bytes]] = {}
         for number, data in enumerate(lines):
             version = version_of(data)
-            if version is None or not version.resource_id:
-                kind = version.resource_type if version else ""
-                newest[kind, f"line {number}"] = ((), data)
+            if version is None:
+                header = header_of(data)
+                kind = header.resource_type if header else ""
+                self.by_type[kind].append(_BROKEN % kind.encode())
+                continue
+            if not version.resource_id:
+                self.by_type[version.resource_type].append(data)
                 continue
             key, rank = version[:2], (_moment(version.last_updated), _number(version.version_id), number)
             self.replaced += key in newest
@@ -67,6 +69,7 @@ class Record:
         return sorted((item for item in found if visit_day(item)), key=lambda item: str(visit_day(item)))
 
 
+@lru_cache(maxsize=4096)
 def _moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
@@ -164,10 +167,8 @@ class Caller:
                 own += self._medications(by_type)
             asked.add(kind)
             if kind in self._looked_for or by_type.get(kind):
-                sections[key] = bundle_of(own, missing=kind in partial)
-        broken = by_type.get("", ())
-        if broken:
-            sections["notUnderstood"] = bundle_of([_as_something(data) for data in broken])
+                # A line of which not even the type can be told may have been of this one.
+                sections[key] = bundle_of(own, missing=kind in partial or "" in by_type)
         if encounter_id is None and ENCOUNTER not in self._looked_for:
             encounter_id = _NOT_EXPORTED
         prefetch = {key: Raw(section) for key, section in sections.items()}
@@ -207,11 +208,6 @@ def _recorded_by(resource: Mapping[str, Any], day: date) -> bool | None:
         return None
     _, after = known_on({"entry": [{"resource": resource}]}, day)
     return not after
-
-
-def _as_something(data: bytes) -> bytes:
-    """A line that is no JSON, so that it is told as something that may be about anything."""
-    return b'{"resourceType":"?"}' if _loaded(data) is None else data
 
 
 def patient_of(data: bytes) -> str:

@@ -33,6 +33,7 @@ _SOMEBODY = "somebody"
 _RELATIVE = "Patient/"
 _READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SUBJECT = re.compile(rb'"(?:subject|patient)"\s*:\s*\{[^{}]*?"reference"\s*:\s*"(?:[^"]*/)?Patient/([A-Za-z0-9.-]{1,64})')
+_KIND = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{1,64})"')
 
 
 class _Meta(msgspec.Struct, gc=False, rename="camel"):
@@ -58,11 +59,11 @@ class _Versioned(msgspec.Struct, gc=False, rename="camel"):
 
 
 class Header(NamedTuple):
-    """What a line is and whose. `patient_id` is empty where it is nobody's."""
+    """What a line is and whose. `patient_id` is empty where it is nobody's; `is_broken`: this is all that can be told of it."""
 
     resource_type: str
-    resource_id: str
     patient_id: str
+    is_broken: bool = False
 
 
 class Version(NamedTuple):
@@ -85,12 +86,12 @@ def header_of(data: bytes) -> Header | None:
     try:
         found = _header.decode(data)
     except _READ:
-        named = _SUBJECT.search(data)
-        return Header("", "", named[1].decode()) if named else None
+        named, kind = _SUBJECT.search(data), _KIND.search(data)
+        return Header(kind[1].decode() if kind else "", named[1].decode(), is_broken=True) if named else None
     if found.resource_type == PATIENT:
-        return Header(PATIENT, found.id, found.id)
+        return Header(PATIENT, found.id)
     subject = found.subject or found.patient
-    return Header(found.resource_type, found.id, _patient_in(subject.reference or "") if subject else "")
+    return Header(found.resource_type, _patient_in(subject.reference or "") if subject else "")
 
 
 def _patient_in(reference: str) -> str:
