@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 from array import array
 from collections import Counter, defaultdict
@@ -91,14 +92,16 @@ def _bit(patient_id: str) -> int:
 def open_medications(folder: Path) -> Callable[[str], bytes | None]:
     """The line of a Medication by its id: from a file, for there may be as many as prescriptions."""
     path = folder / _MEDICATIONS
-    connections: dict[int, sqlite3.Connection] = {}
+    connections: dict[tuple[int, int], sqlite3.Connection] = {}
 
     def medication(name: str) -> bytes | None:
         if not path.is_file():
             return None
-        connection = connections.get(os.getpid())
+        # Each belongs to the thread that opened it.
+        here = (os.getpid(), threading.get_ident())
+        connection = connections.get(here)
         if connection is None:
-            connection = connections[os.getpid()] = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            connection = connections[here] = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         found = connection.execute("select line from medication where id = ?", (name,)).fetchone()
         return bytes(found[0]) if found else None
 

@@ -1,0 +1,174 @@
+"""How a run goes: in any number of processes, on Spark, stopped and gone on with, and at each visit without the future."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cds_service.population.local import Clock
+from cds_service.population.run import Plan, Run, run
+from cds_service.population.spark import runner_on
+from tests.population.test_exports import CRAMPS, PATIENT
+from tests.population.test_faults import BLOOD
+from tests.support.cast import conductor_of
+from tests.support.exports import DAY, TYPES, Json, bundles, resources, run_over, write_export
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_export(tmp_path_factory.mktemp("cast") / "export", resources(bundles("us").values()))
+    with (folder / "Observation.ndjson").open("a") as opened:
+        opened.write('not JSON\n{"resourceType": "Observation", "subject": {"reference": "Patient/\n')
+    return folder
+
+
+def settled(done: Run) -> tuple[Any, Any, Any, Any]:
+    return done.tally, sorted(done.rows()), sorted(done.problems), sorted(done.bad)
+
+
+@pytest.fixture(scope="module")
+def alone(export: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any, Any]:
+    return settled(run_over([export], conductor_of("us"), tmp_path_factory.mktemp("alone"), processes=1))
+
+
+def test_two_processes_find_what_one_does(export: Path, alone: object, tmp_path: Path) -> None:
+    assert settled(run_over([export], conductor_of("us"), tmp_path, processes=2)) == alone
+
+
+def test_spark_finds_what_one_process_does(export: Path, alone: object, tmp_path: Path) -> None:
+    plan = Plan([export], DAY, tmp_path, keep_ids=True, processes=2)
+    assert settled(runner_on(None)(plan, conductor_of("us"), lambda *told: None)) == alone
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_lots_that_are_left(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan([export], DAY, tmp_path / "work", keep_ids=True, processes=1)
+    service = conductor_of("us")
+    runs: list[list[tuple[str, float]]] = []
+
+    def told_until(lots: int) -> Any:
+        runs.append([])
+
+        def told(step: str, share: float, patients: int) -> None:
+            runs[-1].append((step, share))
+            if len([share for name, share in runs[-1] if name == "deciding" and share]) > lots:
+                raise KeyboardInterrupt
+
+        return told
+
+    monkeypatch.setattr("cds_service.population.run.lots_of", lambda files, processes: 6)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, service, told_until(2))
+    kept = {path: path.stat().st_mtime_ns for path in (plan.work / "done").glob("*.json")}
+    done = run(plan, service, told_until(99))
+    assert len(kept) == 3
+    assert {step for step, _ in runs[1]} == {"deciding"}
+    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+    fresh = run_over([export], service, tmp_path / "fresh")
+    assert settled(done) == settled(fresh)
+
+
+def test_what_was_done_for_another_day_is_not_gone_on_with(export: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    for day in (DAY, date(2026, 11, 21)):
+        plan = Plan([export], day, tmp_path, keep_ids=True)
+        run(plan, conductor_of("us"), lambda step, share, patients: steps.append(step))
+    assert steps.count("screening") >= 4
+
+
+def visit(name: str, day: str, clinician: str = "nora-sample", reason: str = "Follow-up") -> Json:
+    return {
+        "resourceType": "Encounter",
+        "id": name,
+        "status": "finished",
+        "subject": {"reference": "Patient/anna-sample"},
+        "participant": [{"individual": {"reference": f"Practitioner/{clinician}"}}],
+        "period": {"start": f"{day}T09:00:00Z"},
+        "reasonCode": [{"text": reason}],
+    }
+
+
+VISITS = [visit("v1", "2025-06-01"), visit("v2", "2026-02-01"), visit("v3", "2026-11-15"), visit("v4", "2027-01-01")]
+DRUG: Json = {
+    "resourceType": "MedicationRequest",
+    "id": "m1",
+    "status": "active",
+    "intent": "order",
+    "subject": {"reference": "Patient/anna-sample"},
+    "medicationCodeableConcept": {"text": "furosemide 40 mg"},
+    "authoredOn": "2026-02-02",
+}
+
+
+def at_visits(lines: Sequence[Json], tmp_path: Path) -> dict[str, set[str]]:
+    folder = write_export(tmp_path / "export", lines)
+    done = run_over([folder], conductor_of("us"), tmp_path / "work", at="encounters", exported=TYPES)
+    return {row.day: set(row.fires) for row in done.rows()}
+
+
+def test_each_visit_knows_what_was_recorded_by_then_and_nothing_of_the_future(tmp_path: Path) -> None:
+    """The cramps are of 2026-01-05, the drug of 2026-02-02, the low potassium of 2026-11-10; no visit of 2027 is judged yet."""
+    found = at_visits([PATIENT, CRAMPS, DRUG, BLOOD, *VISITS], tmp_path)
+    assert set(found) == {"2026-02-01", "2026-11-15"}
+    told = ["self-care", "diuretic", "low-potassium"]
+    assert [name in found["2026-02-01"] for name in told] == [True, False, False]
+    assert [name in found["2026-11-15"] for name in told] == [True, True, True]
+
+
+def test_cramps_that_began_long_ago_and_were_written_down_later_were_not_known_before(tmp_path: Path) -> None:
+    late = CRAMPS | {"onsetDateTime": "2010-01-01", "recordedDate": "2026-06-01"}
+    assert set(at_visits([PATIENT, late, *VISITS], tmp_path)) == {"2026-11-15"}
+
+
+def test_what_does_not_say_when_it_was_recorded_is_neither_there_nor_absent(tmp_path: Path) -> None:
+    timeless = {key: value for key, value in BLOOD.items() if key != "effectiveDateTime"}
+    found = at_visits([PATIENT, CRAMPS, timeless, *VISITS], tmp_path)
+    assert not {"low-potassium", "electrolytes"} & found["2026-11-15"]
+    assert "electrolytes" in at_visits([PATIENT, CRAMPS, *VISITS], tmp_path / "without")["2026-11-15"]
+
+
+def test_a_death_after_the_visit_had_not_happened(tmp_path: Path) -> None:
+    assert set(at_visits([PATIENT | {"deceasedDateTime": "2026-11-18"}, CRAMPS, *VISITS], tmp_path)) == {
+        "2026-02-01",
+        "2026-11-15",
+    }
+
+
+def test_cards_are_counted_by_the_day_of_each_clinician(tmp_path: Path) -> None:
+    folder = write_export(tmp_path / "export", [PATIENT, CRAMPS, *VISITS, visit("v5", "2026-11-15", "otto-sample")])
+    done = run_over([folder], conductor_of("us"), tmp_path / "work", at="encounters", exported=TYPES)
+    assert {key: bool(cards) for key, cards in done.tally.clinician_days.items()} == {
+        ("Practitioner/nora-sample", "2025-06-01"): False,
+        ("Practitioner/nora-sample", "2026-02-01"): True,
+        ("Practitioner/nora-sample", "2026-11-15"): True,
+        ("Practitioner/otto-sample", "2026-11-15"): True,
+    }
+
+
+def test_the_clock_tells_share_pace_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([100.0, 110.0, 110.5, 120.0])
+    monkeypatch.setattr("cds_service.population.local.time.monotonic", lambda: next(now))
+    said: list[str] = []
+    clock = Clock(said.append)
+    for share, patients in ((0.0, 0), (0.25, 5000), (0.3, 5500), (1.0, 20000)):
+        clock("deciding", share, patients)
+    assert said == ["deciding 0%", "deciding 25%, 500 patients a second, 30 s left", "deciding 100%, 1,000 patients a second"]
+
+
+def test_medications_are_found_where_a_list_only_names_them(tmp_path: Path) -> None:
+    named = {key: value for key, value in DRUG.items() if key != "medicationCodeableConcept"}
+    quinine = {"resourceType": "Medication", "id": "q1", "code": {"text": "quinine sulfate 300 mg"}}
+    old = quinine | {"code": {"text": "paracetamol"}, "meta": {"lastUpdated": "2001-01-01T00:00:00Z"}}
+    newer = quinine | {"meta": {"lastUpdated": "2026-01-01T00:00:00Z"}}
+    for number, lines in enumerate(([newer, old], [old, newer])):
+        request = named | {"medicationReference": {"reference": "Medication/q1"}}
+        folder = write_export(tmp_path / f"export-{number}", [PATIENT, request, *lines])
+        (row,) = run_over([folder], conductor_of("us"), tmp_path / f"work-{number}", exported=TYPES).rows()
+        assert any("quinine" in name for name in row.fires)
+        assert json.dumps(row.facts).count("paracetamol") == 0
