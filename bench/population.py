@@ -104,16 +104,23 @@ def whole(folder: Path, processes: int, decision_service: DecisionService) -> fl
 
 
 def main() -> None:
-    """`python -m bench.population [PATIENTS]`: both shares of patients with cramps, three times in turn, on two processes."""
+    """`python -m bench.population [PATIENTS]`: both shares of patients with cramps, three times in turn, on two processes.
+
+    `python -m bench.population write FOLDER PATIENTS ONE_OF` writes an export and stops.
+    """
+    if sys.argv[1:2] == ["write"]:
+        written = write_export(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+        print(f"wrote {written / 1e6:.0f} MB")
+        return
     patients = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     settings = read_settings()
     decision_service = DecisionService(load_knowledge(settings.knowledge), settings)
-    for one_of, number in ((50, patients), (3, patients // 10)):
-        with tempfile.TemporaryDirectory() as folder:
-            size = write_export(Path(folder), number, one_of)
-            print(f"{number} patients, one of {one_of} with leg cramps, {size / number / 1000:.1f} kB each")
+    for share, number in ((50, patients), (3, patients // 10)):
+        with tempfile.TemporaryDirectory() as made:
+            size = write_export(Path(made), number, share)
+            print(f"{number} patients, one of {share} with leg cramps, {size / number / 1000:.1f} kB each")
             for _ in range(3):
-                least, own = extract_only(Path(folder), 2), whole(Path(folder), 2, decision_service)
+                least, own = extract_only(Path(made), 2), whole(Path(made), 2, decision_service)
                 print(f"  subjects alone {number / least:8,.0f}/s   population {number / own:8,.0f}/s   {least / own:.3f}")
     own, most = (getrusage(who).ru_maxrss // 1024 for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
     print(f"memory at most: {own} MiB, and {most} MiB in each other process")

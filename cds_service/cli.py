@@ -36,10 +36,12 @@ from cds_service.terminal.output import (
     show_title,
 )
 from cds_service.terminal.patient_files import Asking, ask, day_of, is_record, read_patient_file
+from cds_service.terminal.population import population
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 fixtures = typer.Typer(no_args_is_help=True, help="The invented people of fixtures/.")
 app.add_typer(fixtures, name="fixtures")
+app.command()(population)
 
 AsOf = Annotated[
     str | None,
@@ -223,37 +225,6 @@ async def _with_store(work: Callable[[Store], Awaitable[T]]) -> T:
         return await work(store)
     finally:
         await store.close()
-
-
-@app.command()
-def population(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of Bulk Data exports; or `compare` and two folders of --out.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the report is written.")] = Path("var/population"),
-    as_of: Annotated[str | None, typer.Option("--as-of", help="Judge at this date (YYYY-MM-DD). Default: today.")] = None,
-    at: Annotated[
-        str, typer.Option("--at", help="day: all as of one day; encounters: at each visit, as recorded by then.")
-    ] = "day",
-    exported: Annotated[
-        list[str] | None, typer.Option("--exported", help="A type that was exported though there is no file; may be repeated.")
-    ] = None,
-    sweep: Annotated[
-        list[str] | None, typer.Option("--sweep", help="Try limits, such as potassium.low=3.0:3.6:0.1; may be repeated.")
-    ] = None,
-    processes: Annotated[int, typer.Option("--processes", help="How many at once. Default: as the machine has.")] = 0,
-    patient_ids: Annotated[bool, typer.Option("--patient-ids", help="Keep ids of patients, not keyed hashes of them.")] = False,
-    engine: Annotated[str, typer.Option("--engine", help="local, or spark where one machine is too small.")] = "local",
-    spark_remote: Annotated[str | None, typer.Option("--spark-remote", help="sc://HOST:PORT; without it Sail, here.")] = None,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Also tables for analysis, as Parquet.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With compare: as JSON.")] = False,
-) -> None:
-    """Print how often each rule would speak in a population. Example: cds-service population export --as-of 2026-11-20"""
-    from cds_service.terminal import population as runs
-
-    if str(folders[0]) == "compare" and len(folders) == 3:
-        runs.compare_populations(folders[1], folders[2], as_json=as_json)
-        return
-    choices = runs.Choices(out, as_of, at, exported or (), sweep or (), processes, patient_ids, engine, spark_remote, parquet)
-    runs.judge_population(folders, choices)
 
 
 @app.command()

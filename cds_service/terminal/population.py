@@ -1,175 +1,38 @@
-"""`population`: what the rules would do over exports of Bulk Data, and two such runs compared."""
+"""The command `population` with its options. What it does is loaded when it is used."""
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated
 
 import typer
 
-from cds_service.cards.approvals import read_approvals
-from cds_service.errors import Problem, SettingsError
-from cds_service.fhir.zones import today
-from cds_service.knowledge.load import load_knowledge
-from cds_service.population.compare import compare, read_run
-from cds_service.population.local import Clock
-from cds_service.population.report import page, report
-from cds_service.population.run import Plan, Run, run
-from cds_service.service import DecisionService
-from cds_service.settings import Settings, read_settings
-from cds_service.terminal.output import show_json, show_text
-from cds_service.terminal.patient_files import day_of
 
-REPORT, DECISIONS = "report.json", "decisions.ndjson"
-_MOST_VALUES = 50
-_FILES = ("logic", "cards")
+def population(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of Bulk Data exports; or `compare` and two folders of --out.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the report is written.")] = Path("var/population"),
+    as_of: Annotated[str | None, typer.Option("--as-of", help="Judge at this date (YYYY-MM-DD). Default: today.")] = None,
+    at: Annotated[
+        str, typer.Option("--at", help="day: all as of one day; encounters: at each visit, as recorded by then.")
+    ] = "day",
+    exported: Annotated[
+        list[str] | None, typer.Option("--exported", help="A type that was exported though there is no file; may be repeated.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option("--sweep", help="Try limits, such as potassium.low=3.0:3.6:0.1; may be repeated.")
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", help="How many at once. Default: as the machine has.")] = 0,
+    patient_ids: Annotated[bool, typer.Option("--patient-ids", help="Keep ids of patients, not keyed hashes of them.")] = False,
+    engine: Annotated[str, typer.Option("--engine", help="local, or spark where one machine is too small.")] = "local",
+    spark_remote: Annotated[str | None, typer.Option("--spark-remote", help="sc://HOST:PORT; without it Sail, here.")] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Also tables for analysis, as Parquet.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With compare: as JSON.")] = False,
+) -> None:
+    """Print how often each rule would speak in a population. Example: cds-service population export --as-of 2026-11-20"""
+    from cds_service.terminal import population_runs as runs
 
-
-class Choices(NamedTuple):
-    """The options of a run, as given."""
-
-    out: Path
-    as_of: str | None
-    at: str
-    exported: Sequence[str]
-    sweeps: Sequence[str]
-    processes: int
-    keep_ids: bool
-    engine: str
-    remote: str | None
-    parquet: bool
-
-
-def judge_population(folders: Sequence[Path], choices: Choices) -> None:
-    """Run, and write the report into the folder of the options. Raises SettingsError; stopped by Ctrl-C it can go on."""
-    settings = read_settings()
-    knowledge = load_knowledge(settings.knowledge)
-    approvals = read_approvals(settings.approvals, knowledge, today(None))
-    decision_service = DecisionService(knowledge, settings, approvals)
-    with tempfile.TemporaryDirectory() as kept:
-        swept = dict(_swept(choices.sweeps, settings, Path(kept)))
-        key = settings.patient_key.get_secret_value().encode() if settings.patient_key else _key_of(choices.out)
-        plan = Plan(
-            folders,
-            day_of(choices.as_of) if choices.as_of else today(None),
-            choices.out / "work",
-            choices.at,
-            choices.exported,
-            choices.processes or os.cpu_count() or 1,
-            key,
-            choices.keep_ids,
-            swept,
-        )
-        try:
-            done = _engine(choices)(plan, decision_service, Clock(_say))
-        except KeyboardInterrupt:
-            typer.echo("\nStopped. The same command goes on from here.", err=True)
-            sys.exit(130)
-    _write(done, plan, decision_service, choices)
-
-
-def _key_of(out: Path) -> bytes:
-    """A key for this run alone. It lies beside what is not done yet, so that a run can go on, and goes with it."""
-    path = out / "work" / "key"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_bytes(secrets.token_bytes(32))
-    return path.read_bytes()
-
-
-def _engine(choices: Choices) -> Any:
-    if choices.engine == "local":
-        return run
-    from cds_service.population.spark import runner_on
-
-    return runner_on(choices.remote)
-
-
-def _say(text: str) -> None:
-    """On one line at a terminal, else a line each."""
-    at_terminal = sys.stderr.isatty()
-    typer.echo(f"\r{text:<79}" if at_terminal else text, err=True, nl=not at_terminal)
-
-
-def _write(done: Run, plan: Plan, decision_service: DecisionService, choices: Choices) -> None:
-    found = report(done, plan, decision_service)
-    out = choices.out
-    (out / REPORT).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (out / "report.html").write_text(page(found, decision_service.knowledge), encoding="utf-8")
-    with (out / DECISIONS).open("wb") as opened:
-        for path in done.row_files:
-            with path.open("rb") as part:
-                shutil.copyfileobj(part, opened)
-    if choices.parquet:
-        from cds_service.population.parquet import write_parquet
-
-        write_parquet(done.rows(), out / "parquet")
-    shutil.rmtree(plan.work, ignore_errors=True)
-    fires = [rule for rule in found["rules"] if rule["fires"] != 0]
-    if sys.stderr.isatty():
-        typer.echo(err=True)
-    show_text(f"{found['patients']:,} patients, {len(fires)} of {len(found['rules'])} rules fire.")
-    for problem in found["problems"]:
-        show_text(f"  {problem}")
-    if bad := found["lines"].get("that cannot be read"):
-        show_text(f"  {bad} lines cannot be read; the first are named in the report.")
-    show_text(f"Read {out / 'report.html'}; for programs: {REPORT}, {DECISIONS}.")
-
-
-def _swept(given: Sequence[str], settings: Settings, kept: Path) -> Iterator[tuple[tuple[str, str], Path]]:
-    """A folder of knowledge for each value of each limit, as `potassium.low=3.0:3.6:0.1` says. Raises SettingsError."""
-    for number, text in enumerate(given):
-        name, _, span = text.partition("=")
-        analyte, _, side = name.partition(".")
-        for at, value in enumerate(_values(text, span)):
-            root = kept / f"{number}-{at}"
-            root.mkdir()
-            for folder in _FILES:
-                shutil.copytree(settings.knowledge / folder, root / folder)
-            path = root / "logic" / "labs.json"
-            labs = json.loads(path.read_text(encoding="utf-8"))
-            limits = labs.get(analyte, {}).get("ranges", {}).get(settings.jurisdiction)
-            if limits is None or side not in ("low", "high"):
-                named = ", ".join(key for key in labs if settings.jurisdiction in labs[key]["ranges"])
-                raise SettingsError([Problem("--sweep", f"{name!r} is no limit", f"write .low or .high after one of {named}")])
-            limits[side] = str(value)
-            path.write_text(json.dumps(labs), encoding="utf-8")
-            yield (name, str(value)), root
-
-
-def _values(text: str, span: str) -> list[Decimal]:
-    try:
-        low, high, step = (Decimal(part) for part in span.split(":"))
-        count = int((high - low) / step) + 1 if step > 0 else 0
-    except (ValueError, InvalidOperation):
-        count = 0
-    if not 0 < count <= _MOST_VALUES:
-        remedy = f"write ANALYTE.low=FROM:TO:STEP, at most {_MOST_VALUES} values"
-        raise SettingsError([Problem("--sweep", f"{text!r} names no values", remedy)])
-    return [low + step * number for number in range(count)]
-
-
-def compare_populations(first: Path, second: Path, *, as_json: bool) -> None:
-    """Print what the second run does otherwise. Raises SettingsError where a folder holds no run."""
-    found = compare(read_run(first), read_run(second))
-    if as_json:
-        show_json(found)
+    if str(folders[0]) == "compare" and len(folders) == 3:
+        runs.compare_populations(folders[1], folders[2], as_json=as_json)
         return
-    show_text(f"{found['patients']} patients are decided otherwise.")
-    for item in found["rules"]:
-        show_text(f"  {item['rule']}: {_few(item['gained'])} gain it, {_few(item['lost'])} lose it")
-    for item in found["cards"]:
-        show_text(f"  card {item['card']}: {_few(item['gained'])} gain it, {_few(item['lost'])} lose it")
-
-
-def _few(number: int | None) -> str:
-    return "under 5" if number is None else str(number)
+    choices = runs.Choices(out, as_of, at, exported or (), sweep or (), processes, patient_ids, engine, spark_remote, parquet)
+    runs.judge_population(folders, choices)

@@ -15,7 +15,7 @@ from cds_service.population.compare import compare, read_run
 from cds_service.population.report import interval, page, parts, report, shown
 from cds_service.population.run import Plan, Run
 from cds_service.settings import Settings
-from cds_service.terminal import population as terminal
+from cds_service.terminal import population_runs as terminal
 from tests.conftest import ROOT
 from tests.population.test_exports import CRAMPS, PATIENT
 from tests.population.test_faults import BLOOD

@@ -23,6 +23,7 @@ DOCUMENTS = [
     "docs/glossary.md",
     "docs/intended-use.md",
     "docs/pages.md",
+    "docs/population.md",
     "docs/reliability.md",
     "docs/why-no-card.md",
 ]

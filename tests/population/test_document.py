@@ -1,0 +1,37 @@
+"""The page about populations can be followed as it stands: an export, a run, a report that is read in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.conftest import ROOT
+from tests.support.documents import run
+
+BLOCK = re.compile(r"```\n(.*?)```", re.DOTALL)
+
+
+def test_the_first_commands_of_the_page_lead_to_a_report(tree: Path) -> None:
+    found = BLOCK.search((ROOT / "docs/population.md").read_text(encoding="utf-8"))
+    assert found
+    write, ask = found[1].splitlines()
+    run(tree, write.replace(".venv/bin/python", sys.executable))
+    assert "2,000 patients, 11 of 111 rules fire." in run(tree, ask)
+    out = tree / "var/population"
+    assert {path.name for path in out.iterdir()} == {"report.html", "report.json", "decisions.ndjson"}
+    report = json.loads((out / "report.json").read_text())
+    assert report["patients"] == 2000
+    assert report["cards"]["decisions"]["0"] + report["cards"]["decisions"]["4"] == 2000
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        opened = browser.new_page()
+        opened.goto((out / "report.html").as_uri())
+        assert opened.locator("h1").inner_text() == "What the rules would do"
+        opened.evaluate((ROOT / "tests/axe/axe.min.js").read_text())
+        assert opened.evaluate("axe.run(document).then((found) => found.violations.map((one) => one.id))") == []
+        assert "Diuretic on the medication list" in opened.locator("table").first.inner_text()
+        browser.close()
