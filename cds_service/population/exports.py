@@ -42,7 +42,7 @@ class Chunk(NamedTuple):
     stop: int | None
 
 
-class Line(NamedTuple):
+class ExportLine(NamedTuple):
     """A line without its end. `place`: where it begins, in bytes of the file as it is unpacked."""
 
     data: bytes
@@ -62,11 +62,11 @@ class Exports(NamedTuple):
     problems: Sequence[str]
 
 
-class _TypeOnly(msgspec.Struct, rename="camel"):
+class _ExportedType(msgspec.Struct, rename="camel"):
     resource_type: str = ""
 
 
-_kind = msgspec.json.Decoder(_TypeOnly)
+_kind = msgspec.json.Decoder(_ExportedType)
 
 
 def read_exports(folders: Iterable[Path], exported: Iterable[str] = (), known: Set[str] = frozenset()) -> Exports:
@@ -173,7 +173,7 @@ def chunks(files: Iterable[ExportFile]) -> Iterator[Chunk]:
             yield from (Chunk(file, start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK))
 
 
-def lines(chunk: Chunk) -> Iterator[Line]:
+def lines(chunk: Chunk) -> Iterator[ExportLine]:
     """The lines that begin in a chunk, blank ones left out. Raises OSError or EOFError where a file is broken off."""
     with closing(_opened(chunk.file)) as opened:
         place = chunk.start
@@ -185,7 +185,7 @@ def lines(chunk: Chunk) -> Iterator[Line]:
                 return
             text = data.removeprefix(_BOM).strip() if place == 0 else data.strip()
             if text:
-                yield Line(text, place)
+                yield ExportLine(text, place)
             place += len(data)
 
 

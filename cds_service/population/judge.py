@@ -17,8 +17,8 @@ from cds_service.errors import RequestError
 from cds_service.fhir.dates import age_between, read_span
 from cds_service.fhir.resources import Patient
 from cds_service.model import Outcome
-from cds_service.population.records import Caller, Record, clinicians_of
-from cds_service.population.tally import Tally, stratum_of
+from cds_service.population.records import CallMaker, ExportedRecord, clinicians_of
+from cds_service.population.totals import Totals, stratum_of
 from cds_service.service import Decision, DecisionService
 
 DAY, ENCOUNTERS = "day", "encounters"
@@ -51,28 +51,28 @@ class Row(NamedTuple):
 
 @dataclass
 class Judged:
-    tally: Tally = field(default_factory=Tally)
+    tally: Totals = field(default_factory=Totals)
     rows: list[Row] = field(default_factory=list)
 
 
-class Judge:
-    """Decides as the service does for a call. `swept`: the same service under other numbers, each under its name.
+class Manner(NamedTuple):
+    """As of which day, and at `day` or `encounters`; `name_of` makes of a patient's id what is kept.
 
-    `name_of` makes of a patient's id what is kept.
+    `swept`: the same service under other numbers, by the number and its value.
     """
 
-    def __init__(
-        self,
-        decision_service: DecisionService,
-        service_id: str,
-        caller: Caller,
-        as_of: date,
-        at: str = DAY,
-        name_of: Callable[[str], str] = str,
-        swept: Mapping[tuple[str, str], DecisionService] | None = None,
-    ) -> None:
+    as_of: date
+    at: str
+    name_of: Callable[[str], str]
+    swept: Mapping[tuple[str, str], DecisionService]
+
+
+class Judge:
+    """Decides as the service does for a call."""
+
+    def __init__(self, decision_service: DecisionService, service_id: str, caller: CallMaker, manner: Manner) -> None:
         self._decides, self._service_id, self._caller = decision_service, service_id, caller
-        self._as_of, self._at, self._name_of, self._swept = as_of, at, name_of, swept or {}
+        self._as_of, self._at, self._name_of, self._swept = manner
         self._outside: dict[Any, Decision | None] = {}
 
     def judge(self, lines_of: Mapping[str, Sequence[bytes]], is_looked_at: Callable[[str], bool]) -> Judged:
@@ -80,7 +80,7 @@ class Judge:
         judged = Judged()
         nobody: Counter[tuple[Any, tuple[str, str]]] = Counter()
         for patient_id, lines in lines_of.items():
-            record = Record(patient_id, lines)
+            record = ExportedRecord(patient_id, lines)
             judged.tally.lines[REPLACED] += record.replaced
             patient = _read(record.patient)
             if patient is None:
@@ -97,13 +97,13 @@ class Judge:
             self._note(self._outside[key], stratum, judged.tally, number)
         return judged
 
-    def _note(self, decision: Decision | None, stratum: tuple[str, str], tally: Tally, number: int = 1) -> None:
+    def _note(self, decision: Decision | None, stratum: tuple[str, str], tally: Totals, number: int = 1) -> None:
         if decision:
             tally.note(decision, stratum, number)
         else:
             tally.decisions[REFUSED] += number
 
-    def _alike(self, patient: Patient, record: Record) -> Any:
+    def _alike(self, patient: Patient, record: ExportedRecord) -> Any:
         """People of whom a Patient alone tells the same are decided once."""
         span = read_span(patient.birth_date)
         age = age_between(span, self._as_of) if span and span.first <= self._as_of else patient.birth_date
@@ -116,7 +116,7 @@ class Judge:
             self._outside[key] = self._decide(self._caller.call(record), self._as_of)
         return key
 
-    def _look_at(self, record: Record, stratum: tuple[str, str], judged: Judged) -> None:
+    def _look_at(self, record: ExportedRecord, stratum: tuple[str, str], judged: Judged) -> None:
         judged.tally.decisions[LOOKED_AT] += 1
         for request, day, clinicians in self._calls(record):
             decision = self._decide(request, day)
@@ -131,7 +131,7 @@ class Judge:
                 for finding in other.find(self._service_id, request, day):
                     judged.tally.swept[name, value, finding.rule_id, finding.outcome.value] += 1
 
-    def _calls(self, record: Record) -> Iterator[tuple[HookRequest, date, Sequence[str]]]:
+    def _calls(self, record: ExportedRecord) -> Iterator[tuple[HookRequest, date, Sequence[str]]]:
         if self._at == DAY:
             yield self._caller.call(record), self._as_of, ()
         else:

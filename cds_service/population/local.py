@@ -31,7 +31,7 @@ from cds_service.population.exports import Chunk, ExportFile, chunks, lines
 from cds_service.population.judge import Judge, by_patient
 from cds_service.population.records import patient_of
 from cds_service.population.screen import MEDICATION, PATIENT, Screen, header_of, version_of
-from cds_service.population.tally import Tally
+from cds_service.population.totals import Totals
 
 _BITS = 1 << 26
 _LOT = 48 * 1024 * 1024
@@ -176,10 +176,10 @@ def decide_lines(work: Work, found: Iterable[bytes]) -> tuple[bytes, bytes, int]
     return msgspec.json.encode(judged.tally.as_json()), rows, len(patients)
 
 
-def tally_of(written: Iterable[bytes]) -> Tally:
-    tally = Tally()
+def tally_of(written: Iterable[bytes]) -> Totals:
+    tally = Totals()
     for data in written:
-        tally.add(Tally.from_json(msgspec.json.decode(data)))
+        tally.add(Totals.from_json(msgspec.json.decode(data)))
     return tally
 
 
@@ -219,10 +219,10 @@ def lots_of(files: Iterable[ExportFile], processes: int) -> int:
     return min(max(size // _LOT, processes), _MOST_LOTS)
 
 
-class Outcome(NamedTuple):
+class Finished(NamedTuple):
     """All decisions counted, with what is wrong with the files. The rows lie in `rows`, one file a lot."""
 
-    tally: Tally
+    tally: Totals
     problems: list[str]
     bad: list[BadLine]
     rows: Sequence[Path]
@@ -235,7 +235,7 @@ class Runner:
         self._work, self._files, self._plan = work, files, plan
         self._processes, self._progress, self._patients = processes, progress, 0
 
-    def run(self) -> Outcome:
+    def run(self) -> Finished:
         """Raises KeyboardInterrupt where it is stopped; what is done by then is kept."""
         folder = self._work.folder
         done = self._resumed()
@@ -256,7 +256,7 @@ class Runner:
         tally = tally_of(path.read_bytes() for path in done_files)
         tally.lines.update(done["lines"])
         rows = [path.with_suffix(".rows") for path in done_files]
-        return Outcome(tally, done["problems"], [BadLine(*item) for item in done["bad"]], rows)
+        return Finished(tally, done["problems"], [BadLine(*item) for item in done["bad"]], rows)
 
     def _resumed(self) -> dict[str, Any]:
         path = self._work.folder / "state.json"

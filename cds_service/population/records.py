@@ -30,7 +30,7 @@ _BROKEN = b'{"resourceType":"%b","subject":0}'
 Medications = Callable[[str], bytes | None]
 
 
-class Record:
+class ExportedRecord:
     """All that the exports hold of one patient: by type the newest version of each resource, as it came.
 
     `replaced` counts lines of which a newer version came, or the same again.
@@ -104,22 +104,17 @@ def clinicians_of(encounter: Mapping[str, Any]) -> list[str]:
     return sorted({local_reference(name) for name in named if _ACTOR in name})
 
 
-class Caller:
+class CallMaker:
     """Makes calls of records. `looked_for`: the types that were exported; `partial`: those of which only some were."""
 
     def __init__(
-        self,
-        hook: str,
-        queries: Mapping[str, Query],
-        looked_for: Set[str],
-        partial: Set[str],
-        medication: Medications = lambda name: None,
+        self, hook: str, queries: Mapping[str, Query], looked_for: Set[str], partial: Set[str], medication: Medications
     ) -> None:
         self._hook, self._medication = hook, medication
         self._looked_for, self._partial = looked_for, partial
         self._queries = {key: query for key, query in queries.items() if not query.from_context}
 
-    def call(self, record: Record) -> HookRequest:
+    def call(self, record: ExportedRecord) -> HookRequest:
         """As of the day of the export, with the visit that is under way, if any."""
         open_visits = [
             str(loaded.get("id"))
@@ -128,7 +123,7 @@ class Caller:
         ]
         return self._request(record.patient_id, record.by_type, next(iter(open_visits), None), self._partial)
 
-    def visits(self, record: Record) -> Iterator[tuple[Mapping[str, Any], date, HookRequest]]:
+    def visits(self, record: ExportedRecord) -> Iterator[tuple[Mapping[str, Any], date, HookRequest]]:
         """Each visit with its day and the call that would have come, with what was recorded by then.
 
         Of what does not say when it was recorded nobody knows whether it was there: it is left out, and its type counts as one

@@ -18,7 +18,7 @@ from cds_service.model import Outcome
 from cds_service.population.judge import ALL, LOOKED_AT, REFUSED, UNREAD, keyed_digest
 from cds_service.population.local import BadLine
 from cds_service.population.run import Plan, Run
-from cds_service.population.tally import Tally
+from cds_service.population.totals import Totals
 from cds_service.service import DecisionService
 
 LEAST = 5
@@ -86,7 +86,7 @@ def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str
     }
 
 
-def _of_rule(rule: Rule, tally: Tally) -> dict[str, Any]:
+def _of_rule(rule: Rule, tally: Totals) -> dict[str, Any]:
     outcomes = {outcome: tally.outcomes[rule.id, outcome.value] for outcome in Outcome}
     told, fires = parts(outcomes), outcomes[Outcome.FIRES]
     whole = sum(outcomes.values())
@@ -120,7 +120,7 @@ def _listed(counts: Counter[tuple[str, ...]], names: Sequence[str]) -> list[dict
     return [dict(zip(names, key, strict=True)) | {"number": number} for key, number in kept]
 
 
-def _burden(tally: Tally) -> dict[str, Any]:
+def _burden(tally: Totals) -> dict[str, Any]:
     """What there is to read. A clinician's day counts only where somebody of the record took part in its visits."""
     decisions, days = tally.decisions[ALL], sorted(tally.clinician_days.values())
     cards, words = (sum(number * count for number, count in counted.items()) for counted in (tally.cards, tally.words))
@@ -133,7 +133,7 @@ def _burden(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _swept(tally: Tally) -> list[dict[str, Any]]:
+def _swept(tally: Totals) -> list[dict[str, Any]]:
     """By moved number and value how often each rule fires, where that differs from today's: changes of few are not told."""
     found = []
     for (name, value, rule, outcome), number in sorted(tally.swept.items()):

@@ -16,11 +16,11 @@ import msgspec
 from cds_service.errors import Problem, SettingsError
 from cds_service.knowledge.load import load_knowledge
 from cds_service.population.exports import Exports, read_exports
-from cds_service.population.judge import DAY, ENCOUNTERS, Judge, Row, keyed_digest
+from cds_service.population.judge import DAY, ENCOUNTERS, Judge, Manner, Row, keyed_digest
 from cds_service.population.local import BadLine, Progress, Runner, Work, lots_of, open_medications
-from cds_service.population.records import Caller
+from cds_service.population.records import CallMaker
 from cds_service.population.screen import MEDICATION, PATIENT, Screen
-from cds_service.population.tally import Tally
+from cds_service.population.totals import Totals
 from cds_service.service import DecisionService
 
 HOOK = "patient-view"
@@ -48,7 +48,7 @@ class Plan:
 class Run(NamedTuple):
     """What came of it: everything counted, the rows in files, and what is wrong with the exports."""
 
-    tally: Tally
+    tally: Totals
     row_files: Sequence[Path]
     exports: Exports
     problems: Sequence[str]
@@ -99,10 +99,10 @@ def work_of(plan: Plan, decision_service: DecisionService, exports: Exports) -> 
     """All that a process needs to do its part."""
     service_id = decision_service.knowledge.service_on(HOOK)
     medication = open_medications(plan.work)
-    caller = Caller(HOOK, decision_service.queries[service_id], exports.looked_for, exports.partial, medication)
+    caller = CallMaker(HOOK, decision_service.queries[service_id], exports.looked_for, exports.partial, medication)
     name_of: Callable[[str], str] = str if plan.keep_ids else keyed_digest(plan.patient_key)
     swept = {key: DecisionService(load_knowledge(root), decision_service.settings) for key, root in plan.swept.items()}
-    judge = Judge(decision_service, service_id, caller, plan.as_of, plan.at, name_of, swept)
+    judge = Judge(decision_service, service_id, caller, Manner(plan.as_of, plan.at, name_of, swept))
     screen = Screen(decision_service, service_id, medication)
     return Work(judge, screen, plan.work, _types(decision_service) - {MEDICATION}, lots_of(exports.files, plan.processes))
 

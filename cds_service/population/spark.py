@@ -51,7 +51,7 @@ def runner_on(remote: str | None) -> Callable[[Plan, DecisionService, Progress],
     try:
         import pyspark.sql.connect.session  # noqa: F401
     except ImportError:
-        remedy = 'install them: pip install "leg-cramps-cds[spark]"'
+        remedy = 'install this package with its extra: "[spark]" behind its name'
         raise SettingsError([Problem("--engine", "spark needs packages that are not installed", remedy)]) from None
     return partial(_run, remote)
 

@@ -19,7 +19,7 @@ def population(
         list[str] | None, typer.Option("--exported", help="A type that was exported though there is no file; may be repeated.")
     ] = None,
     sweep: Annotated[
-        list[str] | None, typer.Option("--sweep", help="Try limits, such as potassium.low=3.0:3.6:0.1; may be repeated.")
+        list[str] | None, typer.Option("--sweep", help="Try limits, as ANALYTE.low=FROM:TO:STEP; may be repeated.")
     ] = None,
     processes: Annotated[int, typer.Option("--processes", help="How many at once. Default: as the machine has.")] = 0,
     patient_ids: Annotated[bool, typer.Option("--patient-ids", help="Keep ids of patients, not keyed hashes of them.")] = False,

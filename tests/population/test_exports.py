@@ -13,22 +13,25 @@ from cds_service.cdshooks.request import read_request
 from cds_service.errors import SettingsError
 from cds_service.model import State
 from cds_service.population.exports import read_exports
-from cds_service.population.tally import Tally
+from cds_service.population.totals import Totals
 from cds_service.samples.people import to_hook_request
-from tests.population.test_same_answers import told, told_of
 from tests.support.cast import conductor_of
-from tests.support.exports import DAY, TYPES, Json, bundles, resources, rows_of, run_over, write_export
+from tests.support.exports import (
+    CRAMPS,
+    DAY,
+    PATIENT,
+    TYPES,
+    bundles,
+    resources,
+    rows_of,
+    run_over,
+    text_of,
+    told,
+    told_of,
+    write_export,
+)
 
 KNOWN = frozenset(TYPES)
-PATIENT: Json = {"resourceType": "Patient", "id": "anna-sample", "birthDate": "1950-02-03", "gender": "female"}
-CRAMPS: Json = {
-    "resourceType": "Condition",
-    "id": "c1",
-    "subject": {"reference": "Patient/anna-sample"},
-    "clinicalStatus": {"coding": [{"code": "active"}]},
-    "code": {"text": "Nocturnal leg cramps"},
-    "recordedDate": "2026-01-05",
-}
 
 
 @pytest.mark.parametrize("missing", [kind for kind in TYPES if kind not in ("Patient", "Medication")])
@@ -108,10 +111,6 @@ def test_a_folder_without_lines_and_an_export_without_patients_are_refused(tmp_p
         run_over([tmp_path], conductor_of("us"), tmp_path / "work")
 
 
-def text_of(*lines: Json) -> str:
-    return "".join(json.dumps(line) + "\n" for line in lines)
-
-
 def plain(folder: Path) -> None:
     (folder / "Patient.ndjson").write_text(text_of(PATIENT))
     (folder / "Condition.ndjson").write_text(text_of(CRAMPS))
@@ -178,7 +177,7 @@ def test_the_same_two_resources_are_found_however_they_lie(laid: Callable[[Path]
 
 def test_every_type_that_was_not_exported_stands_in_the_tally(tmp_path: Path) -> None:
     plain(tmp_path)
-    tally: Tally = run_over([tmp_path], conductor_of("us"), tmp_path / "work").tally
+    tally: Totals = run_over([tmp_path], conductor_of("us"), tmp_path / "work").tally
     unanswered = {query for query, _ in tally.states}
     queries = conductor_of("us").queries["leg-cramps-patient-view"]
     assert unanswered == {

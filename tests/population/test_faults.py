@@ -10,20 +10,10 @@ import pytest
 
 from cds_service.population.report import report
 from cds_service.population.run import Plan
-from tests.population.test_exports import CRAMPS, PATIENT, text_of
 from tests.support.cast import conductor_of
-from tests.support.exports import DAY, TYPES, Json, rows_of, run_over
+from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, rows_of, run_over, text_of
 
 OTHER: Json = {"resourceType": "Patient", "id": "bert-sample", "birthDate": "1948-05-06", "gender": "male"}
-BLOOD: Json = {
-    "resourceType": "Observation",
-    "id": "o1",
-    "status": "final",
-    "subject": {"reference": "Patient/anna-sample"},
-    "code": {"coding": [{"system": "http://loinc.org", "code": "2823-3"}]},
-    "effectiveDateTime": "2026-11-10",
-    "valueQuantity": {"value": 3.0, "unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"},
-}
 
 
 @pytest.fixture

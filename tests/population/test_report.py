@@ -17,10 +17,8 @@ from cds_service.population.run import Plan, Run
 from cds_service.settings import Settings
 from cds_service.terminal import population_runs as terminal
 from tests.conftest import ROOT
-from tests.population.test_exports import CRAMPS, PATIENT
-from tests.population.test_faults import BLOOD
 from tests.support.cast import conductor_of
-from tests.support.exports import DAY, TYPES, Json, bundles, resources, run_over, write_export
+from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, bundles, resources, run_over, write_export
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 30), max_size=8))

@@ -13,10 +13,8 @@ import pytest
 from cds_service.population.local import Clock
 from cds_service.population.run import Plan, Run, run
 from cds_service.population.spark import runner_on
-from tests.population.test_exports import CRAMPS, PATIENT
-from tests.population.test_faults import BLOOD
 from tests.support.cast import conductor_of
-from tests.support.exports import DAY, TYPES, Json, bundles, resources, run_over, write_export
+from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, bundles, resources, run_over, write_export
 
 
 @pytest.fixture(scope="module")

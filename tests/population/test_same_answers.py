@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from cds_service.cdshooks.request import read_request
-from cds_service.model import Outcome
-from cds_service.population.judge import CardRow, Row
 from cds_service.samples.people import to_hook_request
 from cds_service.service import Decision
 from tests.support.cast import conductor_of
-from tests.support.exports import DAY, Json, bundles, resources, rows_of, run_over, write_export
+from tests.support.exports import DAY, Json, bundles, resources, rows_of, run_over, told, told_of, write_export
 
 HOOK = "patient-view"
 
@@ -24,18 +22,6 @@ def called(jurisdiction: str, bundle: Json) -> Decision:
     body = to_hook_request(bundle, dict(service.knowledge.queries), HOOK, None)
     request = read_request(json.dumps(body).encode(), HOOK)
     return service.answer(service.knowledge.service_on(HOOK), request, DAY, in_brief=True)
-
-
-def told(row: Row | None) -> tuple[set[str], set[str], list[CardRow]]:
-    return (set(row.fires), set(row.unknown), list(row.cards)) if row else (set(), set(), [])
-
-
-def told_of(decision: Decision) -> tuple[set[str], set[str], list[CardRow]]:
-    fires, unknown = (
-        {item.rule_id for item in decision.findings if item.outcome is outcome} for outcome in (Outcome.FIRES, Outcome.UNKNOWN)
-    )
-    cards = [CardRow(item.group, item.card.indicator, tuple(rule.id for rule in item.rules)) for item in decision.shown]
-    return fires, unknown, cards
 
 
 @pytest.mark.parametrize("jurisdiction", ["us", "uk"])

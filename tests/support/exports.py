@@ -9,10 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cds_service.population.judge import Row
+from cds_service.model import Outcome
+from cds_service.population.judge import CardRow, Row
 from cds_service.population.run import Plan, Run, run
 from cds_service.samples.people import exported
-from cds_service.service import DecisionService
+from cds_service.service import Decision, DecisionService
 from tests.support.cast import CAST, FIXTURES
 
 Json = dict[str, Any]
@@ -71,3 +72,39 @@ def run_over(folders: Sequence[Path], service: DecisionService, work: Path, **ch
 
 def rows_of(done: Run) -> dict[str, Row]:
     return {row.patient: row for row in done.rows()}
+
+
+PATIENT: Json = {"resourceType": "Patient", "id": "anna-sample", "birthDate": "1950-02-03", "gender": "female"}
+CRAMPS: Json = {
+    "resourceType": "Condition",
+    "id": "c1",
+    "subject": {"reference": "Patient/anna-sample"},
+    "clinicalStatus": {"coding": [{"code": "active"}]},
+    "code": {"text": "Nocturnal leg cramps"},
+    "recordedDate": "2026-01-05",
+}
+BLOOD: Json = {
+    "resourceType": "Observation",
+    "id": "o1",
+    "status": "final",
+    "subject": {"reference": "Patient/anna-sample"},
+    "code": {"coding": [{"system": "http://loinc.org", "code": "2823-3"}]},
+    "effectiveDateTime": "2026-11-10",
+    "valueQuantity": {"value": 3.0, "unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"},
+}
+
+
+def text_of(*lines: Json) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def told(row: Row | None) -> tuple[set[str], set[str], list[CardRow]]:
+    return (set(row.fires), set(row.unknown), list(row.cards)) if row else (set(), set(), [])
+
+
+def told_of(decision: Decision) -> tuple[set[str], set[str], list[CardRow]]:
+    fires, unknown = (
+        {item.rule_id for item in decision.findings if item.outcome is outcome} for outcome in (Outcome.FIRES, Outcome.UNKNOWN)
+    )
+    cards = [CardRow(item.group, item.card.indicator, tuple(rule.id for rule in item.rules)) for item in decision.shown]
+    return fires, unknown, cards

@@ -20,7 +20,7 @@ NOT_KNOWN = "not known"
 
 
 @dataclass
-class Tally:
+class Totals:
     """Counts by what they are of. A key of several parts is a tuple of texts.
 
     `decisions` are patients, or visits where each visit is judged; `looked_at` those with something on record that may bear on
@@ -43,7 +43,7 @@ class Tally:
     bad_lines: Counter[tuple[str, ...]] = field(default_factory=Counter)
     lines: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: Totals) -> None:
         for name in _NAMES:
             getattr(self, name).update(getattr(other, name))
 
@@ -81,7 +81,7 @@ class Tally:
         return {name: sorted([list(_parts(key)), number] for key, number in getattr(self, name).items()) for name in _NAMES}
 
     @classmethod
-    def from_json(cls, loaded: Mapping[str, Iterable[tuple[list[Any], int]]]) -> Tally:
+    def from_json(cls, loaded: Mapping[str, Iterable[tuple[list[Any], int]]]) -> Totals:
         found = cls()
         for name in _NAMES:
             for key, number in loaded[name]:
@@ -89,7 +89,7 @@ class Tally:
         return found
 
 
-_NAMES = tuple(item.name for item in fields(Tally))
+_NAMES = tuple(item.name for item in fields(Totals))
 
 
 def _parts(key: Any) -> tuple[Any, ...]:
