@@ -317,7 +317,7 @@ def edit(
     when: Annotated[
         str | None, typer.Option("--when", help="When it fires, as a line like those of logic/CATALOGUE.md.")
     ] = None,
-    applies_when: Annotated[str | None, typer.Option("--applies-when", help="For whom it is at all.")] = None,
+    applies_when: Annotated[str | None, typer.Option("--applies-when", help="Which patients the rule is for.")] = None,
 ) -> None:
     """Write conditions of a rule anew, then check. Example: cds-service edit diuretic --when "taking_diuretic" """
     from cds_service.terminal import rule_files as authoring

@@ -205,7 +205,7 @@ def _cards_an_answer(figures: Figures) -> DayPlot:
         if item.concerned:
             counts[min(item.cards, _MOST_CARDS)] += item.number
     labels = [str(number) for number in range(_MOST_CARDS)] + [f"{_MOST_CARDS} or more"]
-    return _plot("Cards an answer", labels, [counts[number] for number in range(_MOST_CARDS + 1)])
+    return _plot("Cards per answer", labels, [counts[number] for number in range(_MOST_CARDS + 1)])
 
 
 def _took(figures: Figures) -> DayPlot:

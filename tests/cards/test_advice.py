@@ -71,11 +71,11 @@ def test_cramps_on_walking_take_the_reassurance_away_and_ask_for_the_arteries(kn
 def test_a_missing_history_is_told_in_the_summary_and_not_beside_something_urgent(knowledge: Knowledge) -> None:
     quiet = cards(knowledge)
     assert quiet[-1].summary.endswith("; no cramp history")
-    assert [suggestion.label for suggestion in quiet[-1].suggestions] == ["Ask the cramp history"]
+    assert [suggestion.label for suggestion in quiet[-1].suggestions] == ["Ask for the cramp history"]
     urgent = cards(knowledge, {"electrolytes": bundle(observation(2.4, when="2026-11-19"))})
     assert urgent[0].indicator == "critical"
     assert "no cramp history" not in " ".join(card.summary for card in urgent)
-    assert "Ask the cramp history" not in [suggestion.label for card in urgent for suggestion in card.suggestions]
+    assert "Ask for the cramp history" not in [suggestion.label for card in urgent for suggestion in card.suggestions]
 
 
 def test_a_history_that_was_not_looked_for_is_not_called_missing(knowledge: Knowledge) -> None:

@@ -209,7 +209,7 @@ def test_calls_that_concern_nobody_do_not_dilute_what_is_told_of_the_others(
     with make(decision_service, tmp_path, database_url=database_url) as client:
         page = words(client.get("/dashboard").text)
     assert "Answers 4" in page
-    assert "Of 1 about people whom the service speaks to. The other 3 answers are empty by design." in page
+    assert "Of 1 answer about people with whom the service is concerned. The other 3 answers are empty by design." in page
     assert "electrolyte results 1" in page
     assert "Of the last 1 answers" in page
 

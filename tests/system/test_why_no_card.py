@@ -126,5 +126,5 @@ def test_the_last_card_names_what_did_not_fit() -> None:
     told("One answer has at most `CDS_MAX_CARDS` cards; the last one names what did not fit.")
     shown = words(run(ROOT, "CDS_MAX_CARDS=2 .venv/bin/cds-service run fixtures/patients/ada-stiffcalf.json"))
     assert "Potassium 3.1" in shown
-    assert "[ ] Ask the cramp history" not in shown
+    assert "[ ] Ask for the cramp history" not in shown
     assert "Also found, not shown as cards: Leg cramps, not tested recently" in shown
