@@ -23,7 +23,7 @@ from cds_service.samples.counts import tally
 from cds_service.samples.people import exported, fixtures_of, patient_file, read_cast
 from cds_service.settings import read_settings
 from cds_service.store.database import Store
-from cds_service.terminal import console
+from cds_service.terminal import console, publication
 from cds_service.terminal.output import (
     show_cards,
     show_codes,
@@ -363,6 +363,10 @@ def approve(
 
     settings = read_settings()
     signing.sign(settings, rules, signing.Signer(name, until), file or settings.approvals, ask=not yes)
+
+
+app.command()(publication.facts)
+app.command()(publication.publish)
 
 
 @fixtures.command("list")

@@ -51,7 +51,7 @@ NOTHING_SIGNED = Approvals({}, {})
 
 def basis_of(rule: Rule, knowledge: Knowledge) -> dict[str, str]:
     """Each part that a rule rests on, by name, as a hash: equal as long as nothing of it changes."""
-    return {name: _hash(part) for name, part in _parts(rule, knowledge)}
+    return {name: _hash(part) for name, part in parts_of(rule, knowledge)}
 
 
 @lru_cache(maxsize=4)
@@ -65,7 +65,7 @@ def changes(signed: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*signed, *now} if signed.get(name) != now.get(name))
 
 
-def _parts(rule: Rule, knowledge: Knowledge) -> Iterator[tuple[str, Any]]:
+def parts_of(rule: Rule, knowledge: Knowledge) -> Iterator[tuple[str, Any]]:
     yield "rule", rule.file
     yield "card", knowledge.cards[rule.id].file
     # How urgent the card is, and what stands around its lines.

@@ -22,6 +22,7 @@ class SystemFile(KnowledgeFile):
     """A code system. `also`: systems whose codes some senders write under this one's address.
 
     `complete`: our sets hold all codes of their meaning, so that any other code says that it is something else.
+    `copyright`: what whoever passes its codes on has to say.
     """
 
     url: str
@@ -32,6 +33,7 @@ class SystemFile(KnowledgeFile):
     pad: str
     also: tuple[str, ...]
     complete: bool
+    copyright: str = ""
 
 
 class BodySite(KnowledgeFile):

@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/connect.md",
     "docs/glossary.md",
     "docs/intended-use.md",
+    "docs/knowledge-as-fhir.md",
     "docs/pages.md",
     "docs/population.md",
     "docs/reliability.md",
