@@ -326,11 +326,11 @@ def _ignore_interrupt() -> None:
 class Clock:
     """Says how far a run is, at most once a second, with patients a second and the time that is left."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._step, self._began, self._said = say, "", 0.0, 0.0
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._now, self._step, self._began, self._said = say, now, "", 0.0, 0.0
 
     def __call__(self, step: str, share: float, patients: int) -> None:
-        now = time.monotonic()
+        now = self._now()
         if step != self._step:
             self._step, self._began, self._said = step, now, 0.0
         if now - self._said < 1 and share < 1:

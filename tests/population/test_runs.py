@@ -149,11 +149,10 @@ def test_cards_are_counted_by_the_day_of_each_clinician(tmp_path: Path) -> None:
     }
 
 
-def test_the_clock_tells_share_pace_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_tells_share_pace_and_time_left() -> None:
     now = iter([100.0, 110.0, 110.5, 120.0])
-    monkeypatch.setattr("cds_service.population.local.time.monotonic", lambda: next(now))
     said: list[str] = []
-    clock = Clock(said.append)
+    clock = Clock(said.append, lambda: next(now))
     for share, patients in ((0.0, 0), (0.25, 5000), (0.3, 5500), (1.0, 20000)):
         clock("deciding", share, patients)
     assert said == ["deciding 0%", "deciding 25%, 500 patients a second, 30 s left", "deciding 100%, 1,000 patients a second"]
