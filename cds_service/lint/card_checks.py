@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from itertools import chain
 
 import msgspec
 
@@ -14,6 +16,7 @@ from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, longest
 from cds_service.cdshooks.response import SUMMARY_LIMIT
 from cds_service.errors import Problem
 from cds_service.explain.fact_text import unspoken
+from cds_service.jsonlogic.typecheck import compared
 from cds_service.knowledge.knowledge import CardText, Knowledge, Rule
 from cds_service.knowledge.localise import spelled, spoken_texts
 from cds_service.lint.rule_checks import JURISDICTIONS
@@ -121,6 +124,29 @@ def a_card_joins_one_that_merges(knowledge: Knowledge) -> Problems:
     for rule, card in _each_card(knowledge):
         if card.file.joins and card.file.joins not in merging - {rule.file.group}:
             yield Problem(card.place, f"joins {card.file.joins!r}", "name another group of cards/groups.json that merges")
+
+
+def lines_keep_the_numbers_of_their_rule(knowledge: Knowledge) -> Problems:
+    """A line that stands by a number which its rule gave up says what is no longer so. A finer line compares with both."""
+    for rule, card in _each_card(knowledge):
+        own = _numbers_by_fact([rule.applies_when.source, rule.fires_when.source])
+        for at, (when, _) in enumerate(card.lines):
+            for name, told in _numbers_by_fact([when.source]).items():
+                if name in own and not told & own[name]:
+                    text = f"compares {name} with {_listed(told)}, which the rule compares with {_listed(own[name])}"
+                    remedy = "give it a number of the rule, in `when` and in its words; a finer line compares with both"
+                    yield Problem(f"{card.place} lines[{at}]", text, remedy)
+
+
+def _numbers_by_fact(conditions: Iterable[object]) -> dict[str, set[Decimal]]:
+    found: dict[str, set[Decimal]] = {}
+    for name, number in chain.from_iterable(map(compared, conditions)):
+        found.setdefault(name, set()).add(Decimal(number))
+    return found
+
+
+def _listed(told: Iterable[Decimal]) -> str:
+    return " and ".join(map(str, sorted(told)))
 
 
 def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
@@ -242,6 +268,7 @@ CARDBOOK = (
     facts_can_be_told,
     the_longest_summary_fits,
     a_card_joins_one_that_merges,
+    lines_keep_the_numbers_of_their_rule,
     override_reasons_exist_and_are_used,
     leaflets_tell_and_show,
     card_texts_are_plain,
