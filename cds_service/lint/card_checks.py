@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from itertools import chain
 
 import msgspec
 
 from cds_service.cards import leaflets
 from cds_service.cards.lines import BETWEEN
 from cds_service.cards.printed import FOLDER
-from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, longest
+from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, WIDTHS, longest
 from cds_service.cdshooks.response import SUMMARY_LIMIT
 from cds_service.errors import Problem
 from cds_service.explain.fact_text import unspoken
@@ -110,13 +109,14 @@ def _too_long(knowledge: Knowledge) -> Problems:
         if group is None:
             continue
         told = _headlines(card)
-        headline = titles if told[0] == f"{{{ORDERS}}}" else max(longest(text) for text in told)
+        headline = titles if told[0] == f"{{{ORDERS}}}" else max(map(longest, told))
         more = len(" " + group.more.format(count=_MANY)) if group.merge or len(told) > 1 else 0
         length = len(group.summary.replace("{headlines}", "")) + headline + more
         if length > SUMMARY_LIMIT:
-            yield Problem(
-                card.place, f"its summary may take {length} characters", f"shorten the headline to fit {SUMMARY_LIMIT}"
-            )
+            text = max(told, key=longest)
+            parts = [f"{part.group()} up to {WIDTHS[part.group(2) or ORDERS]}" for part in PLACEHOLDER.finditer(text)]
+            message = f"its summary may take {length} characters with {', '.join([repr(text[:50]), *parts])}"
+            yield Problem(card.place, message, f"shorten the headline to fit {SUMMARY_LIMIT}")
 
 
 def a_card_joins_one_that_merges(knowledge: Knowledge) -> Problems:
@@ -129,24 +129,17 @@ def a_card_joins_one_that_merges(knowledge: Knowledge) -> Problems:
 def lines_keep_the_numbers_of_their_rule(knowledge: Knowledge) -> Problems:
     """A line that stands by a number which its rule gave up says what is no longer so. A finer line compares with both."""
     for rule, card in _each_card(knowledge):
-        own = _numbers_by_fact([rule.applies_when.source, rule.fires_when.source])
+        own = {*compared(rule.applies_when.source), *compared(rule.fires_when.source)}
         for at, (when, _) in enumerate(card.lines):
-            for name, told in _numbers_by_fact([when.source]).items():
-                if name in own and not told & own[name]:
-                    text = f"compares {name} with {_listed(told)}, which the rule compares with {_listed(own[name])}"
-                    remedy = "give it a number of the rule, in `when` and in its words; a finer line compares with both"
-                    yield Problem(f"{card.place} lines[{at}]", text, remedy)
+            told = set(compared(when.source))
+            for name in sorted({name for name, _ in told} & {name for name, _ in own} - {name for name, _ in told & own}):
+                text = f"compares {name} with {_numbers(told, name)}, which the rule compares with {_numbers(own, name)}"
+                remedy = "give it a number of the rule, in `when` and in its words; a finer line compares with both"
+                yield Problem(f"{card.place} lines[{at}]", text, remedy)
 
 
-def _numbers_by_fact(conditions: Iterable[object]) -> dict[str, set[Decimal]]:
-    found: dict[str, set[Decimal]] = {}
-    for name, number in chain.from_iterable(map(compared, conditions)):
-        found.setdefault(name, set()).add(Decimal(number))
-    return found
-
-
-def _listed(told: Iterable[Decimal]) -> str:
-    return " and ".join(map(str, sorted(told)))
+def _numbers(pairs: Iterable[tuple[str, int | Decimal]], of: str) -> str:
+    return " and ".join(str(number) for number in sorted({number for name, number in pairs if name == of}))
 
 
 def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
