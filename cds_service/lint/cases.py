@@ -89,9 +89,9 @@ def fits(value: Any, kind: FactType) -> bool:
 def surviving(rule: Rule, file: CasesFile, knowledge: Knowledge) -> Iterator[str]:
     """The mutants that no row of the cases notices, each by what was turned."""
     tried = [(row, values_of(file, row)) for row in file.cases]
-    rows = [(_as_seen(row, observe(rule, values)), values) for row, values in tried]
+    rows = [((row, _as_seen(row, observe(rule, values))), values) for row, values in tried]
     for what, mutant in mutated(rule, knowledge):
-        if all(observe(mutant, values).agrees(row) for row, values in rows):
+        if all(any(map(observe(mutant, values).agrees, either)) for either, values in rows):
             yield what
 
 
