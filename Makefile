@@ -23,7 +23,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 run: $(RUNTIME)
-	CDS_PORT=$(PORT) $(BIN)/cds-service serve --try --show-cards
+	CDS_PORT=$(PORT) exec $(BIN)/cds-service serve --try --show-cards
 
 demo: $(RUNTIME)
 	CDS_PORT=$(PORT) $(BIN)/cds-service demo

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import get_args
 
@@ -97,7 +99,14 @@ def _let_in_browsers(app: FastAPI, origins: set[str]) -> None:
 
 
 def _clients(settings: Settings, decision_service: DecisionService) -> tuple[Client, ...]:
-    return read_clients(settings.clients, client_schema(decision_service.knowledge, settings.environment == "development"))
+    known = client_schema(decision_service.knowledge, settings.environment == "development")
+    return read_clients(settings.clients, replace(known, doubts=partial(_doubts, settings.public_url)))
+
+
+def _doubts(public_url: str | None, clients: Iterable[Client]) -> Iterable[Problem]:
+    from cds_service.security.client_tokens import doubts
+
+    return doubts(public_url, clients)
 
 
 def client_schema(knowledge: Knowledge, development: bool = False) -> ClientSchema:

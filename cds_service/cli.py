@@ -334,7 +334,7 @@ def edit(
 
 @app.command()
 def catalogue(check_only: Annotated[bool, typer.Option("--check", help="Only compare; write nothing.")] = False) -> None:
-    """Write logic/CATALOGUE.md, every rule in plain words. Example: cds-service catalogue --check"""
+    """Write logic/CATALOGUE.md, and count the cards of the cast. Example: cds-service catalogue --check"""
     from cds_service.lint import catalogue as writer
 
     settings = read_settings()

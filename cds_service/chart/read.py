@@ -188,7 +188,7 @@ def require_mandatory(queries: Mapping[str, Query], chart: Chart, is_concerned: 
             [
                 Problem(
                     f"prefetch.{key}",
-                    f"{queries[key].title} is needed and {_how_lacking(chart.damaged.get(key, ()))}",
+                    f"{queries[key].title} is needed and {_how_lacking(queries[key], key, chart)}",
                     f"send {queries[key].template} under the key {key!r}",
                 )
                 for key in missing
@@ -196,9 +196,13 @@ def require_mandatory(queries: Mapping[str, Query], chart: Chart, is_concerned: 
         )
 
 
-def _how_lacking(damaged: Sequence[Unreadable]) -> str:
-    """Where something came, the places of what could not be read, and nothing of what stands there."""
-    places = [item.place for item in damaged if not item.is_decoded]
+def _how_lacking(query: Query, key: str, chart: Chart) -> str:
+    """Where something came, the places of what could not be read or is another patient's, and nothing of what stands there."""
+    places = [item.place for item in chart.damaged.get(key, ()) if not item.is_decoded]
+    if query.resource_type == "Patient" and not places and chart.other_patients[f"prefetch.{key}"]:
+        return "what came is of another id than context.patientId"
+    if not places and chart.query_state[key] is State.FAILED:
+        return f"what came {chart.shortfalls[key]}"
     more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
     return f"nothing of what came can be read: {', '.join(places[:_MOST_NAMED])}{more}" if places else "was not supplied"
 

@@ -18,11 +18,12 @@ from cds_service.chart.doubt import NOT_IDENTIFIED
 from cds_service.chart.index import ChartIndex
 from cds_service.chart.presence import UNNAMED, words_of
 from cds_service.explain.fact_text import say_fact, statement_of
-from cds_service.facts.conditions import NOT_PLACED, problem_with
+from cds_service.facts.conditions import NOT_PLACED, problem_with, why_not_active
 from cds_service.facts.questionnaire import doubtful_responses
-from cds_service.fhir.resources import CodeableConcept, Condition, Resource, text_of
+from cds_service.fhir.resources import CodeableConcept, Condition, Observation, Resource, text_of
 from cds_service.fhir.sections import Unreadable
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.recognition import words_in
 from cds_service.knowledge.units import NO_VALUE, Unusable
 from cds_service.model import UNKNOWN, Fact, Outcome, State
 from cds_service.observations.measurements import FLAGGED, OUTLYING, RANGE_UNREAD, Result, read
@@ -32,6 +33,7 @@ from cds_service.service import Decision
 
 MOST_TOLD = 20
 _MOST_BLAMED = 3
+_ELSEWHERE, _DENIED = "it names another place, or none", "its words deny it"
 _LONGEST_NAME = 80
 _LONGEST_MONTH = 31
 _DIGITS = re.compile(r"(\d+)")
@@ -107,8 +109,15 @@ class _Finder:
         name = words_of(item)
         name = "" if name == UNNAMED else name
         if item.resource:
-            return self._left_out(item.resource, name, item.problem, item.place)
+            return self._left_out(item.resource, name, self._reason(item), item.place)
         return LeftOut(item.place, item.reference or item.resource_type, clip(name, _LONGEST_NAME), item.problem)
+
+    def _reason(self, item: Unreadable) -> str:
+        """Of a result in words alone nothing is wrong but its unit, which else would tell that it was understood rightly."""
+        code = item.resource.code if isinstance(item.resource, Observation) else None
+        if item.problem == NOT_IDENTIFIED and self._view.lexicon.recognition.analyte(words_in(code)):
+            return f"{NOT_IDENTIFIED}: without a code that is known it needs a value in a unit that is read"
+        return item.problem
 
     def _left_out(self, resource: Resource, name: str, reason: str, place: str = "") -> LeftOut:
         kind = str(type(resource).__struct_config__.tag)
@@ -125,6 +134,25 @@ class _Finder:
                 yield self._left_out(condition, text_of(condition.code), problem)
         for condition in chain.from_iterable(self._view.unplaced.values()):
             yield self._left_out(condition, text_of(condition.code), NOT_PLACED)
+
+    def passed_over(self, value_sets: Iterable[str]) -> list[LeftOut]:
+        """What names one of these and for sure does not count, with the reason."""
+        found = []
+        for name in value_sets:
+            own = [(item, why_not_active(item, self._view)) for item in self._view.conditions.get(name, ())]
+            found += [(item, reason) for item, reason in own if reason]
+            found += self._at_another_place(name)
+        told = [self._left_out(item, text_of(item.code), reason) for item, reason in found]
+        return list({item.where: item for item in told}.values())
+
+    def _at_another_place(self, value_set: str) -> Iterator[tuple[Condition, str]]:
+        view, terminology = self._view, self._view.lexicon.terminology
+        here = {id(item) for of in (view.conditions, view.unplaced) for item in of.get(value_set, ())}
+        for sited in (item for item in view.knowledge.sited if item.value_set == value_set):
+            for item in (item for item in view.chart.all(Condition) if id(item) not in here):
+                words, coded = words_in(item.code), terminology.matches(item.code)
+                if sited.things.search(words) or any(match.concept == sited.site.without_site for match in coded):
+                    yield item, _DENIED if terminology.denies(sited.allowed.sub(" ", words)) else _ELSEWHERE
 
     def _unread_results(self) -> Iterator[LeftOut]:
         """Results of which it is known what they measure, and whose value, range or day cannot be read."""
@@ -158,7 +186,7 @@ def _problem(result: Result) -> Unusable | None:
 
 
 def why_no_cards(decision: Decision, places: Mapping[str, str] = MappingProxyType({})) -> str:
-    """`it could not be decided whether …, because of …`, or `no recurrent leg cramps are on record; …`.
+    """`it could not be decided whether …, because of …`, or `no recurrent leg cramps are on record; …. Seen, and …`.
 
     Empty where there are cards, and where rules are for this patient and find nothing.
     """
@@ -169,7 +197,12 @@ def why_no_cards(decision: Decision, places: Mapping[str, str] = MappingProxyTyp
         found.setdefault(_blame(fact, decision.view, places), []).append(_question(fact, decision.knowledge))
     if found:
         return "; ".join(f"it could not be decided {'; nor '.join(asked)}{blame}" for blame, asked in found.items())
-    return "; ".join(say_fact(decision.facts[name], decision.knowledge) for name in dict.fromkeys(_settled_by(decision)))
+    settled = list(dict.fromkeys(_settled_by(decision)))
+    text = "; ".join(say_fact(decision.facts[name], decision.knowledge) for name in settled)
+    asked = [decision.knowledge.facts[part] for name in settled for part in decision.knowledge.with_parts(name)]
+    value_sets = dict.fromkeys(key for fact in asked for key in fact.value_sets)
+    seen = [_renamed(item, places) for item in _Finder(decision.view).passed_over(value_sets)]
+    return f"{text}. Seen, and does not count: {_named(seen)}" if seen else text
 
 
 def is_elsewhere(decision: Decision) -> bool:
@@ -219,6 +252,10 @@ def _blame(fact: Fact, view: ChartIndex, places: Mapping[str, str]) -> str:
         for item in _Finder(view).entries()
         if not wanted.isdisjoint((name, item.name or UNNAMED) for name in (item.reference, item.place))
     ]
-    named = [f"{item.where} “{plain(item.name)}”" if item.name else item.where for item in at_fault]
-    told = [f"{name} ({plain(item.reason)})" for name, item in zip(named, at_fault, strict=True)]
-    return f", because of {listed(told, _MOST_BLAMED)}" if told else f" ({plain(fact.reason or fact.state.value)})"
+    return f", because of {_named(at_fault)}" if at_fault else f" ({plain(fact.reason or fact.state.value)})"
+
+
+def _named(found: Iterable[LeftOut]) -> str:
+    """`Condition/c1 “Leg cramps” (its status is resolved) and 2 more`."""
+    named = [(f"{item.where} “{plain(item.name)}”" if item.name else item.where, plain(item.reason)) for item in found]
+    return listed([f"{name} ({reason})" for name, reason in named], _MOST_BLAMED)

@@ -150,6 +150,16 @@ def problem_with(condition: Condition, index: ChartIndex) -> str:
     return _CONTRADICTED if has_ended and status_of(condition.clinical_status) else ""
 
 
+def why_not_active(condition: Condition, index: ChartIndex) -> str:
+    """Why it is for sure not active; empty where it is, or where nobody can say."""
+    if is_active(condition, index) or problem_with(condition, index):
+        return ""
+    if _is_said_active(condition, index):
+        return "it is over"
+    status = condition.verification_status if is_untrue(condition, index) else condition.clinical_status
+    return f"its status is {status_of(status)}"
+
+
 def doubtful(index: ChartIndex) -> list[Unreadable]:
     """Those in doubt of any value set: beside them nothing calm may be said."""
     ours = {id(item): item for items in index.conditions.values() for item in items}

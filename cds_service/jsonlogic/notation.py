@@ -144,6 +144,8 @@ _SLIPS = {
     "|": "write `or`",
     "!": "write `not`, or != between two values",
     "=": "write == to compare",
+    "=>": "write >= for at least",
+    "=<": "write <= for at most",
     **dict.fromkeys("\u201c\u201d\u2018\u2019", 'write straight quotes: "'),
     "\u2264": "write <=",
     "\u2265": "write >=",
@@ -197,7 +199,7 @@ def _broken(text: str, error: SyntaxError, place: str) -> Problem:
     before, rest = lines[line - 1][:column], lines[line - 1][column:].strip()
     why = "" if error.msg.startswith("invalid") else f": {error.msg}"
     message = f"cannot be read from {_short(rest)!r} on{why}" if rest else "ends too early"
-    slip = before[-1:] if before.endswith(("&", "|")) else rest[:1]
+    slip = before[-1:] if before.endswith(("&", "|")) else rest[:2] if rest[:2] in _SLIPS else rest[:1]
     return Problem(_at(place, text, line, column), message, _SLIPS.get(slip, "see the brackets, quotes and words there"))
 
 

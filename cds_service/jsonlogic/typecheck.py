@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 from cds_service.errors import Problem
@@ -265,3 +266,13 @@ def numbers(logic: Any) -> Iterator[int | Decimal]:
             yield from numbers(item)
     elif isinstance(logic, (int, Decimal)) and not isinstance(logic, bool):
         yield logic
+
+
+def compared(logic: Any) -> Iterator[tuple[str, int | Decimal]]:
+    """Each fact with each number beside which it stands in a comparison."""
+    for operator, argument in logic.items() if isinstance(logic, dict) else ():
+        given = operands(argument)
+        names = [str(operands(item["var"])[0]) for item in given if isinstance(item, dict) and "var" in item]
+        yield from product(names, numbers([item for item in given if not isinstance(item, (dict, list))]))
+        for item in given if operator != "var" else ():
+            yield from compared(item)

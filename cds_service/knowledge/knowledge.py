@@ -207,12 +207,13 @@ class Knowledge:
         """The facts that a rule, its card and its orders ask for, those included that these are made of."""
         pending = [self.orders[use.order].pending_fact for use in rule.orders]
         asked = dict.fromkeys((*sorted(rule.facts), *sorted(self.cards[rule.id].facts), *pending))
-        return list(dict.fromkeys(part for name in asked for part in self._with_parts(name)))
+        return list(dict.fromkeys(part for name in asked for part in self.with_parts(name)))
 
-    def _with_parts(self, name: str) -> Iterator[str]:
+    def with_parts(self, name: str) -> Iterator[str]:
+        """A fact and those that it is made of."""
         yield name
         for part in self.facts[name].facts:
-            yield from self._with_parts(part)
+            yield from self.with_parts(part)
 
     def codes_behind(self, rule: Rule) -> list[str]:
         """The value sets and then the analytes that these facts look for, each once."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 import msgspec
 
 from cds_service.cards import leaflets
 from cds_service.cards.lines import BETWEEN
 from cds_service.cards.printed import FOLDER
-from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, longest
+from cds_service.cards.text import ORDERS, PARTS, PLACEHOLDER, WIDTHS, longest
 from cds_service.cdshooks.response import SUMMARY_LIMIT
 from cds_service.errors import Problem
 from cds_service.explain.fact_text import unspoken
+from cds_service.jsonlogic.typecheck import compared
 from cds_service.knowledge.knowledge import CardText, Knowledge, Rule
 from cds_service.knowledge.localise import spelled, spoken_texts
 from cds_service.lint.rule_checks import JURISDICTIONS
@@ -107,13 +109,14 @@ def _too_long(knowledge: Knowledge) -> Problems:
         if group is None:
             continue
         told = _headlines(card)
-        headline = titles if told[0] == f"{{{ORDERS}}}" else max(longest(text) for text in told)
+        headline = titles if told[0] == f"{{{ORDERS}}}" else max(map(longest, told))
         more = len(" " + group.more.format(count=_MANY)) if group.merge or len(told) > 1 else 0
         length = len(group.summary.replace("{headlines}", "")) + headline + more
         if length > SUMMARY_LIMIT:
-            yield Problem(
-                card.place, f"its summary may take {length} characters", f"shorten the headline to fit {SUMMARY_LIMIT}"
-            )
+            text = max(told, key=longest)
+            parts = [f"{part.group()} up to {WIDTHS[part.group(2) or ORDERS]}" for part in PLACEHOLDER.finditer(text)]
+            message = f"its summary may take {length} characters with {', '.join([repr(text[:50]), *parts])}"
+            yield Problem(card.place, message, f"shorten the headline to fit {SUMMARY_LIMIT}")
 
 
 def a_card_joins_one_that_merges(knowledge: Knowledge) -> Problems:
@@ -121,6 +124,22 @@ def a_card_joins_one_that_merges(knowledge: Knowledge) -> Problems:
     for rule, card in _each_card(knowledge):
         if card.file.joins and card.file.joins not in merging - {rule.file.group}:
             yield Problem(card.place, f"joins {card.file.joins!r}", "name another group of cards/groups.json that merges")
+
+
+def lines_keep_the_numbers_of_their_rule(knowledge: Knowledge) -> Problems:
+    """A line that stands by a number which its rule gave up says what is no longer so. A finer line compares with both."""
+    for rule, card in _each_card(knowledge):
+        own = {*compared(rule.applies_when.source), *compared(rule.fires_when.source)}
+        for at, (when, _) in enumerate(card.lines):
+            told = set(compared(when.source))
+            for name in sorted({name for name, _ in told} & {name for name, _ in own} - {name for name, _ in told & own}):
+                text = f"compares {name} with {_numbers(told, name)}, which the rule compares with {_numbers(own, name)}"
+                remedy = "give it a number of the rule, in `when` and in its words; a finer line compares with both"
+                yield Problem(f"{card.place} lines[{at}]", text, remedy)
+
+
+def _numbers(pairs: Iterable[tuple[str, int | Decimal]], of: str) -> str:
+    return " and ".join(str(number) for number in sorted({number for name, number in pairs if name == of}))
 
 
 def override_reasons_exist_and_are_used(knowledge: Knowledge) -> Problems:
@@ -242,6 +261,7 @@ CARDBOOK = (
     facts_can_be_told,
     the_longest_summary_fits,
     a_card_joins_one_that_merges,
+    lines_keep_the_numbers_of_their_rule,
     override_reasons_exist_and_are_used,
     leaflets_tell_and_show,
     card_texts_are_plain,

@@ -88,10 +88,19 @@ def fits(value: Any, kind: FactType) -> bool:
 
 def surviving(rule: Rule, file: CasesFile, knowledge: Knowledge) -> Iterator[str]:
     """The mutants that no row of the cases notices, each by what was turned."""
-    rows = [(row, values_of(file, row)) for row in file.cases]
+    tried = [(row, values_of(file, row)) for row in file.cases]
+    rows = [((row, _as_seen(row, observe(rule, values))), values) for row, values in tried]
     for what, mutant in mutated(rule, knowledge):
-        if all(observe(mutant, values).agrees(row) for row, values in rows):
+        if all(any(map(observe(mutant, values).agrees, either)) for either, values in rows):
             yield what
+
+
+def _as_seen(row: CaseRow, seen: Observed) -> CaseRow:
+    """A row that comes out otherwise than expected is told by itself, and must not seem to notice every mutant."""
+    if seen.agrees(row):
+        return row
+    orders = {name: getattr(seen, name) for name in ("suggests", "recommends") if getattr(row, name) is not None}
+    return msgspec.structs.replace(row, expect=seen.outcome, **orders)
 
 
 def mutated(rule: Rule, knowledge: Knowledge) -> Iterator[tuple[str, Rule]]:

@@ -75,7 +75,9 @@ def _silent_changes(knowledge: Knowledge, released: Release) -> Iterator[Problem
         if all(before == now for before, now in versions.values()):
             rules = ", ".join(part.rules[:_FEW]) + (f" and {len(part.rules) - _FEW} more" if len(part.rules) > _FEW else "")
             text = f"{name} changed since the last release, and no rule that rests on it has a new version"
-            yield Problem(_place(name, knowledge), text, f"give a new version to those of {rules} that it changes")
+            one = f"raise its version in {knowledge.rule_by_id[part.rules[0]].place}"
+            remedy = f"give a new version to those of {rules} that it changes" if len(part.rules) > 1 else one
+            yield Problem(_place(name, knowledge), text, remedy)
 
 
 def _parts(knowledge: Knowledge) -> Mapping[str, Part]:

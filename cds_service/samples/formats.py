@@ -29,7 +29,7 @@ def doubt_about_text(data: bytes, name: str) -> Problem | None:
     """Why the content of a file is nothing that could be FHIR as JSON; None if it may be."""
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:4096]
     if not start:
-        return Problem(name, "is empty", "give a FHIR R4 Bundle as JSON")
+        return Problem(name, "is empty", "give the record of one patient: a FHIR R4 Bundle, or a whole hook call, as JSON")
     for pattern, says, remedy in _STARTS:
         if re.match(pattern, start):
             return Problem(name, says, remedy)

@@ -72,7 +72,8 @@ class ClientTokenVerifier:
         text: dict[str, object] = {}
         try:
             token = read_token(_bearer(scope))
-            text = {name: str(token.claims.get(name))[:_LONGEST_ID] for name in ("iss", "jti", "tenant")}
+            told = {name: token.claims.get(name) for name in ("iss", "jti", "tenant")}
+            text = {name: str(value)[:_LONGEST_ID] for name, value in told.items() if value is not None}
             return await self._judge(token, endpoint)
         except _Refused as refused:
             log.warning("token refused", reason=str(refused), **text)
@@ -139,6 +140,15 @@ def _prepare(clients: Iterable[Client], public_url: str | None) -> dict[str, _Kn
     if problems:
         raise SettingsError(problems)
     return known
+
+
+def doubts(public_url: str | None, clients: Iterable[Client]) -> Iterable[Problem]:
+    """What would be refused of clients of whom something else is wrong too: of those without keys that is told already."""
+    try:
+        _prepare([client for client in clients if client.jku or client.jwks], public_url)
+    except SettingsError as error:
+        return error.problems
+    return ()
 
 
 def _bearer(scope: Mapping[str, Any]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,16 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class ClientSchema:
-    """What a clients file may refer to: our prefetch keys, jurisdictions and codes; `loopback` allows http on this machine."""
+    """What a clients file may refer to: our prefetch keys, jurisdictions and codes; `loopback` allows http on this machine.
+
+    `doubts`: what else is wrong with the clients of a file that is refused anyway, so that all is told at once.
+    """
 
     prefetch_keys: Collection[str]
     jurisdictions: Collection[str]
     loopback: bool = False
     codes: MapSchema = field(default_factory=MapSchema)
+    doubts: Callable[[Iterable[Client]], Iterable[Problem]] = lambda clients: ()
 
 
 def read_clients(path: Path | None, known: ClientSchema) -> tuple[Client, ...]:
@@ -78,7 +82,7 @@ def read_clients(path: Path | None, known: ClientSchema) -> tuple[Client, ...]:
     clients = tuple(entry.read() for entry in entries)
     _refuse_twins(clients, entries, problems)
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError([*problems, *known.doubts(clients)])
     return clients
 
 

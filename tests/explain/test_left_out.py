@@ -253,6 +253,67 @@ def test_where_silence_is_decided_nothing_is_blamed(decision_service: DecisionSe
     assert "could not" not in text
 
 
+def cramp(words: str = "Leg cramps at night", **members: Any) -> dict[str, Any]:
+    return condition(concept(text=words), id="cramp", **members)
+
+
+def status(system: str, code: str) -> dict[str, Any]:
+    return {"coding": [{"system": f"http://terminology.hl7.org/CodeSystem/{system}", "code": code}]}
+
+
+UNTRUE = status("condition-ver-status", "entered-in-error")
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (cramp(clinicalStatus=status("condition-clinical", "resolved")), "its status is resolved"),
+        (cramp(verificationStatus=status("condition-ver-status", "refuted")), "its status is refuted"),
+        (cramp(verificationStatus=UNTRUE), "its status is entered-in-error"),
+        (cramp(clinicalStatus=None, abatementDateTime="2024-05-01"), "it is over"),
+        (cramp("Cramps in both hands"), "it names another place, or none"),
+        (condition(concept("R25.2", "http://hl7.org/fhir/sid/icd-10-cm"), id="cramp"), "it names another place, or none"),
+        (cramp("No leg cramps"), "its words deny it"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_was_seen_and_does_not_count_is_named_with_the_reason(
+    decision_service: DecisionService, entry: dict[str, Any], reason: str
+) -> None:
+    decision = decision_on(decision_service, body({"conditions": bundle(entry)}))
+    text = why_no_cards(decision)
+    assert text.startswith("no recurrent leg cramps are on record; ")
+    assert text.partition(". Seen, and does not count: Condition/cramp ")[2].endswith(f"({reason})")
+    assert explain(decision).no_cards_as == text
+
+
+def test_three_entries_that_do_not_count_are_named_and_the_others_counted(decision_service: DecisionService) -> None:
+    past = [cramp(clinicalStatus=status("condition-clinical", "resolved")) | {"id": f"c{at}"} for at in range(5)]
+    text = why_no_cards(decision_on(decision_service, body({"conditions": bundle(*past)})))
+    assert text.count("Leg cramps at night") == 3
+    assert text.endswith("and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("unit", "words", "reason"),
+    [
+        ({}, "Serum potassium", f"{NOT_IDENTIFIED}: without a code that is known it needs a value in a unit that is read"),
+        (
+            {"unit": "stone"},
+            "Potassium",
+            f"{NOT_IDENTIFIED}: without a code that is known it needs a value in a unit that is read",
+        ),
+        ({}, "Xyzzyemia", NOT_IDENTIFIED),
+    ],
+)
+def test_a_result_in_words_alone_is_told_to_need_a_unit(
+    decision_service: DecisionService, unit: dict[str, str], words: str, reason: str
+) -> None:
+    bare = observation(3.1) | {"code": {"text": words}, "valueQuantity": {"value": 3.1} | unit}
+    (item,) = left_out(decision_on(decision_service, body({"electrolytes": bundle(bare)})).view).entries
+    assert item.reason == reason
+
+
 def test_a_birth_date_that_cannot_be_read_leaves_open_whether_the_service_speaks(decision_service: DecisionService) -> None:
     text = why_no_cards(decision_on(decision_service, body({"patient": patient(birthDate=None)})))
     assert text.startswith("it could not be decided what the age is")

@@ -137,7 +137,24 @@ def test_mandatory_data_that_cannot_be_read_are_refused_or_leave_silence(client:
 
 
 def test_another_patients_record_is_not_used(client: TestClient) -> None:
-    assert_outcome(client.post(CALL, json=body({"patient": patient(id="p2")})), 412, "missing-data")
+    assert_outcome(client.post(CALL, json=body({"patient": patient(id="p2-secret")})), 412, "missing-data")
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "says"),
+    [
+        ({"patient": patient(id="p2-secret")}, "what came is of another id than context.patientId"),
+        ({"patient": None}, "was not supplied"),
+        ({"conditions": [{"resourceType": "Condition", "id": "p2-secret"}]}, "what came is neither a resource nor a Bundle"),
+        ({"conditions": ODD_PREFETCH["an OperationOutcome"]}, "what came holds an OperationOutcome in place of an answer"),
+    ],
+    ids=["another id", "null", "a list", "an outcome"],
+)
+def test_what_came_and_cannot_be_used_is_not_called_missing(client: TestClient, prefetch: dict[str, Any], says: str) -> None:
+    answer = client.post(CALL, json=body(prefetch))
+    (issue,) = assert_outcome(answer, 412, "missing-data")
+    assert issue["details"]["text"].endswith(f" is needed and {says}")
+    assert "p2-secret" not in answer.text
 
 
 def mutated(rng: random.Random, node: Any) -> Any:

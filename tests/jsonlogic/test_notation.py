@@ -192,6 +192,8 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "beyond what Python reads": ("-" * 3_900 + "a", "--when: ", "->"),
     "too many brackets": ("(" * 300 + "a" + ")" * 300, "--when column 201: cannot be read", "brackets"),
     "= for ==": ("a = 1", "--when column 3: cannot be read from '= 1' on", "=="),
+    "=> for >=": ("n => 70", "--when column 3: cannot be read from '=> 70' on", ">="),
+    "=< for <=": ("n =< 70", "--when column 3: cannot be read from '=< 70' on", "<="),
     "&& for and": ("a && b", "--when column 4", "`and`"),
     "& for and": ("a & b", "--when column 1: 'a & b' has no form", "`and`"),
     "! for not": ("a or !b", "--when column 6", "`not`"),

@@ -15,6 +15,8 @@ import pytest
 from cds_service.errors import KnowledgeError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.load import Reader, gather_knowledge, load_knowledge
+from cds_service.lint.card_checks import lines_keep_the_numbers_of_their_rule, the_longest_summary_fits
+from cds_service.lint.case_checks import cases_come_out_as_expected, cases_kill_every_mutant
 from cds_service.lint.cases import mutated, read_cases, surviving
 from cds_service.lint.code_provenance import mod10, verhoeff
 from cds_service.lint.release import nothing_changed_without_a_version, write_release
@@ -349,6 +351,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
         CARD,
         "characters",
     ),
+    "a line by a number that its rule gave up": (
+        replace("logic/rules/workup/abi.json", '"age_years"}, 65', '"age_years"}, 70'),
+        "cards/workup/abi.json lines[4]",
+        "compares age_years with 65, which the rule compares with 50 and 70",
+    ),
     "a card that joins one that does not merge": (put(CARD, joins="treatment"), CARD, "joins 'treatment'"),
     "a headline that may be too long": (put(CARD, headline="{potassium_against_range.note}"), CARD, "characters"),
     "no lines": (put(CARD, lines=[]), CARD, "no lines"),
@@ -632,6 +639,30 @@ def test_all_faults_are_told_at_once(tree: Path) -> None:
     assert len({problem.place for problem in check(tree)}) == 3
 
 
+GLUCOSE = "cards/results/glucose-out-of-range.json"
+
+
+@pytest.mark.parametrize(
+    ("path", "when", "is_refused"),
+    [
+        (GLUCOSE, {">": [{"var": "glucose_value"}, 18]}, True),
+        (GLUCOSE, {"<": [18, {"var": "glucose_value"}]}, True),
+        (GLUCOSE, {"!": [{">=": [{"var": "glucose_value"}, 11]}]}, True),
+        # Complementary, or finer and said to be so; as the rule writes it, or as a decimal of the same worth.
+        (GLUCOSE, {"<=": [{"var": "glucose_value"}, 15]}, False),
+        (GLUCOSE, {"and": [{">": [{"var": "glucose_value"}, 15]}, {"<": [{"var": "glucose_value"}, 20]}]}, False),
+        (GLUCOSE, {">": [{"var": "glucose_value"}, 15.0]}, False),
+        # Of what the rule compares with no number, a line may say what it likes.
+        (GLUCOSE, {">": [{"var": "age_years"}, 80]}, False),
+        (CARD, {"<": [{"var": "potassium_value"}, 3]}, False),
+    ],
+)
+def test_a_line_compares_with_a_number_of_its_rule(tree: Path, path: str, when: Any, *, is_refused: bool) -> None:
+    edit(path, lambda card: card["lines"][0].update(when=when))(tree)
+    found = [str(problem) for problem in lines_keep_the_numbers_of_their_rule(load_knowledge(tree))]
+    assert [text.startswith(f"{path} lines[0]") for text in found] == [True] * is_refused
+
+
 def test_an_undeclared_fact_hides_no_other_problem(tree: Path) -> None:
     put(RULE, fires_when={"var": "potasium"}, version="1", review_by="2020-01-01")(tree)
     put("logic/rules/results/low-sodium.json", applies_when={"var": "cramps"})(tree)
@@ -722,6 +753,27 @@ def test_a_new_version_of_one_rule_that_rests_on_it_settles_a_change(tree: Path)
         write_release(knowledge)
     put("logic/rules/workup/thyroid.json", version="9.0.0")(tree)
     assert list(nothing_changed_without_a_version(load_knowledge(tree))) == []
+
+
+def test_where_one_rule_is_meant_its_file_is_named(tree: Path) -> None:
+    put(RULE, priority=31)(tree)
+    (problem,) = nothing_changed_without_a_version(load_knowledge(tree))
+    assert problem.remedy == f"raise its version in {RULE}"
+
+
+def test_a_row_that_comes_out_otherwise_hides_no_mutant(tree: Path) -> None:
+    """Else the author would mend the row, and only then be told of the rows that are missing."""
+    BAD["a mutant that survives"][0](tree)
+    row(ABI_CASES, 0, expect="silent")(tree)
+    knowledge = load_knowledge(tree)
+    found = [*cases_come_out_as_expected(knowledge), *cases_kill_every_mutant(knowledge)]
+    assert {problem.message.split()[0] for problem in found if problem.place == ABI_CASES} == {"'70", "no"}
+
+
+def test_what_makes_a_summary_too_long_is_named(tree: Path) -> None:
+    put(CARD, headline="{potassium_against_range.note}, {potassium_against_range.date}")(tree)
+    problem, *_ = the_longest_summary_fits(load_knowledge(tree))
+    assert "{potassium_against_range.note} up to 120, {potassium_against_range.date} up to 11" in problem.message
 
 
 def test_what_is_released_is_compared_with_from_then_on(tree: Path) -> None:

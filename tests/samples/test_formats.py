@@ -24,7 +24,7 @@ def told(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "ada.json: is empty -> give a FHIR R4 Bundle as JSON"),
+        (b"", "ada.json: is empty -> give the record of one patient: a FHIR R4 Bundle, or a whole hook call, as JSON"),
         (b" \n", "ada.json: is empty"),
         (b"<!DOCTYPE html><title>Sign in</title>", "ada.json: is a page of HTML -> give the FHIR JSON"),
         (b"\n <html lang='en'>", "ada.json: is a page of HTML"),

@@ -378,6 +378,11 @@ def test_the_log_names_issuer_jti_and_tenant_and_never_the_token(service: TestCl
     assert not [part for part in token.split(".") if part in json.dumps(logged)]
 
 
+def test_what_a_token_does_not_say_is_not_logged_as_a_word(service: TestClient, signer: Signer, logged: Logged) -> None:
+    service.post(CALL, json=body(), headers=bearer(own(signer, tenant=None)))
+    assert "tenant" not in logged[0]
+
+
 def test_keys_of_one_client_do_not_sign_for_another(
     decision_service: DecisionService, tmp_path: Path, signer: Signer, stranger: Signer
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -218,12 +219,29 @@ def test_every_inline_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert told[-2:] == ["another key has the same kid"] * 2
 
 
-def test_the_example_is_read_and_names_every_member(knowledge: Knowledge) -> None:
-    clients = read_clients(EXAMPLE, client_schema(knowledge))
+def test_what_is_wrong_with_keys_and_audiences_is_told_beside_all_else(
+    decision_service: DecisionService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Signer().keys["ES384"].as_dict(private=False) | {"kid": 5}
+    path = clients_file(tmp_path, {"iss": ISS, "audience": ["x"], "jwks": {"keys": [key]}}, {"iss": "https://b.example"})
+    with pytest.raises(SettingsError) as caught:
+        make(decision_service, tmp_path, clients=path)
+    told = [item.place.removeprefix(f"{path}: ").removeprefix("CDS_CLIENTS: ") for item in caught.value.problems]
+    assert told == ["client[0].audience", "client[1].jku", f"{ISS}: audiences", f"{ISS}: jwks: keys[0]"]
+
+
+def test_the_example_stands_without_the_file_of_codes_and_names_every_member(knowledge: Knowledge, tmp_path: Path) -> None:
+    alone = tmp_path / EXAMPLE.name
+    shutil.copy(EXAMPLE, alone)
+    assert {client.code_map for client in read_clients(alone, client_schema(knowledge))} == {None}
+    shutil.copy(EXAMPLE.with_name("codes.example.toml"), tmp_path)
+    alone.write_text(alone.read_text().replace('# code_map = "', 'code_map = "'))
+    clients = read_clients(alone, client_schema(knowledge))
+    assert [client for client in clients if client.code_map]
     assert ClientTokenVerifier(clients, "https://cds.hospital.example", Replay(Store("sqlite+aiosqlite://")))
     text = EXAMPLE.read_text()
     for name in Client.__dataclass_fields__:
-        assert re.search(rf"^(\[+client\.)?{name}\b", text, re.MULTILINE), name
+        assert re.search(rf"^(\[+client\.|# )?{name}\b", text, re.MULTILINE), name
     assert not [client for client in clients if "example" not in client.iss]
 
 

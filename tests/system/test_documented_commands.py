@@ -23,6 +23,7 @@ NOT_RUN = {
     "python3 -m http.server 8080 --bind 127.0.0.1": "serves the sandbox until it is stopped",
     "python -m bench.faults": "takes minutes; tests/system/test_faults.py tries each fault for a moment",
     "python -m bench.soak": "takes minutes",
+    ".venv/bin/python sign.py": "needs its file; tests/system/test_first_call.py writes and runs it",
     ".venv/bin/sekmet serve -c settings.yaml": "serves until it is stopped; fhir_servers.py starts the same server",
 }
 NOT_RUN_BY_START = {
@@ -30,6 +31,8 @@ NOT_RUN_BY_START = {
     "GOLDEN=write": "writes the answers of the cast anew, which is only for a person to read",
     "for each in out": "needs a FHIR server on that port",
     "CDS_CORS_ORIGINS=": "serves until it is stopped",
+    "CDS_CLIENTS=": "serves until it is stopped; tests/system/test_first_call.py serves in the same way",
+    "curl -": "needs the service on that port; tests/system/test_first_call.py gives it another",
 }
 # Targets that CI or a test runs. The others are only looked for.
 RUN_BY_MAKE = {"check": ".ci/run", "test": ".ci/run", "docs": "tests/system/test_site.py"}
