@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import get_args
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -19,15 +18,13 @@ from cds_service.fhir.zones import today, zone_named
 from cds_service.http.endpoints import CdsHooksEndpoints, http_error
 from cds_service.http.middleware import ErrorsAndLimits
 from cds_service.http.routes import serve
-from cds_service.knowledge.knowledge import Knowledge
-from cds_service.lint.code_provenance import doubt_about_code
+from cds_service.lint.client_schema import client_schema
 from cds_service.lint.run import load_checked
 from cds_service.log import LogThread, configure, log
 from cds_service.security.access import pages_shown
-from cds_service.security.clients import Client, ClientSchema, read_clients
-from cds_service.security.code_map import MapSchema
+from cds_service.security.clients import Client, read_clients
 from cds_service.service import DecisionService
-from cds_service.settings import Jurisdiction, Settings, read_settings
+from cds_service.settings import Settings, read_settings
 from cds_service.store.database import Store
 
 
@@ -107,10 +104,3 @@ def _doubts(public_url: str | None, clients: Iterable[Client]) -> Iterable[Probl
     from cds_service.security.client_tokens import doubts
 
     return doubts(public_url, clients)
-
-
-def client_schema(knowledge: Knowledge, development: bool = False) -> ClientSchema:
-    """What a file of clients may refer to."""
-    tests = {name: [f"{system}|{code}" for system, code in order.codes] for name, order in knowledge.orders.items()}
-    codes = MapSchema(tests, partial(doubt_about_code, knowledge))
-    return ClientSchema(tuple(knowledge.queries), get_args(Jurisdiction), development, codes)

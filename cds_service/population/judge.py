@@ -22,7 +22,8 @@ from cds_service.population.totals import Totals, stratum_of
 from cds_service.service import Decision, DecisionService
 
 DAY, ENCOUNTERS = "day", "encounters"
-ALL, LOOKED_AT, REFUSED, UNREAD = "all", "looked at", "refused", "without a Patient"
+ALL, LOOKED_AT = "all", "looked at"
+REFUSED, UNREAD = "what must be known was not exported", "no Patient that can be read"
 REPLACED, OF_NOBODY = "replaced by a newer version", "of nobody whose Patient is here"
 _patient = msgspec.json.Decoder(Patient)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

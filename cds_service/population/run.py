@@ -9,19 +9,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
+from cds_service.cards.approvals import read_approvals
 from cds_service.errors import Problem, SettingsError
+from cds_service.fhir.zones import today
 from cds_service.knowledge.load import load_knowledge
+from cds_service.lint.client_schema import client_schema
 from cds_service.population.exports import Exports, read_exports
 from cds_service.population.judge import DAY, ENCOUNTERS, Judge, Manner, Row, keyed_digest
 from cds_service.population.local import BadLine, Progress, Runner, Work, lots_of, open_medications
 from cds_service.population.records import CallMaker
 from cds_service.population.screen import MEDICATION, PATIENT, Screen
 from cds_service.population.totals import Totals
+from cds_service.security.clients import read_clients
 from cds_service.service import DecisionService
+from cds_service.settings import Jurisdiction, Settings
 
 HOOK = "patient-view"
 
@@ -31,7 +36,7 @@ class Plan:
     """What to run. `exported`: types that were asked for though no file or manifest tells; `at`: `day` or `encounters`.
 
     `patient_key` names patients in what is kept, by default one that nobody has. `swept`: by a limit and its value the folder
-    of the knowledge that has it.
+    of the knowledge that has it. `client`: whose codes and ways of speaking the exports have, by its `iss`.
     """
 
     folders: Sequence[Path]
@@ -43,6 +48,7 @@ class Plan:
     patient_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     keep_ids: bool = False
     swept: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    client: str = ""
 
 
 class Run(NamedTuple):
@@ -76,6 +82,22 @@ def run(plan: Plan, decision_service: DecisionService, progress: Progress) -> Ru
     return Run(found.tally, found.rows, exports, [*exports.problems, *found.problems], found.bad)
 
 
+def service_of(settings: Settings, iss: str = "") -> DecisionService:
+    """The service as this site has it, as it reads and answers one client. Raises SettingsError where that is unknown."""
+    knowledge = load_knowledge(settings.knowledge)
+    decision_service = DecisionService(knowledge, settings, read_approvals(settings.approvals, knowledge, today(None)))
+    if not iss:
+        return decision_service
+    clients = read_clients(settings.clients, client_schema(knowledge, settings.environment == "development"))
+    client = next((client for client in clients if client.iss == iss), None)
+    if client is None:
+        named = ", ".join(client.iss for client in clients) or "none: CDS_CLIENTS names no file"
+        raise SettingsError([Problem("--client", f"{iss[:60]!r} is not configured", f"use the iss of a client: {named}")])
+    # Only what is a jurisdiction is read from the file.
+    place = cast("Jurisdiction", client.jurisdiction or settings.jurisdiction)
+    return decision_service.elsewhere(place).for_client(client)
+
+
 def exports_of(plan: Plan, decision_service: DecisionService) -> Exports:
     """Raises SettingsError where they cannot be used."""
     types = _types(decision_service)
@@ -101,7 +123,9 @@ def work_of(plan: Plan, decision_service: DecisionService, exports: Exports) -> 
     medication = open_medications(plan.work)
     caller = CallMaker(HOOK, decision_service.queries[service_id], exports.looked_for, exports.partial, medication)
     name_of: Callable[[str], str] = str if plan.keep_ids else keyed_digest(plan.patient_key)
-    swept = {key: DecisionService(load_knowledge(root), decision_service.settings) for key, root in plan.swept.items()}
+    settings = decision_service.settings
+    roots = {key: settings.model_copy(update={"knowledge": root}) for key, root in plan.swept.items()}
+    swept = {key: service_of(changed, plan.client) for key, changed in roots.items()}
     judge = Judge(decision_service, service_id, caller, Manner(plan.as_of, plan.at, name_of, swept))
     screen = Screen(decision_service, service_id, medication)
     return Work(judge, screen, plan.work, _types(decision_service) - {MEDICATION}, lots_of(exports.files, plan.processes))
@@ -110,7 +134,7 @@ def work_of(plan: Plan, decision_service: DecisionService, exports: Exports) -> 
 def _fingerprint(plan: Plan, decision_service: DecisionService, exports: Exports) -> str:
     """Differs where what was done already is not what is asked for now."""
     files = [(str(file.path), file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in exports.files]
-    asked = (str(plan.as_of), plan.at, sorted(plan.exported), sorted(map(list, plan.swept)), plan.keep_ids)
+    asked = (str(plan.as_of), plan.at, plan.client, sorted(plan.exported), sorted(map(list, plan.swept)), plan.keep_ids)
     settings = decision_service.settings.model_dump_json(exclude={"patient_key", "database_url"})
     told = json.dumps([files, asked, decision_service.knowledge.fingerprint, settings, sorted(decision_service.served)])
     return hashlib.sha256(told.encode()).hexdigest()

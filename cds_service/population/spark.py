@@ -17,10 +17,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service.cards.approvals import read_approvals
 from cds_service.errors import Problem, SettingsError
-from cds_service.fhir.zones import today
-from cds_service.knowledge.load import load_knowledge
 from cds_service.population.exports import Chunk, ExportFile, Exports, chunks
 from cds_service.population.local import (
     BadLine,
@@ -34,7 +31,7 @@ from cds_service.population.local import (
     mark,
     tally_of,
 )
-from cds_service.population.run import Plan, Run, exports_of, work_of
+from cds_service.population.run import Plan, Run, exports_of, service_of, work_of
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 
@@ -137,9 +134,7 @@ def _work(spec: bytes) -> Work:
     """What this worker needs to do its part, made once."""
     plan, settings, exports = pickle.loads(spec)  # noqa: S301  # what this program itself has sent
     assert isinstance(settings, Settings)
-    knowledge = load_knowledge(settings.knowledge)
-    approvals = read_approvals(settings.approvals, knowledge, today(None))
-    return work_of(plan, DecisionService(knowledge, settings, approvals), exports)
+    return work_of(plan, service_of(settings, plan.client), exports)
 
 
 @lru_cache(maxsize=1)

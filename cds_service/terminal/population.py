@@ -23,6 +23,7 @@ def population(
     ] = None,
     processes: Annotated[int, typer.Option("--processes", help="How many at once. Default: as the machine has.")] = 0,
     patient_ids: Annotated[bool, typer.Option("--patient-ids", help="Keep ids of patients, not keyed hashes of them.")] = False,
+    client: Annotated[str, typer.Option("--client", help="Whose EHR it is, by iss: with the codes of its map.")] = "",
     engine: Annotated[str, typer.Option("--engine", help="local, or spark where one machine is too small.")] = "local",
     spark_remote: Annotated[str | None, typer.Option("--spark-remote", help="sc://HOST:PORT; without it Sail, here.")] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Also tables for analysis, as Parquet.")] = False,
@@ -34,5 +35,7 @@ def population(
     if str(folders[0]) == "compare" and len(folders) == 3:
         runs.compare_populations(folders[1], folders[2], as_json=as_json)
         return
-    choices = runs.Choices(out, as_of, at, exported or (), sweep or (), processes, patient_ids, engine, spark_remote, parquet)
+    choices = runs.Choices(
+        out, as_of, at, exported or (), sweep or (), processes, patient_ids, engine, spark_remote, parquet, client
+    )
     runs.judge_population(folders, choices)

@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 
 import typer
 
-from cds_service.cards.approvals import read_approvals
 from cds_service.errors import Problem, SettingsError
 from cds_service.fhir.zones import today
-from cds_service.knowledge.load import load_knowledge
 from cds_service.population.compare import compare, read_run
 from cds_service.population.local import Clock
 from cds_service.population.report import page, report
-from cds_service.population.run import Plan, Run, run
+from cds_service.population.run import Plan, Run, run, service_of
 from cds_service.service import DecisionService
 from cds_service.settings import Settings, read_settings
 from cds_service.terminal.output import show_json, show_text
@@ -46,14 +44,13 @@ class Choices(NamedTuple):
     engine: str
     remote: str | None
     parquet: bool
+    client: str
 
 
 def judge_population(folders: Sequence[Path], choices: Choices) -> None:
     """Run, and write the report into the folder of the options. Raises SettingsError; stopped by Ctrl-C it can go on."""
     settings = read_settings()
-    knowledge = load_knowledge(settings.knowledge)
-    approvals = read_approvals(settings.approvals, knowledge, today(None))
-    decision_service = DecisionService(knowledge, settings, approvals)
+    decision_service = service_of(settings, choices.client)
     with tempfile.TemporaryDirectory() as kept:
         swept = dict(_swept(choices.sweeps, settings, Path(kept)))
         key = settings.patient_key.get_secret_value().encode() if settings.patient_key else _key_of(choices.out)
@@ -67,6 +64,7 @@ def judge_population(folders: Sequence[Path], choices: Choices) -> None:
             key,
             choices.keep_ids,
             swept,
+            choices.client,
         )
         try:
             done = _engine(choices)(plan, decision_service, Clock(_say))

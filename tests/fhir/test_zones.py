@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from cds_service.app import client_schema
 from cds_service.errors import SettingsError
 from cds_service.fhir import resources, zones
 from cds_service.fhir.resources import (
@@ -28,6 +27,7 @@ from cds_service.fhir.resources import (
 )
 from cds_service.fhir.zones import in_zone, write_in, zone_named
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.lint.client_schema import client_schema
 from cds_service.model import UNKNOWN, State
 from cds_service.security.clients import Client, read_clients
 from cds_service.service import Decision, DecisionService

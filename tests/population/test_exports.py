@@ -13,10 +13,14 @@ from cds_service.cdshooks.request import read_request
 from cds_service.errors import SettingsError
 from cds_service.model import State
 from cds_service.population.exports import read_exports
+from cds_service.population.judge import REFUSED
+from cds_service.population.run import service_of
 from cds_service.population.totals import Totals
 from cds_service.samples.people import to_hook_request
+from cds_service.settings import Settings
 from tests.support.cast import conductor_of
 from tests.support.exports import (
+    BLOOD,
     CRAMPS,
     DAY,
     PATIENT,
@@ -42,7 +46,7 @@ def test_a_type_without_a_file_is_decided_as_a_query_that_was_not_supplied(missi
     done = run_over([folder], service, tmp_path / "work")
     rows = rows_of(done)
     if missing == "Condition":
-        assert done.tally.decisions == {"refused": len(everybody), "looked at": done.tally.decisions["looked at"]}
+        assert done.tally.decisions == {REFUSED: len(everybody), "looked at": done.tally.decisions["looked at"]}
         return
     queries = service.knowledge.queries
     for bundle in list(everybody.values())[::4]:
@@ -184,3 +188,20 @@ def test_every_type_that_was_not_exported_stands_in_the_tally(tmp_path: Path) ->
         key for key, query in queries.items() if query.resource_type not in ("Patient", "Condition") and not query.adds_to
     } - {key for key, query in queries.items() if query.from_context}
     assert {state for _, state in tally.states} == {State.NOT_SUPPLIED.value}
+
+
+def test_the_codes_of_an_ehr_mean_what_the_map_of_its_client_says(tmp_path: Path) -> None:
+    iss = "https://ehr.hospital.example/cds-hooks"
+    (tmp_path / "codes.toml").write_text('[[code]]\nsystem = "urn:oid:1.2.3"\ncode = "KALI"\nmeans = "loinc|2823-3"\n')
+    (tmp_path / "clients.toml").write_text(
+        f'[[client]]\niss = "{iss}"\njku = "https://ehr.hospital.example/jwks.json"\n'
+        'audiences = ["https://cds.hospital.example/cds-services"]\ncode_map = "codes.toml"\n'
+    )
+    own = BLOOD | {"code": {"coding": [{"system": "urn:oid:1.2.3", "code": "KALI"}]}}
+    folder = write_export(tmp_path / "export", [PATIENT, CRAMPS, own])
+    settings = Settings(clients=tmp_path / "clients.toml")
+    for client in ("", iss):
+        done = run_over([folder], service_of(settings, client), tmp_path / "work", client=client)
+        assert ("low-potassium" in rows_of(done)["anna-sample"].fires) is bool(client)
+    with pytest.raises(SettingsError, match=r"'nobody' is not configured -> use the iss of a client: https://ehr"):
+        service_of(settings, "nobody")

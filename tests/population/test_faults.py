@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.population.judge import UNREAD
 from cds_service.population.report import report
 from cds_service.population.run import Plan
 from tests.support.cast import conductor_of
@@ -97,7 +98,7 @@ def test_lines_of_people_without_a_patient_are_counted_and_decide_nothing(folder
     done = run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES)
     assert done.tally.people.total() == 2
     assert set(rows_of(done)) == {"anna-sample"}
-    assert done.tally.decisions["without a Patient"] == 1
+    assert done.tally.decisions[UNREAD] == 1
     assert done.tally.lines["of nobody whose Patient is here"] == 1
     assert done.tally.lines["of no patient"] == 1
 

@@ -107,7 +107,7 @@ def test_few_people_who_are_looked_at_leave_no_list_of_codes_or_pairs(tmp_path: 
 def run_command(tmp_path: Path, name: str, *, monkeypatch: pytest.MonkeyPatch, knowledge: Path = ROOT, **given: object) -> Path:
     monkeypatch.setenv("CDS_KNOWLEDGE", str(knowledge))
     monkeypatch.setenv("CDS_PATIENT_KEY", "k" * 32)
-    choices = terminal.Choices(tmp_path / name, "2026-11-20", "day", TYPES, (), 1, False, "local", None, False)
+    choices = terminal.Choices(tmp_path / name, "2026-11-20", "day", TYPES, (), 1, False, "local", None, False, "")
     terminal.judge_population([tmp_path / "export"], choices._replace(**given))  # type: ignore[arg-type]
     return tmp_path / name
 
