@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from cds_service.population.run import Plan, Run, exports_of, service_of, work_o
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 
+_PACKAGES = ("pyspark", "pyarrow", "pandas")
 _PART = "path string, type string, start bigint, stop bigint"
 _BITS = "bits binary, broken string"
 _LINES = "lot int, line binary"
@@ -45,11 +47,9 @@ _COUNTS = -1
 
 def runner_on(remote: str | None) -> Callable[[Plan, DecisionService, Progress], Run]:
     """What runs a plan on the server at an address such as `sc://host:15002`. Raises SettingsError without the packages."""
-    try:
-        import pyspark.sql.connect.session  # noqa: F401
-    except ImportError:
+    if not all(map(find_spec, _PACKAGES)):
         remedy = 'install this package with its extra: "[spark]" behind its name'
-        raise SettingsError([Problem("--engine", "spark needs packages that are not installed", remedy)]) from None
+        raise SettingsError([Problem("--engine", "spark needs packages that are not installed", remedy)])
     return partial(_run, remote)
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from cds_service.population.local import Clock
 from cds_service.population.run import Plan, Run, run
-from cds_service.population.spark import runner_on
+from tests.conftest import ROOT
 from tests.support.cast import conductor_of
+from tests.support.documents import run as run_command
 from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, bundles, resources, run_over, write_export
 
 
@@ -38,9 +39,19 @@ def test_two_processes_find_what_one_does(export: Path, alone: object, tmp_path:
     assert settled(run_over([export], conductor_of("us"), tmp_path, processes=2)) == alone
 
 
-def test_spark_finds_what_one_process_does(export: Path, alone: object, tmp_path: Path) -> None:
-    plan = Plan([export], DAY, tmp_path, keep_ids=True, processes=2)
-    assert settled(runner_on(None)(plan, conductor_of("us"), lambda *told: None)) == alone
+def test_spark_finds_what_one_process_does(export: Path, tmp_path: Path) -> None:
+    """By the command, as PySpark cannot be loaded in a process without a main module, such as those of these tests."""
+    for engine in ("local", "spark"):
+        kinds = " ".join(f"--exported {kind}" for kind in TYPES)
+        asked = f"{export} --as-of {DAY} --patient-ids {kinds} --engine {engine} --out {tmp_path / engine}"
+        run_command(ROOT, f".venv/bin/cds-service population {asked}")
+    local, spark = (tmp_path / engine for engine in ("local", "spark"))
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (local, spark)]
+    assert reports[0] == reports[1]
+    assert reports[0]["patients"] > 20
+    rows = [sorted((folder / "decisions.ndjson").read_text().splitlines()) for folder in (local, spark)]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) > 20
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_lots_that_are_left(
