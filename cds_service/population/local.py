@@ -158,7 +158,7 @@ def lines_by_lot(work: Work, chunk: Chunk) -> tuple[Mapping[int, Sequence[bytes]
             found[BROKEN if is_broken else kind] += 1
             if kind in screened and own.resource_type not in screened:
                 stray = str(own.path)
-            if kind in work.read_types or not kind:
+            if kind in work.read_types or is_broken:
                 if not patient_id:
                     found[OF_NO_PATIENT] += 1
                 elif kind == PATIENT or work.is_marked(patient_id):

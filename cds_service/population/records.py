@@ -15,7 +15,7 @@ from cds_service.cdshooks.request import HookRequest
 from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import local_reference
 from cds_service.knowledge.schema import Query
-from cds_service.population.screen import ENCOUNTER, MEDICATION, PATIENT, bundle_of, header_of, version_of
+from cds_service.population.screen import ENCOUNTER, MEDICATION, PATIENT, bundle_of, header_of, version_of, written_as
 from cds_service.samples.people import known_on
 
 _FOLLOWS = {MEDICATION: "MedicationRequest"}
@@ -43,7 +43,7 @@ class ExportedRecord:
         newest: dict[tuple[str, str], tuple[tuple[Any, ...], bytes]] = {}
         for number, data in enumerate(lines):
             version = version_of(data)
-            if version is None:
+            if version is None or written_as(version.resource_type) is not None:
                 header = header_of(data)
                 kind = header.resource_type if header else ""
                 self.by_type[kind].append(_BROKEN % kind.encode())

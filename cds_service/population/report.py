@@ -81,9 +81,14 @@ def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str
         "codes": _listed(tally.codes, ("type", "system", "code")),
         "swept": _swept(tally),
         "lines": dict(tally.lines.most_common()),
-        "problems": list(done.problems),
+        "problems": [*done.problems, *_unopened(tally)],
         "bad_lines": [_located(item, plan.folders) for item in done.bad],
     }
+
+
+def _unopened(tally: Totals) -> Iterable[str]:
+    if number := tally.lines["Bundle"]:
+        yield f"Bundles are not opened, and {number} came: export their resources, one a line"
 
 
 def _of_rule(rule: Rule, tally: Totals) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from cds_service.cdshooks.request import HookRequest
+from cds_service.fhir.bundles import type_meant
 from cds_service.fhir.resources import (
     AnyResource,
     Condition,
@@ -86,12 +88,23 @@ def header_of(data: bytes) -> Header | None:
     try:
         found = _header.decode(data)
     except _READ:
-        named, kind = _SUBJECT.search(data), _KIND.search(data)
-        return Header(kind[1].decode() if kind else "", named[1].decode(), is_broken=True) if named else None
-    if found.resource_type == PATIENT:
+        named, told = _SUBJECT.search(data), _KIND.search(data)
+        return Header(told[1].decode() if told else "", named[1].decode(), is_broken=True) if named else None
+    kind = found.resource_type
+    if kind == PATIENT:
         return Header(PATIENT, found.id)
     subject = found.subject or found.patient
-    return Header(found.resource_type, _patient_in(subject.reference or "") if subject else "")
+    patient_id = _patient_in(subject.reference or "") if subject else ""
+    return Header(kind, patient_id) if (meant := written_as(kind)) is None else Header(meant, patient_id, is_broken=True)
+
+
+@lru_cache(maxsize=1024)
+def written_as(kind: str) -> str | None:
+    """Of a type that is none of FHIR the one that it may be, or nothing if that may be any; None where it is one of FHIR."""
+    meant = type_meant(kind)
+    if not meant:
+        return meant
+    return meant if meant != kind and meant.casefold() == kind.strip().casefold() else None
 
 
 def _patient_in(reference: str) -> str:

@@ -50,6 +50,7 @@ class Choices(NamedTuple):
 def judge_population(folders: Sequence[Path], choices: Choices) -> None:
     """Run, and write the report into the folder of the options. Raises SettingsError; stopped by Ctrl-C it can go on."""
     settings = read_settings()
+    _require_a_place_of_its_own(choices.out, folders)
     decision_service = service_of(settings, choices.client)
     with tempfile.TemporaryDirectory() as kept:
         swept = dict(_swept(choices.sweeps, settings, Path(kept)))
@@ -72,6 +73,17 @@ def judge_population(folders: Sequence[Path], choices: Choices) -> None:
             typer.echo("\nStopped. The same command goes on from here.", err=True)
             sys.exit(130)
     _write(done, plan, decision_service, choices)
+
+
+def _require_a_place_of_its_own(out: Path, folders: Sequence[Path]) -> None:
+    """Raises SettingsError where the report would lie in an export, and would be read with it the next time."""
+    within = [folder for folder in folders if out.resolve().is_relative_to(folder.resolve())]
+    if within:
+        raise SettingsError([Problem("--out", f"{out} lies in the export {within[0]}", "name a folder elsewhere")])
+    try:
+        (out / "work").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError([Problem("--out", f"{out} cannot be written ({error.strerror})", "name another")]) from None
 
 
 def _key_of(out: Path) -> bytes:

@@ -74,6 +74,23 @@ def test_a_broken_line_of_what_tells_the_scope_leaves_the_scope_unknown(
     assert not row.cards
 
 
+@pytest.mark.parametrize(("kind", "rule"), [("observation", "electrolytes"), ("Obsrvation", "electrolytes"), ("Basic", "")])
+def test_a_type_that_fhir_does_not_know_leaves_its_patient_in_doubt(kind: str, rule: str, folder: Path, tmp_path: Path) -> None:
+    (folder / "Observation.ndjson").write_text(text_of(BLOOD | {"resourceType": kind}))
+    done = run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES)
+    row = rows_of(done)["anna-sample"]
+    assert ("electrolytes" in row.unknown) is bool(rule)
+    assert ("electrolytes" in row.fires) is not bool(rule)
+    assert done.tally.lines["that cannot be read in full" if rule else "Basic"] == 1
+
+
+def test_bundles_in_lines_are_told_and_not_opened(folder: Path, tmp_path: Path) -> None:
+    (folder / "all.ndjson").write_text(text_of({"resourceType": "Bundle", "entry": [{"resource": BLOOD}]}))
+    done = run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES)
+    found = report(done, Plan([folder], DAY, tmp_path), conductor_of("us"))
+    assert found["problems"] == ["Bundles are not opened, and 1 came: export their resources, one a line"]
+
+
 def test_the_newest_version_of_an_id_wins_in_any_order_and_what_it_replaced_is_counted(folder: Path, tmp_path: Path) -> None:
     versions = [
         BLOOD | {"meta": {"lastUpdated": "2026-11-12T08:00:00+01:00", "versionId": "2"}},

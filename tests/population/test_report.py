@@ -108,7 +108,8 @@ def run_command(tmp_path: Path, name: str, *, monkeypatch: pytest.MonkeyPatch, k
     monkeypatch.setenv("CDS_KNOWLEDGE", str(knowledge))
     monkeypatch.setenv("CDS_PATIENT_KEY", "k" * 32)
     choices = terminal.Choices(tmp_path / name, "2026-11-20", "day", TYPES, (), 1, False, "local", None, False, "")
-    terminal.judge_population([tmp_path / "export"], choices._replace(**given))  # type: ignore[arg-type]
+    export = tmp_path if tmp_path.name == "export" else tmp_path / "export"
+    terminal.judge_population([export], choices._replace(**given))  # type: ignore[arg-type]
     return tmp_path / name
 
 
@@ -169,3 +170,12 @@ def test_tables_for_analysis_hold_each_finding(tmp_path: Path, monkeypatch: pyte
     assert len({row["patient"] for row in findings if row["rule"] == "low-potassium" and row["outcome"] == "fires"}) == 2
     assert {path.stem for path in out.iterdir()} == {"findings", "cards", "facts", "states"}
     assert "female" not in str(findings)
+
+
+def test_a_report_is_not_written_into_what_it_is_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_export(tmp_path / "export", crowd((1, "1950", "female")))
+    with pytest.raises(SettingsError, match="lies in the export"):
+        run_command(tmp_path / "export", "report", monkeypatch=monkeypatch)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="cannot be written"):
+        run_command(tmp_path, "file", monkeypatch=monkeypatch)
