@@ -21,6 +21,7 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.lint.code_provenance import doubt_about_code
 from cds_service.lint.run import load_checked
 from cds_service.log import LogThread, configure, log
+from cds_service.rules.shadow import shadow_names
 from cds_service.security.access import pages_shown
 from cds_service.security.clients import Client, ClientSchema, read_clients
 from cds_service.security.code_map import MapSchema
@@ -46,7 +47,7 @@ def prepare(settings: Settings) -> DecisionService:
     knowledge = load_checked(settings.knowledge)
     zone = zone_named(settings.time_zone) if settings.time_zone else None
     approvals = read_approvals(settings.approvals, knowledge, today(zone))
-    if settings.serve == "approved" and not approvals.signed:
+    if settings.serve == "approved" and not (approvals.signed or settings.shadow):
         message = "nothing would be served: no approval counts" + ("; all have lapsed" if approvals.lapsed else "")
         raise SettingsError([Problem("CDS_APPROVALS", message, "sign rules with cds-service approve, or set CDS_SERVE=drafts")])
     return DecisionService(knowledge, settings, approvals)
@@ -104,4 +105,4 @@ def client_schema(knowledge: Knowledge, development: bool = False) -> ClientSche
     """What a file of clients may refer to."""
     tests = {name: [f"{system}|{code}" for system, code in order.codes] for name, order in knowledge.orders.items()}
     codes = MapSchema(tests, partial(doubt_about_code, knowledge))
-    return ClientSchema(tuple(knowledge.queries), get_args(Jurisdiction), development, codes)
+    return ClientSchema(tuple(knowledge.queries), get_args(Jurisdiction), development, codes, shadow_names(knowledge))

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from cds_service.audit.daily_counts import had
 from cds_service.audit.journal import AnswerRecord, Journal
 from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import Reaction
@@ -47,11 +48,12 @@ class Metrics:
     def note(self, noted: AnswerRecord) -> None:
         self._noted.append(noted)
 
-    def prepare(self, served: int = 0, lapsed: int = 0) -> None:
+    def prepare(self, served: int = 0, lapsed: int = 0, shadow: int = 0) -> None:
         """Import the library, in a thread, so that nobody waits for it; and say how many rules there are."""
         numbers = self._made()
         numbers.rules.labels("served").set(served)
         numbers.rules.labels("lapsed").set(lapsed)
+        numbers.rules.labels("shadow").set(shadow)
 
     def drain(self, journal: Journal, overrides: Overrides) -> None:
         """Add up what has come since."""
@@ -111,6 +113,8 @@ class Metrics:
                 numbers.shown.labels(rule.id, rule.file.version).inc()
         for rule_id in noted.outcomes.get("silenced", ()):
             numbers.suppressed.labels(rule_id).inc()
+        for what, name in had(noted):
+            numbers.had.labels(what, name).inc()
         for query, state in noted.states.items():
             numbers.states.labels(query, state.value).inc()
         for kind, count in noted.not_understood.items():
@@ -154,6 +158,8 @@ class _Numbers:
             ("query", "state"),
             registry=registry,
         )
+        # The same as is counted by day: of `answers` so many had a rule fire, in shadow or not, or unknown, and so on.
+        self.had = Family("cds_answers_with", "Answers that had something, by what it was", ("what", "name"), registry=registry)
         self._count_doubts(registry)
         self._count_rules(registry)
         self.waiting = Gauge(
@@ -169,7 +175,7 @@ class _Numbers:
 
         self.rules = Gauge(
             "cds_rules",
-            "Rules that are served, and whose approval lapsed",
+            "Rules that are served, of them those in shadow, and whose approval lapsed",
             ("state",),
             registry=registry,
             multiprocess_mode="max",

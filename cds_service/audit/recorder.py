@@ -44,7 +44,7 @@ class Recorder:
         secret = key.get_secret_value() if key else None
         self.overrides = Overrides(store, secret, settings.override_days, served.values(), self._signatures)
         self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
-        self._counts = (len(served), len(decision_service.lapsed))
+        self._counts = (len(served), len(decision_service.lapsed), len(served.keys() & decision_service.shadow))
         self._feedback: list[str] = []
         self._refreshed_at = datetime.min.replace(tzinfo=UTC)
         self._stopping = asyncio.Event()
@@ -82,6 +82,8 @@ class Recorder:
             kept(decision.shown, self._signatures),
             decision.not_understood,
             by_system(unknown, decision.view),
+            decision.shadowed,
+            len(decision.with_shadow.cards) if decision.with_shadow else 0,
         )
         self.codes.note(client, request.patient_id, unknown, now)
         self.journal.note(noted)

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cds_service.audit.by_rule import RuleFigures, read_by_rule
 from cds_service.audit.codes_seen import SeenCode, read_codes
-from cds_service.audit.journal import ALL
+from cds_service.audit.daily_counts import ALL
 from cds_service.audit.queries import Reaction, day_of, fetched, read_reactions, versions_of
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import Outcome
 from cds_service.store.database import Store
 
@@ -58,9 +60,11 @@ class Figures(NamedTuple):
     short: Sequence[Short] = ()
     sample: Sequence[Mapping[str, Sequence[str]]] = ()
     codes: Sequence[SeenCode] = ()
+    by_rule: Sequence[RuleFigures] = ()
 
 
-async def read_figures(store: Store, since: datetime) -> Figures:
+async def read_figures(store: Store, since: datetime, knowledge: Knowledge | None = None) -> Figures:
+    """Without knowledge nothing by rule."""
     from sqlalchemy import Numeric, Text, case, cast, func, select
 
     from cds_service.store.tables import answers, shown_cards
@@ -95,6 +99,7 @@ async def read_figures(store: Store, since: datetime) -> Figures:
             short=await fetched(connection, short.group_by("service_id", "short_of"), _short),
             sample=await fetched(connection, sample, lambda row: msgspec.json.decode(row.outcomes_text)),
             codes=await read_codes(store, since),
+            by_rule=await read_by_rule(store, since, knowledge) if knowledge else (),
         )
 
 

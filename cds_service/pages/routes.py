@@ -167,8 +167,9 @@ class Pages:
         if not self._may_count:
             problem = Problem("dashboard", "is for who has signed in", "set CDS_PAGES=signed-in, with the proxy of your site")
             raise RequestError(403, "not-signed-in", "forbidden", [problem])
+        knowledge = self._bench.decision_service.knowledge
         try:
-            return await self._figures_read.get(days, lambda: read_figures(self._store, since(days, now)))
+            return await self._figures_read.get(days, lambda: read_figures(self._store, since(days, now), knowledge))
         except Exception as error:
             log.error("figures not read", error=type(error).__name__)
             problem = Problem("store", "cannot be read at present", "try again later; see the log of the service")

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from cds_service.audit.acceptance import Acceptance
+from cds_service.audit.by_rule import LookBack
 from cds_service.audit.codes_seen import SeenCode
 from cds_service.cards.text import listed, plain
 from cds_service.cdshooks.response import Card, encode
@@ -21,6 +22,7 @@ from cds_service.explain.left_out import LeftOut, Omissions
 from cds_service.fhir.dates import say_date
 from cds_service.model import Evidence
 from cds_service.samples.counts import Tally, rows, sum_up
+from cds_service.service import Decision
 from cds_service.terminal.console import width
 
 _FEW = 5
@@ -39,6 +41,13 @@ def show_cards(title: str, cards: Sequence[Card], no_cards_as: str = "") -> None
     for card in cards:
         _show_card(card)
     typer.echo()
+
+
+def show_shadow(decision: Decision) -> None:
+    """What fires and is in shadow, so that nobody takes its silence for its judgement."""
+    if decision.with_shadow:
+        number = len(decision.with_shadow.cards)
+        _say(f"In shadow here, and not shown: {', '.join(decision.shadowed)}. Cards with them: {number}.")
 
 
 def show_title(text: str, colour: str | None = None) -> None:
@@ -126,6 +135,19 @@ def show_received(found: Sequence[Acceptance]) -> None:
             typer.echo(f"{'':<{width}}{number:>31}  {plain(reason)}")
 
 
+def show_look_back(found: LookBack) -> None:
+    show_received(found.received)
+    if found.by_rule:
+        _heading(f"In shadow and shown, in {found.days} days")
+    for one in found.by_rule:
+        shadow = [f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow)]
+        in_shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients; " if one.shadow else ""
+        cards = f"; cards a call {shadow[0]}, would be {shadow[1]}" if one.shadow else ""
+        why = "".join(f"; {reason} {number}" for reason, number in list(one.why.items())[:_FEW])
+        shown = f"shown {one.shown / found.days:.1f} a day, {one.patients_shown} patients"
+        _say(f"{one.rule}: {in_shadow}{shown}{cards}; unknown {one.unknown}{why}")
+
+
 def show_codes(found: Sequence[SeenCode]) -> None:
     """One line a code, the most frequent first, below the client that sent it."""
     if not found:
@@ -162,6 +184,9 @@ def _show_not_served(text: Explanation) -> None:
         _heading(f"Not served here ({len(text.not_served)})")
     for reason, rules in by_reason.items():
         _say(f"{reason}: {', '.join(rules)}")
+    if text.in_shadow:
+        _heading(f"In shadow here ({len(text.in_shadow)}): judged and counted, and not shown")
+        _say(", ".join(text.in_shadow))
 
 
 def _heading(text: str, colour: str | None = None) -> None:

@@ -1,0 +1,73 @@
+"""How many answers of a day had what: small for as long as answers are kept, so that spans of time can be compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cds_service.model import Outcome
+
+if TYPE_CHECKING:
+    from cds_service.audit.journal import AnswerRecord
+
+ALL = ("all",)
+
+
+class DailyCount(NamedTuple):
+    """What is counted. `what`: `answers` about people the service speaks to, and which of them had a rule that `fires`, was
+    `unknown`, or fired in `shadow`; a `query` not answered in full; a code that nobody knew of a `system`.
+    """
+
+    day: str
+    client: str
+    service_id: str
+    what: str
+    name: str = ""
+
+
+def count(noted: Iterable[AnswerRecord]) -> Counter[DailyCount]:
+    """Each answer once for each thing that it had, by day in UTC."""
+    return Counter(
+        DailyCount(item.at.astimezone(UTC).date().isoformat(), item.client, item.service_id, *thing)
+        for item in noted
+        for thing in had(item)
+    )
+
+
+def had(noted: AnswerRecord) -> Iterator[tuple[str, str]]:
+    """What an answer had, as `what` and `name`; nothing where the service does not speak to the patient."""
+    fires, unknown, nobody = (
+        tuple(noted.outcomes.get(key, ())) for key in (Outcome.FIRES, Outcome.UNKNOWN, Outcome.OUT_OF_SCOPE)
+    )
+    if nobody == ALL:
+        return
+    yield "answers", ""
+    # Where nobody knows whether any rule is for the patient, not all was looked at.
+    looked: Sequence[tuple[str, Iterable[str]]] = (("query", noted.states), ("system", noted.unknown_codes))
+    for what, names in (("fires", fires), ("unknown", unknown), ("shadow", noted.shadow), *(looked if unknown != ALL else ())):
+        yield from ((what, name) for name in names)
+
+
+async def add_counts(connection: Any, counted: Mapping[DailyCount, int]) -> None:
+    """Add to what was counted before; in one order, so that two workers never wait for each other."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    from cds_service.store.tables import daily_counts as table
+
+    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
+    more = insert.on_conflict_do_update(table.primary_key, set_={"answers": table.c.answers + insert.excluded.answers})
+    if counted:
+        await connection.execute(more, [{**key._asdict(), "answers": number} for key, number in sorted(counted.items())])
+
+
+async def read_counts(connection: Any, since: datetime, *by: str) -> list[Any]:
+    """Rows of these columns, with `n` answers."""
+    from sqlalchemy import func, select
+
+    from cds_service.store.tables import daily_counts as table
+
+    columns = [table.c[name] for name in by]
+    statement = select(*columns, func.sum(table.c.answers).label("n")).where(table.c.day >= since.date().isoformat())
+    return list(await connection.execute(statement.group_by(*columns)))
