@@ -172,15 +172,17 @@ def explain(
 
 @app.command()
 def feedback(
-    days: Annotated[int, typer.Option("--days", min=1, max=364, help="Days for which rules are compared.")] = 28,
+    days: Annotated[int, typer.Option("--days", min=1, max=364, help="Days that are compared with as many before.")] = 28,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
-    """Print how each rule was received, and how it does in shadow. Example: cds-service feedback --json"""
+    """Print how each rule was received, how it does in shadow, and what changed. Example: cds-service feedback --json"""
+    from cds_service.audit.acceptance import received
     from cds_service.audit.by_rule import look_back
 
     knowledge = load_knowledge(read_settings().knowledge)
-    found = asyncio.run(_with_store(lambda store: look_back(store, knowledge, days)))
-    show_json(found) if as_json else show_look_back(found)
+    found = asyncio.run(_with_store(received))
+    looked = asyncio.run(_with_store(lambda store: look_back(store, knowledge, days)))
+    show_json({"received": found, "looked_back": looked}) if as_json else show_look_back(found, looked)
 
 
 @app.command(name="codes-seen")

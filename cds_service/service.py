@@ -49,8 +49,8 @@ class Decision:
     looked at with. `silent_because`: the facts for which the service does not speak to this patient at all, such as a death.
     `suppressed` are the rules that fire and are not shown, each with the day on which it was overridden for this patient or
     last shown. `not_served`: the rules that this site does not let speak, each with the reason. `asked_of`: the kinds of
-    entries that were asked what they are; fewer than all where the scopes of the rules said enough. `in_shadow`: the rules
-    that are judged and not shown; `with_shadow`: the cards that there would have been with them, where one of them fires.
+    entries that were asked what they are; fewer than all where the scopes of the rules said enough.
+    `in_shadow`: the rules that are judged and not shown; `with_shadow`: the cards with them, where one of them fires.
     """
 
     service_id: str
@@ -150,12 +150,14 @@ class DecisionService:
 
     def _left_out(self, service_id: str) -> Mapping[str, str]:
         """The rules of a service that this site does not let speak, each with the reason."""
-        served = {rule.id for rule in self.rules[service_id]}
+        served = {rule.id for rule in self.rules[service_id]} - self.shadow
         return {rule.id: self._why_not(rule) for rule in self.knowledge.rules_of(service_id) if rule.id not in served}
 
     def _why_not(self, rule: Rule) -> str:
         if rule.file.status == "retired":
             return "retired"
+        if rule.id in self.shadow:
+            return "in shadow here: judged and counted, and not shown"
         changed = self.lapsed.get(rule.id)
         return f"not approved any more, as this changed: {', '.join(changed)}" if changed else "not approved here"
 
@@ -181,6 +183,7 @@ class DecisionService:
         own.dialect = Dialect(lexicon, client.null_is_empty, client.medication_statements_apart, zone)
         own._options = replace(own._options, order_codes=client.code_map.orders if client.code_map else {})
         own.shadow |= in_shadow(client.shadow, own.knowledge)
+        own._not_served = {key: own._left_out(key) for key in own.rules}
         own._speaking = own._without_shadow()
         return own
 
@@ -250,29 +253,30 @@ class DecisionService:
         """
         decision, speaking = self._decide(service_id, request, as_of, in_brief), self._speaking
         if speaking is None:
-            return self._said(decision, request, silenced)
+            return self._said(service_id, decision, request, silenced)
         is_alike = speaking.queries[service_id].keys() == self.queries[service_id].keys()
         if is_alike or all(item.outcome is Outcome.OUT_OF_SCOPE for item in decision.findings):
             own = replace(decision, findings=tuple(item for item in decision.findings if item.rule_id not in self.shadow))
         else:
             # What came only for rules in shadow must not touch what the others say.
             own = speaking._decide(service_id, request, as_of, in_brief)
-        said = speaking._said(own, request, silenced)
+        said = speaking._said(service_id, own, request, silenced)
         shown = replace(decision, suppressed=said.suppressed, advice=said.advice, composed=said.composed, in_shadow=self.shadow)
-        return replace(shown, with_shadow=self._said(decision, request, silenced).composed) if shown.shadowed else shown
+        whole = self._said(service_id, decision, request, silenced) if shown.shadowed else None
+        return replace(shown, with_shadow=whole.composed if whole else None)
 
-    def _said(self, decision: Decision, request: HookRequest, silenced: Mapping[str, date]) -> Decision:
+    def _said(self, service_id: str, decision: Decision, request: HookRequest, silenced: Mapping[str, date]) -> Decision:
         """A decision with what its rules have to say."""
         if decision.silent_because:
             return decision
-        served, facts, findings = self._ranked[decision.service_id], decision.facts, decision.findings
+        served, facts, findings = self._ranked[service_id], decision.facts, decision.findings
         silent = suppressed(served, findings, facts, silenced) if silenced else {}
         advice = advise(served, findings, decision.values, silent)
         if not advice:
             return decision
         # What nothing in the chart bears on was either looked for or not: none of it is there and cannot be read.
         text = Advice(advice, unreadable(served, findings, facts, facts.affected))
-        reason = facts[self.knowledge.services[decision.service_id].reason_fact]
+        reason = facts[self.knowledge.services[service_id].reason_fact]
         subject = OrderSubject(f"Patient/{request.patient_id}", _condition(reason), request.user_id)
         composed = compose(text, facts, decision.view, subject, self._options)
         return replace(decision, suppressed=silent, advice=text, composed=composed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,24 +16,21 @@ ALL = ("all",)
 
 
 class DailyCount(NamedTuple):
-    """What is counted. `what`: `answers` about people the service speaks to, and which of them had a rule that `fires`, was
-    `unknown`, or fired in `shadow`; a `query` not answered in full; a code that nobody knew of a `system`.
+    """`what`: `answers` about people the service speaks to; of these a rule that `fires`, is `unknown`, or fires in `shadow`, a
+    `query` not answered in full, a code `system` with codes that nobody knew, a `unit` that nobody knew.
     """
 
     day: str
     client: str
     service_id: str
     what: str
-    name: str = ""
+    name: str
 
 
 def count(noted: Iterable[AnswerRecord]) -> Counter[DailyCount]:
     """Each answer once for each thing that it had, by day in UTC."""
-    return Counter(
-        DailyCount(item.at.astimezone(UTC).date().isoformat(), item.client, item.service_id, *thing)
-        for item in noted
-        for thing in had(item)
-    )
+    days = ((item, item.at.astimezone(UTC).date().isoformat()) for item in noted)
+    return Counter(DailyCount(day, item.client, item.service_id, *thing) for item, day in days for thing in had(item))
 
 
 def had(noted: AnswerRecord) -> Iterator[tuple[str, str]]:
@@ -44,8 +41,8 @@ def had(noted: AnswerRecord) -> Iterator[tuple[str, str]]:
     if nobody == ALL:
         return
     yield "answers", ""
+    looked = (("query", noted.states), ("system", noted.unknown_codes), ("unit", noted.unknown_units))
     # Where nobody knows whether any rule is for the patient, not all was looked at.
-    looked: Sequence[tuple[str, Iterable[str]]] = (("query", noted.states), ("system", noted.unknown_codes))
     for what, names in (("fires", fires), ("unknown", unknown), ("shadow", noted.shadow), *(looked if unknown != ALL else ())):
         yield from ((what, name) for name in names)
 

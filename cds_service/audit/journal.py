@@ -7,7 +7,7 @@ can; beyond that the oldest answers are lost, and counted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -57,6 +57,7 @@ class AnswerRecord(NamedTuple):
     cards: tuple[CardRecord, ...]
     not_understood: Mapping[str, int] = MappingProxyType({})
     unknown_codes: Mapping[str, int] = MappingProxyType({})
+    unknown_units: Collection[str] = ()
     shadow: tuple[str, ...] = ()
     cards_with_shadow: int = 0
 

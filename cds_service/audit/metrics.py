@@ -48,12 +48,11 @@ class Metrics:
     def note(self, noted: AnswerRecord) -> None:
         self._noted.append(noted)
 
-    def prepare(self, served: int = 0, lapsed: int = 0, shadow: int = 0) -> None:
+    def prepare(self, served: int = 0, lapsed: int = 0) -> None:
         """Import the library, in a thread, so that nobody waits for it; and say how many rules there are."""
         numbers = self._made()
         numbers.rules.labels("served").set(served)
         numbers.rules.labels("lapsed").set(lapsed)
-        numbers.rules.labels("shadow").set(shadow)
 
     def drain(self, journal: Journal, overrides: Overrides) -> None:
         """Add up what has come since."""
@@ -158,7 +157,6 @@ class _Numbers:
             ("query", "state"),
             registry=registry,
         )
-        # The same as is counted by day: of `answers` so many had a rule fire, in shadow or not, or unknown, and so on.
         self.had = Family("cds_answers_with", "Answers that had something, by what it was", ("what", "name"), registry=registry)
         self._count_doubts(registry)
         self._count_rules(registry)
@@ -175,7 +173,7 @@ class _Numbers:
 
         self.rules = Gauge(
             "cds_rules",
-            "Rules that are served, of them those in shadow, and whose approval lapsed",
+            "Rules that are served, and whose approval lapsed",
             ("state",),
             registry=registry,
             multiprocess_mode="max",

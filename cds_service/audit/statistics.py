@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cds_service.audit.by_rule import RuleFigures, read_by_rule
+from cds_service.audit.by_rule import LookBack
 from cds_service.audit.codes_seen import SeenCode, read_codes
 from cds_service.audit.daily_counts import ALL
 from cds_service.audit.queries import Reaction, day_of, fetched, read_reactions, versions_of
-from cds_service.knowledge.knowledge import Knowledge
 from cds_service.model import Outcome
 from cds_service.store.database import Store
 
@@ -60,11 +59,10 @@ class Figures(NamedTuple):
     short: Sequence[Short] = ()
     sample: Sequence[Mapping[str, Sequence[str]]] = ()
     codes: Sequence[SeenCode] = ()
-    by_rule: Sequence[RuleFigures] = ()
+    looked_back: LookBack = LookBack(0, [], [])
 
 
-async def read_figures(store: Store, since: datetime, knowledge: Knowledge | None = None) -> Figures:
-    """Without knowledge nothing by rule."""
+async def read_figures(store: Store, since: datetime) -> Figures:
     from sqlalchemy import Numeric, Text, case, cast, func, select
 
     from cds_service.store.tables import answers, shown_cards
@@ -99,7 +97,6 @@ async def read_figures(store: Store, since: datetime, knowledge: Knowledge | Non
             short=await fetched(connection, short.group_by("service_id", "short_of"), _short),
             sample=await fetched(connection, sample, lambda row: msgspec.json.decode(row.outcomes_text)),
             codes=await read_codes(store, since),
-            by_rule=await read_by_rule(store, since, knowledge) if knowledge else (),
         )
 
 

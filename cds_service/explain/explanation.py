@@ -87,7 +87,6 @@ class Explanation(msgspec.Struct, frozen=True):
     `scope` holds what many rules share: whom they are for. `spoken_to_if`: what would have to be otherwise where the service
     does not speak at all. `left_out`: what of the record was not used; `no_cards_as`: why no rule is for this patient, or why
     that could not be decided; empty where one is. `not_served`: rules that this site does not let speak, each with the reason.
-    `in_shadow`: rules that are judged and counted, and not shown.
     """
 
     scope: tuple[FactStated, ...]
@@ -100,7 +99,6 @@ class Explanation(msgspec.Struct, frozen=True):
     left_out: Omissions
     no_cards_as: str = ""
     not_served: Mapping[str, str] = {}
-    in_shadow: tuple[str, ...] = ()
 
 
 def explain(decision: Decision, places: Mapping[str, str] = MappingProxyType({})) -> Explanation:
@@ -126,7 +124,6 @@ def explain(decision: Decision, places: Mapping[str, str] = MappingProxyType({})
         left_out=left_out(decision.view, places),
         no_cards_as=why_no_cards(decision, places),
         not_served=decision.not_served,
-        in_shadow=tuple(rule.id for rule in decision.rules if rule.id in decision.in_shadow),
     )
 
 
@@ -231,11 +228,9 @@ class _ExplanationWriter:
 
     def cardless(self, rule_id: str) -> str:
         """Why a rule fires and no card speaks for it."""
-        if rule_id in self._decision.in_shadow:
-            return "in shadow here: judged and counted, and not shown"
-        advice = self._advice.get(rule_id)
-        if advice is None:
-            return "it rests on what only rules in shadow ask for"
+        if rule_id in self._decision.not_served or rule_id not in self._advice:
+            return self._decision.not_served.get(rule_id, "it rests on what only rules in shadow ask for")
+        advice = self._advice[rule_id]
         if rule_id in self._decision.suppressed:
             return "overridden or shown lately for this patient, and nothing new since; it will speak again"
         if rule_id in self._decision.composed.left_out:

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar
 
 from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Acceptance, add_up
-from cds_service.audit.by_rule import RuleFigures
 from cds_service.audit.codes_seen import SeenCode
 from cds_service.audit.daily_counts import ALL
 from cds_service.audit.queries import Reaction
@@ -112,7 +111,6 @@ class Summary(NamedTuple):
     silenced: int
     sample: int
     codes: tuple[SeenCode, ...]
-    by_rule: Sequence[RuleFigures]
 
 
 def read_days(text: str) -> int:
@@ -154,7 +152,6 @@ def summary(figures: Figures, knowledge: Knowledge, asked: Asked, days: int, now
         silenced=sum(len(item.get("silenced", ())) for item in figures.sample),
         sample=len(figures.sample),
         codes=tuple(figures.codes[:_MOST_CODES]),
-        by_rule=figures.by_rule,
     )
 
 

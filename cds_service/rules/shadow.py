@@ -20,10 +20,10 @@ def shadow_names(knowledge: Knowledge) -> Mapping[str, frozenset[str]]:
 def in_shadow(written: Iterable[str], knowledge: Knowledge) -> frozenset[str]:
     """The ids of the rules that are in shadow. Raises SettingsError naming each word that stands for none."""
     names, problems = shadow_names(knowledge), []
-    remedy = f"use rules of logic/CATALOGUE.md, or one of {', '.join(name for name in names if ':' in name)}, or all"
+    topics = ", ".join(name for name in names if ":" in name)
     for name in (name for name in written if name not in names):
-        near = " or ".join(get_close_matches(name, names, n=2))
-        problems.append(Problem("CDS_SHADOW", f"{name[:60]!r} is no rule and no topic", f"write {near}" if near else remedy))
+        near = " or ".join(get_close_matches(name, names, n=2)) or f"a rule of logic/CATALOGUE.md, {topics}, or all"
+        problems.append(Problem("CDS_SHADOW", f"{name[:60]!r} is no rule and no topic", f"write {near}"))
     if problems:
         raise SettingsError(problems)
     return frozenset[str]().union(*(names[name] for name in written))

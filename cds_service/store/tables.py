@@ -88,7 +88,6 @@ codes_seen = Table(
 daily_counts = Table(
     "daily_counts",
     metadata,
-    # In UTC, as YYYY-MM-DD.
     Column("day", String(10), primary_key=True),
     Column("client", String(200), primary_key=True),
     Column("service_id", String(64), primary_key=True),

@@ -44,7 +44,6 @@ def show_cards(title: str, cards: Sequence[Card], no_cards_as: str = "") -> None
 
 
 def show_shadow(decision: Decision) -> None:
-    """What fires and is in shadow, so that nobody takes its silence for its judgement."""
     if decision.with_shadow:
         number = len(decision.with_shadow.cards)
         _say(f"In shadow here, and not shown: {', '.join(decision.shadowed)}. Cards with them: {number}.")
@@ -135,17 +134,19 @@ def show_received(found: Sequence[Acceptance]) -> None:
             typer.echo(f"{'':<{width}}{number:>31}  {plain(reason)}")
 
 
-def show_look_back(found: LookBack) -> None:
-    show_received(found.received)
-    if found.by_rule:
-        _heading(f"In shadow and shown, in {found.days} days")
+def show_look_back(received: Sequence[Acceptance], found: LookBack) -> None:
+    show_received(received)
+    _heading(f"In shadow and shown, in {found.days} days")
     for one in found.by_rule:
-        shadow = [f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow)]
-        in_shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients; " if one.shadow else ""
-        cards = f"; cards a call {shadow[0]}, would be {shadow[1]}" if one.shadow else ""
-        why = "".join(f"; {reason} {number}" for reason, number in list(one.why.items())[:_FEW])
+        calls = " would be ".join(f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow))
+        shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients, cards a call {calls}; "
         shown = f"shown {one.shown / found.days:.1f} a day, {one.patients_shown} patients"
-        _say(f"{one.rule}: {in_shadow}{shown}{cards}; unknown {one.unknown}{why}")
+        why = "".join(f", {reason} {number}" for reason, number in list(one.why.items())[:_FEW])
+        _say(f"{one.rule}: {shadow if one.shadow else ''}{shown}; unknown {one.unknown}{why}")
+    _heading(f"Changed beyond chance since {found.days} days before: {len(found.changes)} (codes: cds-service codes-seen)")
+    for item in found.changes:
+        shares = f"{item.after:.1%} of answers, before {item.before:.1%}, since about {item.since}"
+        _say(f"{item.what} {plain(item.name)}: {shares} ({plain(item.client) or 'unsigned'}, {item.service_id})")
 
 
 def show_codes(found: Sequence[SeenCode]) -> None:
@@ -184,9 +185,6 @@ def _show_not_served(text: Explanation) -> None:
         _heading(f"Not served here ({len(text.not_served)})")
     for reason, rules in by_reason.items():
         _say(f"{reason}: {', '.join(rules)}")
-    if text.in_shadow:
-        _heading(f"In shadow here ({len(text.in_shadow)}): judged and counted, and not shown")
-        _say(", ".join(text.in_shadow))
 
 
 def _heading(text: str, colour: str | None = None) -> None:

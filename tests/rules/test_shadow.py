@@ -150,7 +150,7 @@ def test_a_rule_in_shadow_needs_no_approval_and_is_not_served_without_its_name(k
     [
         ("low-potasium", "write low-potassium"),
         ("topic:result", "write topic:results"),
-        ("everything", "one of topic:conditions, "),
+        ("everything", "write a rule of logic/CATALOGUE.md, topic:conditions, "),
     ],
 )
 def test_a_word_that_is_no_rule_is_refused_with_its_remedy(
@@ -181,6 +181,6 @@ def test_the_terminal_says_what_is_in_shadow(knowledge: Knowledge, monkeypatch: 
     told = told_by("explain", "topic:results, statin")
     assert "Found, but on no card: in shadow here: judged and counted, and not shown" in told
     named = len([rule for rule in knowledge.rules if rule.topic == "results"]) + 1
-    assert f"In shadow here ({named})" in told
+    assert f"Not served here ({named}) in shadow here: judged and counted, and not shown: " in told
     with pytest.raises(SettingsError, match="CDS_SHADOW: 'topic:resultz' is no rule and no topic -> write topic:results"):
         told_by("run", "topic:resultz")

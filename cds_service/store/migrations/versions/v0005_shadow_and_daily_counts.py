@@ -10,9 +10,12 @@ _KEY = {"day": 10, "client": 200, "service_id": 64, "what": 16, "name": 100}
 
 
 def upgrade() -> None:
-    op.add_column("answers", sa.Column("shadow", sa.JSON, nullable=True))
-    op.add_column("answers", sa.Column("cards_with_shadow", sa.Integer, nullable=True))
-    op.add_column("answers", sa.Column("patient", sa.String(64), nullable=True))
+    for column in (
+        sa.Column("shadow", sa.JSON),
+        sa.Column("cards_with_shadow", sa.Integer),
+        sa.Column("patient", sa.String(64)),
+    ):
+        op.add_column("answers", column)
     key = (sa.Column(name, sa.String(length), primary_key=True) for name, length in _KEY.items())
     op.create_table("daily_counts", *key, sa.Column("answers", sa.Integer, nullable=False))
 
@@ -20,6 +23,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("daily_counts")
     with op.batch_alter_table("answers") as answers:
-        answers.drop_column("patient")
-        answers.drop_column("cards_with_shadow")
-        answers.drop_column("shadow")
+        for name in ("patient", "cards_with_shadow", "shadow"):
+            answers.drop_column(name)
