@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from cds_service.audit.changes import Shift, changed
-from cds_service.audit.daily_counts import DailyCount, read_counts
+from cds_service.audit.daily_counts import DailyCount, counted_by
 from cds_service.audit.queries import fetched
 from cds_service.fetch.prefetch_templates import queries_in_use
 from cds_service.knowledge.knowledge import Knowledge
@@ -61,8 +61,8 @@ async def look_back(store: Store, knowledge: Knowledge, days: int, today: date |
     number: Counter[tuple[str, str]] = Counter()
     told_apart = set()
     async with (await store.open()).connect() as connection:
-        for row in await read_counts(connection, since, "what", "name"):
-            number[row.name, row.what] = row.n
+        for what, name, answered in await fetched(connection, counted_by(since, "what", "name"), tuple):
+            number[name, what] = answered
         for text, patient, cards, with_shadow in await fetched(connection, judged, tuple):
             for rule in msgspec.json.decode(text):
                 number.update({(rule, "cards"): cards, (rule, "cards_with_shadow"): with_shadow})
@@ -70,7 +70,7 @@ async def look_back(store: Store, knowledge: Knowledge, days: int, today: date |
         for text, patient in await fetched(connection, shown, tuple):
             told_apart |= {(rule, "patients_shown", patient) for rule, _ in msgspec.json.decode(text)}
         sample = await fetched(connection, last.order_by(answers.c.answered_at.desc()).limit(_SAMPLE), tuple)
-        counted = await read_counts(connection, since - timedelta(days=days), *DailyCount._fields)
+        counted = await fetched(connection, counted_by(since - timedelta(days=days), *DailyCount._fields), tuple)
     number.update((rule, what) for rule, what, patient in told_apart if patient)
     # In a thread, so that no hook waits for it.
     by_rule = await asyncio.to_thread(_by_rule, number, sample, knowledge)
@@ -82,9 +82,7 @@ def _by_rule(number: Counter[tuple[str, str]], sample: list[Any], knowledge: Kno
     asked = {rule.id: queries_in_use(rule.facts, knowledge.facts) for rule in knowledge.rules}
     for outcomes, states in ([msgspec.json.decode(text) for text in row] for row in sample):
         for rule in outcomes["unknown"]:
-            short = [
-                f"{knowledge.queries[name].title} {state}" for name, state in states.items() if name in asked.get(rule, ())
-            ]
+            short = [f"{knowledge.queries[name].title} {how}" for name, how in states.items() if name in asked.get(rule, ())]
             why[rule].update(short or ["supplied, and not told there"])
     found = []
     for rule in (rule for rule in asked if number[rule, "fires"] or number[rule, "unknown"]):

@@ -34,12 +34,12 @@ class Shift(msgspec.Struct, frozen=True):
     since: str
 
 
-def changed(counted: Iterable[Any], today: date, days: int) -> list[Shift]:
-    """Of rows of `daily_counts`: of each client and service apart, as one may change alone; the greatest first."""
+def changed(counted: Iterable[Sequence[Any]], today: date, days: int) -> list[Shift]:
+    """Of what `counted_by` reads, of each client and service apart, as one may change alone; the greatest first."""
     calendar = [(today - timedelta(days=back)).isoformat() for back in reversed(range(2 * days))]
     number: dict[tuple[str, str, str, str], Counter[str]] = defaultdict(Counter)
-    for row in counted:
-        number[row.client, row.service_id, row.what, row.name][row.day] = row.n
+    for day, client, service_id, what, name, answers in counted:
+        number[client, service_id, what, name][day] = answers
     # What fires in shadow fires, and is tested so.
     asked = ((key, number[*key[:2], "answers", ""], count) for key, count in list(number.items()) if key[2] != "shadow")
     series = {key: [(count[day], of[day]) for day in calendar] for key, of, count in asked}

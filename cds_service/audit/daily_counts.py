@@ -59,12 +59,12 @@ async def add_counts(connection: Any, counted: Mapping[DailyCount, int]) -> None
         await connection.execute(more, [{**key._asdict(), "answers": number} for key, number in sorted(counted.items())])
 
 
-async def read_counts(connection: Any, since: datetime, *by: str) -> list[Any]:
-    """Rows of these columns, with `n` answers."""
+def counted_by(since: datetime, *by: str) -> Any:
+    """The statement that reads these columns with `n` answers."""
     from sqlalchemy import func, select
 
     from cds_service.store.tables import daily_counts as table
 
     columns = [table.c[name] for name in by]
     statement = select(*columns, func.sum(table.c.answers).label("n")).where(table.c.day >= since.date().isoformat())
-    return list(await connection.execute(statement.group_by(*columns)))
+    return statement.group_by(*columns)

@@ -44,7 +44,7 @@ class Recorder:
         secret = key.get_secret_value() if key else None
         self.overrides = Overrides(store, secret, settings.override_days, served.values(), self._signatures)
         self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
-        self._counts = (len(served), len(decision_service.lapsed))
+        self._counts = (len(served.keys() - decision_service.shadow), len(decision_service.lapsed))
         self._feedback: list[str] = []
         self._refreshed_at = datetime.min.replace(tzinfo=UTC)
         self._stopping = asyncio.Event()

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cds_service.audit.changes import Shift, changed
-from cds_service.audit.daily_counts import DailyCount, add_counts, read_counts
+from cds_service.audit.daily_counts import DailyCount, add_counts, counted_by
 from cds_service.audit.journal import AnswerRecord, Journal
 from cds_service.cli import app
 from cds_service.model import State
@@ -28,7 +28,6 @@ from tests.support.people import SERVICE, body, bundle, observation
 
 FIRST = date(2025, 11, 24)
 WEEKS = 52
-SINCE = datetime(2025, 1, 1, tzinfo=UTC)
 Thing = tuple[str, str]
 # Of a hundred patients so many have each thing, at the end of a quarter otherwise than before: in weeks 14, 27 and 40.
 USUAL: Mapping[Thing, float] = {
@@ -74,6 +73,10 @@ def year(rng: random.Random) -> Iterator[AnswerRecord]:
             yield from answers_of(FIRST + timedelta(days=7 * week + day), shares, rng)
 
 
+async def everything(connection: Any) -> list[Any]:
+    return list(await connection.execute(counted_by(datetime(2025, 1, 1, tzinfo=UTC), *DailyCount._fields)))
+
+
 @pytest.mark.untraced
 @pytest.mark.asyncio
 async def test_in_a_year_each_change_is_marked_in_its_week_and_nothing_else_is(tmp_path: Any) -> None:
@@ -84,9 +87,10 @@ async def test_in_a_year_each_change_is_marked_in_its_week_and_nothing_else_is(t
     assert await journal.flush()
     looks: list[list[Shift]] = []
     async with (await store.open()).connect() as connection:
+        counted = await everything(connection)
         for week in range(WEEKS):
             day = FIRST + timedelta(days=7 * week + 6)
-            looks.append(changed(await read_counts(connection, SINCE, *DailyCount._fields), day, 28))
+            looks.append(changed(counted, day, 28))
     await store.close()
     seen: dict[Thing, list[int]] = defaultdict(list)
     for week, look in enumerate(looks):
@@ -125,7 +129,7 @@ def marked(url: str, *counted: Mapping[DailyCount, int]) -> list[Shift]:
         async with (await store.open()).begin() as connection:
             for one in counted:
                 await add_counts(connection, one)
-            found = await read_counts(connection, SINCE, *DailyCount._fields)
+            found = await everything(connection)
         await store.close()
         return changed(found, datetime.now(UTC).date(), 28)
 
@@ -202,6 +206,8 @@ def test_the_dashboard_and_the_command_mark_it(
     assert f"fires low-potassium: 0.0% of answers, before 40.0%, since about {since} (ehr, {SERVICE})" in told
     assert f"unit mval/l: 40.0% of answers, before 0.0%, since about {since} (ehr, {SERVICE})" in told
     assert "query orders" not in told
+    for days in ("1", "364"):
+        assert CliRunner().invoke(app, ["feedback", "--days", days], catch_exceptions=False).exit_code == 0
     looked = json.loads(CliRunner().invoke(app, ["feedback", "--json"], catch_exceptions=False).stdout)["looked_back"]
     assert {(one["what"], one["name"]) for one in looked["changes"]} == {LOW, ("unit", "mval/l")}
 

@@ -94,6 +94,7 @@ def test_what_fires_in_shadow_is_kept_counted_and_told(
     }
     assert samples["cds_answers_with_total", "low-potassium", "shadow"] == 3
     assert samples["cds_answers_with_total", "", "answers"] == 3
+    assert samples["cds_rules", "served"] == len(knowledge.rules) - 1
     cards = f"{sum(numbers) / 3:.1f} , would be {sum(shown) / 3:.1f}".replace(" ,", ",")
     title = knowledge.rule_by_id["low-potassium"].file.title
     assert f"{title} 0.4 2 0.0 0 {cards}" in page
