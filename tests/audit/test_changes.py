@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from html import unescape
@@ -123,17 +123,18 @@ def counts(*shares: tuple[Thing, float, float], client: str = "ehr", answers: in
     return {key: number for key, number in found.items() if number}
 
 
-def marked(url: str, *counted: Mapping[DailyCount, int]) -> list[Shift]:
-    async def write_and_read() -> list[Shift]:
-        store = Store(url)
-        async with (await store.open()).begin() as connection:
-            for one in counted:
-                await add_counts(connection, one)
-            found = await everything(connection)
-        await store.close()
-        return changed(found, datetime.now(UTC).date(), 28)
+def marked(*counted: Mapping[DailyCount, int]) -> list[Shift]:
+    total: Counter[DailyCount] = Counter()
+    for one in counted:
+        total.update(one)
+    return changed([(*key, number) for key, number in total.items()], datetime.now(UTC).date(), 28)
 
-    return asyncio.run(write_and_read())
+
+async def write(url: str, counted: Mapping[DailyCount, int]) -> None:
+    store = Store(url)
+    async with (await store.open()).begin() as connection:
+        await add_counts(connection, counted)
+    await store.close()
 
 
 LOW = ("fires", "low-potassium")
@@ -156,14 +157,14 @@ LOW = ("fires", "low-potassium")
         (0.0, 1.0, 50, True),
     ],
 )
-def test_what_is_marked(database_url: str, before: float, after: float, answers: int, is_marked: bool) -> None:
-    found = marked(database_url, counts((LOW, before, after), answers=answers))
+def test_what_is_marked(before: float, after: float, answers: int, is_marked: bool) -> None:
+    found = marked(counts((LOW, before, after), answers=answers))
     assert [(one.what, one.name, one.before, one.after) for one in found] == ([(*LOW, before, after)] if is_marked else [])
     if found:
         assert found[0].since == (datetime.now(UTC).date() - timedelta(days=27)).isoformat()
 
 
-def test_days_that_lie_far_apart_anyway_make_a_change_less_sure(database_url: str) -> None:
+def test_days_that_lie_far_apart_anyway_make_a_change_less_sure() -> None:
     """The same two shares: once of days that are alike, once of days that go up and down."""
     alike = counts((LOW, 0.5, 0.4))
     restless = {
@@ -171,29 +172,29 @@ def test_days_that_lie_far_apart_anyway_make_a_change_less_sure(database_url: st
         + ((15 if date.fromisoformat(key.day).toordinal() % 2 else -15) if key.name else 0)
         for key, number in alike.items()
     }
-    assert [(one.client, one.before, one.after) for one in marked(database_url, alike, restless)] == [("ehr", 0.5, 0.4)]
+    assert [(one.client, one.before, one.after) for one in marked(alike, restless)] == [("ehr", 0.5, 0.4)]
 
 
-def test_of_many_things_more_is_asked_than_of_one(tmp_path: Path) -> None:
-    database_url = f"sqlite+aiosqlite:///{tmp_path}/cds.sqlite"
+def test_of_many_things_more_is_asked_than_of_one() -> None:
     nearly = (LOW, 0.5, 0.42)
     many = [(("unknown", f"rule-{number}"), 0.5, 0.43) for number in range(300)]
-    assert marked(database_url, counts(nearly, *many)) == []
-    assert [one.name for one in marked(f"{database_url}2", counts(nearly))] == ["low-potassium"]
+    assert marked(counts(nearly, *many)) == []
+    assert [one.name for one in marked(counts(nearly))] == ["low-potassium"]
 
 
-def test_clients_are_compared_apart(database_url: str) -> None:
+def test_clients_are_compared_apart() -> None:
     """That one asks more often than before is no change of what its patients have."""
     rare, often = counts((LOW, 0.1, 0.1), client="a"), counts((LOW, 0.8, 0.8), client="b")
     first = (datetime.now(UTC).date() - timedelta(days=27)).isoformat()
     more = {key: number * 5 for key, number in often.items() if key.day >= first}
-    assert marked(database_url, rare, often, more) == []
+    assert marked(rare, often, more) == []
 
 
 def test_the_dashboard_and_the_command_mark_it(
     decision_service: DecisionService, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marked(database_url, counts((LOW, 0.4, 0.0), (("unit", "mval/l"), 0.0, 0.4), (("query", "orders"), 0.3, 0.3)))
+    counted = counts((LOW, 0.4, 0.0), (("unit", "mval/l"), 0.0, 0.4), (("query", "orders"), 0.3, 0.3))
+    asyncio.run(write(database_url, counted))
     with make(decision_service, tmp_path, database_url=database_url, pages="demo") as client:
         page = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", client.get("/dashboard?days=30").text)))
     title = decision_service.knowledge.rule_by_id["low-potassium"].file.title
