@@ -45,7 +45,7 @@ def prepare(settings: Settings) -> DecisionService:
     knowledge = load_checked(settings.knowledge)
     zone = zone_named(settings.time_zone) if settings.time_zone else None
     approvals = read_approvals(settings.approvals, knowledge, today(zone))
-    if settings.serve == "approved" and not approvals.signed:
+    if settings.serve == "approved" and not (approvals.signed or settings.shadow):
         message = "nothing would be served: no approval counts" + ("; all have lapsed" if approvals.lapsed else "")
         raise SettingsError([Problem("CDS_APPROVALS", message, "sign rules with cds-service approve, or set CDS_SERVE=drafts")])
     return DecisionService(knowledge, settings, approvals)

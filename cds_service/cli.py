@@ -31,7 +31,8 @@ from cds_service.terminal.output import (
     show_explanation,
     show_json,
     show_left_out,
-    show_received,
+    show_look_back,
+    show_shadow,
     show_text,
     show_title,
 )
@@ -139,6 +140,7 @@ def run(
         return
     title = f"{asked.person.id}: {asked.person.story}" if asked.person else file.name
     show_cards(f"{title} (on {asked.decision.view.as_of})", asked.decision.cards, why_no_cards(asked.decision, asked.places))
+    show_shadow(asked.decision)
     show_left_out(asked.left_out)
 
 
@@ -172,16 +174,17 @@ def explain(
 
 @app.command()
 def feedback(
+    days: Annotated[int, typer.Option("--days", min=1, max=364, help="Days that are compared with as many before.")] = 28,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
-    """Print how each rule was received: shown, accepted, overridden, why. Example: cds-service feedback --json"""
+    """Print how each rule was received, how it does in shadow, and what changed. Example: cds-service feedback --json"""
     from cds_service.audit.acceptance import received
+    from cds_service.audit.by_rule import look_back
 
+    knowledge = load_knowledge(read_settings().knowledge)
     found = asyncio.run(_with_store(received))
-    if as_json:
-        show_json(found)
-    else:
-        show_received(found)
+    looked = asyncio.run(_with_store(lambda store: look_back(store, knowledge, days)))
+    show_json({"received": found, "looked_back": looked}) if as_json else show_look_back(found, looked)
 
 
 @app.command(name="codes-seen")

@@ -33,6 +33,7 @@ from cds_service.knowledge.localise import spelled
 from cds_service.model import Advice, Fact, Finding, Outcome
 from cds_service.rules.advise import advise, ranked, unreadable
 from cds_service.rules.evaluate import ScopeFindings, find, precompute
+from cds_service.rules.shadow import in_shadow
 from cds_service.rules.suppress import suppressed
 from cds_service.security.clients import Client
 from cds_service.settings import Jurisdiction, Settings
@@ -50,6 +51,7 @@ class Decision:
     `suppressed` are the rules that fire and are not shown, each with the day on which it was overridden for this patient or
     last shown. `not_served`: the rules that this site does not let speak, each with the reason. `asked_of`: the kinds of
     entries that were asked what they are; fewer than all where the scopes of the rules said enough.
+    `in_shadow`: the rules that are judged and not shown; `with_shadow`: the cards with them, where one of them fires.
     """
 
     service_id: str
@@ -64,6 +66,13 @@ class Decision:
     composed: Composed = field(default_factory=Composed)
     not_served: Mapping[str, str] = field(default_factory=dict)
     asked_of: Collection[str] = IDENTIFIED
+    in_shadow: Collection[str] = ()
+    with_shadow: Composed | None = None
+
+    @property
+    def shadowed(self) -> tuple[str, ...]:
+        """The rules that fire and are in shadow."""
+        return tuple(item.rule_id for item in self.findings if item.rule_id in self.in_shadow and item.outcome is Outcome.FIRES)
 
     @property
     def chart(self) -> Chart:
@@ -104,16 +113,22 @@ class DecisionService:
         self.approvals, self.lapsed = approvals
         self._as_written = knowledge
         self.knowledge = knowledge = spelled(knowledge, settings.jurisdiction)
-        self.rules = {key: self._served(key) for key in knowledge.services}
-        self._not_served = {key: self._left_out(key) for key in knowledge.services}
-        self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
         footers = Footers(knowledge, settings.jurisdiction, self.approvals, settings.public_url)
         self._options = CardOptions(settings.max_cards, settings.workup_without_reason, footers)
+        self.dialect = Dialect(zone=zone_named(settings.time_zone)) if settings.time_zone else STANDARD
+        self.shadow = in_shadow(settings.shadow, knowledge)
+        self._prepare({key: self._served(key) for key in knowledge.services})
+        self._not_served = {key: self._left_out(key) for key in knowledge.services}
+        self._speaking = self._without_shadow()
+
+    def _prepare(self, rules_of: Mapping[str, tuple[Rule, ...]]) -> None:
+        """What is worked out once of the rules of each service."""
+        self.rules, knowledge, settings = rules_of, self.knowledge, self.settings
+        self._ranked = {key: ranked(rules, knowledge, settings.jurisdiction) for key, rules in self.rules.items()}
         self._baselines = {
             key: BaselineFindings(rules, partial(precompute, rules, jurisdiction=settings.jurisdiction))
             for key, rules in self.rules.items()
         }
-        self.dialect = Dialect(zone=zone_named(settings.time_zone)) if settings.time_zone else STANDARD
         self._templates: dict[str, dict[str, str]] = {}
         self.queries = {
             key: {name: knowledge.queries[name] for name in knowledge.queries if name in self._used(key)}
@@ -126,14 +141,24 @@ class DecisionService:
             for key, names in self._scope_queries.items()
         }
 
+    def _without_shadow(self) -> DecisionService | None:
+        """The same as if the rules in shadow did not exist: what it says is what an EHR gets. None where none is in shadow."""
+        if not self.shadow:
+            return None
+        own = copy(self)
+        own._prepare({key: tuple(rule for rule in rules if rule.id not in self.shadow) for key, rules in self.rules.items()})
+        return own
+
     def _left_out(self, service_id: str) -> Mapping[str, str]:
         """The rules of a service that this site does not let speak, each with the reason."""
-        served = {rule.id for rule in self.rules[service_id]}
+        served = {rule.id for rule in self.rules[service_id]} - self.shadow
         return {rule.id: self._why_not(rule) for rule in self.knowledge.rules_of(service_id) if rule.id not in served}
 
     def _why_not(self, rule: Rule) -> str:
         if rule.file.status == "retired":
             return "retired"
+        if rule.id in self.shadow:
+            return "in shadow here: judged and counted, and not shown"
         changed = self.lapsed.get(rule.id)
         return f"not approved any more, as this changed: {', '.join(changed)}" if changed else "not approved here"
 
@@ -158,14 +183,17 @@ class DecisionService:
         zone = zone_named(client.time_zone) if client.time_zone else self.dialect.zone
         own.dialect = Dialect(lexicon, client.null_is_empty, client.medication_statements_apart, zone)
         own._options = replace(own._options, order_codes=client.code_map.orders if client.code_map else {})
+        own.shadow |= in_shadow(client.shadow, own.knowledge)
+        own._not_served = {key: own._left_out(key) for key in own.rules}
+        own._speaking = own._without_shadow()
         return own
 
     def _served(self, service_id: str) -> tuple[Rule, ...]:
-        """The rules of a service; with `serve=approved` only those that this site has signed off."""
+        """The rules of a service; with `serve=approved` only those that this site has signed off, or does not show."""
         rules = [rule for rule in self.knowledge.rules_of(service_id) if rule.file.status != "retired"]
         if self.settings.serve == "drafts":
             return tuple(rules)
-        return tuple(rule for rule in rules if (rule.id, rule.file.version) in self.approvals)
+        return tuple(rule for rule in rules if rule.id in self.shadow or (rule.id, rule.file.version) in self.approvals)
 
     def _used(self, service_id: str) -> set[str]:
         knowledge = self.knowledge
@@ -245,7 +273,22 @@ class DecisionService:
         `silenced`: rules that were overridden or shown lately for this patient, each with its day. `in_brief`: where no rule
         applies nothing more is worked out. The cards are the same.
         """
-        decision = self._decide(service_id, request, as_of, in_brief)
+        decision, speaking = self._decide(service_id, request, as_of, in_brief), self._speaking
+        if speaking is None:
+            return self._said(service_id, decision, request, silenced)
+        is_alike = speaking.queries[service_id].keys() == self.queries[service_id].keys()
+        if is_alike or all(item.outcome is Outcome.OUT_OF_SCOPE for item in decision.findings):
+            own = replace(decision, findings=tuple(item for item in decision.findings if item.rule_id not in self.shadow))
+        else:
+            # What came only for rules in shadow must not touch what the others say.
+            own = speaking._decide(service_id, request, as_of, in_brief)
+        said = speaking._said(service_id, own, request, silenced)
+        shown = replace(decision, suppressed=said.suppressed, advice=said.advice, composed=said.composed, in_shadow=self.shadow)
+        whole = self._said(service_id, decision, request, silenced) if shown.shadowed else None
+        return replace(shown, with_shadow=whole.composed if whole else None)
+
+    def _said(self, service_id: str, decision: Decision, request: HookRequest, silenced: Mapping[str, date]) -> Decision:
+        """A decision with what its rules have to say."""
         if decision.silent_because:
             return decision
         served, facts, findings = self._ranked[service_id], decision.facts, decision.findings

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     workup_without_reason: bool = True
     serve: Literal["drafts", "approved"] = "drafts"
     approvals: Path | None = None
+    shadow: Annotated[tuple[str, ...], NoDecode] = ()
     patient_key: SecretStr | None = Field(default=None, min_length=32)
     override_days: int = Field(default=30, ge=0, le=365)
     keep_comments: bool = False
@@ -64,7 +65,7 @@ class Settings(BaseSettings):
     environment: Literal["production", "development"] = "production"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("cors_origins", "metrics_from", "pages_from", mode="before")
+    @field_validator("cors_origins", "metrics_from", "pages_from", "shadow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

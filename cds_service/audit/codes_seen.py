@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 from cds_service.audit.queries import utc
 from cds_service.chart.index import ChartIndex
-from cds_service.fhir.resources import CodeableConcept, codings
+from cds_service.fhir.resources import CodeableConcept, Observation, codings
+from cds_service.fhir.sections import measurement
+from cds_service.knowledge.units import Unusable
 from cds_service.log import log
 from cds_service.service import Decision
 from cds_service.store.database import Store, insert_once
@@ -25,10 +27,11 @@ LEAST_PATIENTS = 3
 MOST_KEPT = 5000
 OTHER = "other"
 _MOST_HELD = 10_000
-_MOST_CODINGS = 3
+_MOST_CODINGS, _MOST_UNITS = 3, 50
 # What looks like a code, and like the name of a code system: no blanks, nothing that a search or an address of a person holds.
 _CODE = re.compile(r"[A-Za-z0-9](?:[\w.:/+-]{0,62}[A-Za-z0-9+])?", re.ASCII)
 _SYSTEM = re.compile(r"[A-Za-z0-9](?:[\w.:/#+-]{0,198}[\w/])?", re.ASCII)
+_UNIT = re.compile(r"(?!.*\d{4})[\w%/*^.\[\]{}()+-]{1,20}")
 # Four digits in a row may be a date, a number of a record or of a telephone.
 _WORDS = re.compile(r"(?!.*\d{4}).{1,100}")
 
@@ -69,6 +72,17 @@ def _coded(kind: str, concept: CodeableConcept) -> Iterator[UnknownCode]:
             yield UnknownCode(kind, system, code, words if _WORDS.fullmatch(words) and words.isprintable() else "")
 
 
+def unknown_units(decision: Decision) -> set[str]:
+    """The units of results that are not understood, as they came."""
+    found, held = set(), decision.view.measured if Observation.__name__ in decision.asked_of else {}
+    for analyte, factors in decision.knowledge.factors.items():
+        for _, part in held.get(f"lab:{analyte}", ()):
+            quantity = said.value_quantity if (said := measurement(part)) else None
+            if quantity and quantity.value is not None and isinstance(factors.of(quantity), Unusable):
+                found.add((quantity.unit or quantity.code or "none").strip())
+    return found
+
+
 class CodesSeen:
     """What is held until several patients had it, and what waits to be written. It never makes an answer wait."""
 
@@ -76,6 +90,7 @@ class CodesSeen:
         self._store, self._secret = store, secrets.token_bytes(32)
         self._held: dict[bytes, set[bytes] | None] = {}
         self._waiting: dict[Key, SeenCode] = {}
+        self._units: set[str] = set()
 
     def note(self, client: str, patient_id: str, codes: Sequence[UnknownCode], at: datetime) -> None:
         """Patients are told apart by their id alone: the address of a server has several spellings, and one patient is one."""
@@ -87,6 +102,13 @@ class CodesSeen:
             words = item.words if item.words and self._had_by_enough((*key, item.words), one) else ""
             if self._had_by_enough(key, one):
                 self._wait(key, SeenCode(*key, words, 1, at))
+
+    def common_units(self, client: str, patient_id: str, units: Iterable[str]) -> set[str]:
+        """Those that look like a unit and several patients had, so many in all; the rest are `other`."""
+        one = self._digest(client, patient_id)
+        common = {unit for unit in units if _UNIT.fullmatch(unit) and self._had_by_enough((client, "unit", unit), one)}
+        self._units |= set(sorted(common - self._units)[: _MOST_UNITS - len(self._units)])
+        return {unit if unit in common & self._units else OTHER for unit in units}
 
     def _digest(self, *parts: str) -> bytes:
         return hashlib.blake2b(repr(parts).encode(), key=self._secret, digest_size=16).digest()

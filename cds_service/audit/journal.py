@@ -7,11 +7,12 @@ can; beyond that the oldest answers are lost, and counted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from cds_service.audit.daily_counts import ALL, count
 from cds_service.audit.queries import Row, write
 from cds_service.cards.compose import Offer, Shown
 from cds_service.knowledge.knowledge import Rule
@@ -24,7 +25,6 @@ LIMIT = 5000
 _BATCH = 500
 _ENOUGH_REFUSALS = 3
 _LONGEST = 200
-ALL = ("all",)
 
 
 class CardRecord(NamedTuple):
@@ -42,6 +42,7 @@ class AnswerRecord(NamedTuple):
     """What is kept of one answer: no clinical value, and the patient as a keyed hash or not at all.
 
     `not_understood`: the number of such entries, by resource type; `unknown_codes`: of codes that nobody knew, by code system.
+    `shadow`: the rules in shadow that fired; `cards_with_shadow`: how many cards there would have been with them.
     """
 
     at: datetime
@@ -56,6 +57,9 @@ class AnswerRecord(NamedTuple):
     cards: tuple[CardRecord, ...]
     not_understood: Mapping[str, int] = MappingProxyType({})
     unknown_codes: Mapping[str, int] = MappingProxyType({})
+    unknown_units: Collection[str] = ()
+    shadow: tuple[str, ...] = ()
+    cards_with_shadow: int = 0
 
 
 def outcomes(decision: Decision) -> Mapping[str, Sequence[str]]:
@@ -144,7 +148,8 @@ class Journal:
         return [] if written else refused
 
     async def _write(self, batch: Sequence[AnswerRecord]) -> None:
-        await write(self._store, [_answer(noted) for noted in batch], [row for noted in batch for row in _cards(noted)])
+        cards = [row for noted in batch for row in _cards(noted)]
+        await write(self._store, [_answer(noted) for noted in batch], cards, count(batch))
 
     def _lose(self, answers: Iterable[AnswerRecord]) -> None:
         self.lost += sum(1 + len(noted.cards) for noted in answers)
@@ -169,6 +174,9 @@ def _answer(noted: AnswerRecord) -> Row:
         "states": noted.states,
         "cards": len(noted.cards),
         "milliseconds": noted.milliseconds,
+        "shadow": list(noted.shadow) or None,
+        "cards_with_shadow": noted.cards_with_shadow if noted.shadow else None,
+        "patient": noted.patient if noted.shadow else None,
     }
 
 

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from cds_service.audit.daily_counts import had
 from cds_service.audit.journal import AnswerRecord, Journal
 from cds_service.audit.overrides import Overrides
 from cds_service.audit.queries import Reaction
@@ -111,6 +112,8 @@ class Metrics:
                 numbers.shown.labels(rule.id, rule.file.version).inc()
         for rule_id in noted.outcomes.get("silenced", ()):
             numbers.suppressed.labels(rule_id).inc()
+        for what, name in had(noted):
+            numbers.had.labels(what, name).inc()
         for query, state in noted.states.items():
             numbers.states.labels(query, state.value).inc()
         for kind, count in noted.not_understood.items():
@@ -154,6 +157,7 @@ class _Numbers:
             ("query", "state"),
             registry=registry,
         )
+        self.had = Family("cds_answers_with", "Answers that had something, by what it was", ("what", "name"), registry=registry)
         self._count_doubts(registry)
         self._count_rules(registry)
         self.waiting = Gauge(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from cds_service.audit.daily_counts import DailyCount, add_counts
 from cds_service.cdshooks.feedback import Feedback
 from cds_service.store.database import Store, insert_once
 
@@ -85,7 +87,7 @@ def _row(service_id: str, item: Feedback, received_at: datetime, client: str) ->
     }
 
 
-async def write(store: Store, answers: Sequence[Row], cards: Sequence[Row]) -> None:
+async def write(store: Store, answers: Sequence[Row], cards: Sequence[Row], counted: Counter[DailyCount] | None = None) -> None:
     """All of it or nothing, in one transaction. A card that was written before is left alone."""
     from cds_service.store import tables
 
@@ -95,6 +97,7 @@ async def write(store: Store, answers: Sequence[Row], cards: Sequence[Row]) -> N
             await connection.execute(tables.answers.insert(), answers)
         if cards:
             await connection.execute(insert_once(engine, tables.shown_cards, "card"), cards)
+        await add_counts(connection, counted or {})
 
 
 async def read_overrides(store: Store, since: datetime) -> list[Silenced]:
@@ -216,17 +219,21 @@ def day_of(engine: Any, moment: Any) -> Any:
 
 
 async def purge(store: Store, before: datetime, hashes_before: datetime) -> Purged:
-    """Delete what is older than `before`, and erase the patients' hashes of cards shown before `hashes_before`."""
+    """Delete what is older than `before`, and erase the patients' hashes of cards and answers before `hashes_before`."""
     from sqlalchemy import delete, update
 
-    from cds_service.store.tables import answers, codes_seen, feedback, shown_cards
+    from cds_service.store.tables import answers, codes_seen, daily_counts, feedback, shown_cards
 
+    async with (await store.open()).begin() as connection:
+        await connection.execute(delete(daily_counts).where(daily_counts.c.day < before.date().isoformat()))
+    old_answer = answers.c.patient.is_not(None) & (answers.c.answered_at < hashes_before)
     old_hash = shown_cards.c.patient.is_not(None) & (shown_cards.c.shown_at < hashes_before)
     return Purged(
         answers=await _in_turns(store, delete(answers), answers, answers.c.answered_at < before),
         cards=await _in_turns(store, delete(shown_cards), shown_cards, shown_cards.c.shown_at < before),
         feedback=await _in_turns(store, delete(feedback), feedback, feedback.c.received_at < before),
-        hashes=await _in_turns(store, update(shown_cards).values(patient=None), shown_cards, old_hash),
+        hashes=await _in_turns(store, update(shown_cards).values(patient=None), shown_cards, old_hash)
+        + await _in_turns(store, update(answers).values(patient=None), answers, old_answer),
         codes=await _in_turns(store, delete(codes_seen), codes_seen, codes_seen.c.last_seen < before),
     )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 
-from cds_service.audit.codes_seen import CodesSeen, by_system, unknown_codes
+from cds_service.audit.codes_seen import CodesSeen, by_system, unknown_codes, unknown_units
 from cds_service.audit.journal import AnswerRecord, Journal, kept, outcomes
 from cds_service.audit.metrics import Metrics
 from cds_service.audit.overrides import Overrides
@@ -44,7 +44,7 @@ class Recorder:
         secret = key.get_secret_value() if key else None
         self.overrides = Overrides(store, secret, settings.override_days, served.values(), self._signatures)
         self.metrics = Metrics(knowledge.services, knowledge.override_reasons.displays)
-        self._counts = (len(served), len(decision_service.lapsed))
+        self._counts = (len(served.keys() - decision_service.shadow), len(decision_service.lapsed))
         self._feedback: list[str] = []
         self._refreshed_at = datetime.min.replace(tzinfo=UTC)
         self._stopping = asyncio.Event()
@@ -82,6 +82,9 @@ class Recorder:
             kept(decision.shown, self._signatures),
             decision.not_understood,
             by_system(unknown, decision.view),
+            self.codes.common_units(client, request.patient_id, unknown_units(decision)),
+            decision.shadowed,
+            len(decision.with_shadow.cards) if decision.with_shadow else 0,
         )
         self.codes.note(client, request.patient_id, unknown, now)
         self.journal.note(noted)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cds_service.audit.by_rule import LookBack
 from cds_service.audit.codes_seen import SeenCode, read_codes
-from cds_service.audit.journal import ALL
+from cds_service.audit.daily_counts import ALL
 from cds_service.audit.queries import Reaction, day_of, fetched, read_reactions, versions_of
 from cds_service.model import Outcome
 from cds_service.store.database import Store
@@ -58,6 +59,7 @@ class Figures(NamedTuple):
     short: Sequence[Short] = ()
     sample: Sequence[Mapping[str, Sequence[str]]] = ()
     codes: Sequence[SeenCode] = ()
+    looked_back: LookBack = LookBack(0, [], [])
 
 
 async def read_figures(store: Store, since: datetime) -> Figures:

@@ -228,6 +228,8 @@ class _ExplanationWriter:
 
     def cardless(self, rule_id: str) -> str:
         """Why a rule fires and no card speaks for it."""
+        if rule_id in self._decision.not_served or rule_id not in self._advice:
+            return self._decision.not_served.get(rule_id, "it rests on what only rules in shadow ask for")
         advice = self._advice[rule_id]
         if rule_id in self._decision.suppressed:
             return "overridden or shown lately for this patient, and nothing new since; it will speak again"

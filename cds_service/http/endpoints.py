@@ -216,7 +216,8 @@ class CdsHooksEndpoints:
             problem = Problem("store", "cannot be reached", "see CDS_DATABASE_URL and the log")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
         served, knowledge = self.decision_service, self.decision_service.knowledge
-        told = Ready("ready", knowledge.fingerprint, len(knowledge.rules), len(served.served), len(served.lapsed))
+        shown = len(served.served.keys() - served.shadow)
+        told = Ready("ready", knowledge.fingerprint, len(knowledge.rules), shown, len(served.lapsed))
         return Response(encode(told), media_type=JSON)
 
     def _conductor(self, client: Client | None) -> DecisionService:

@@ -7,6 +7,7 @@ from typing import get_args
 
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.lint.code_provenance import doubt_about_code
+from cds_service.rules.shadow import shadow_names
 from cds_service.security.clients import ClientSchema
 from cds_service.security.code_map import MapSchema
 from cds_service.settings import Jurisdiction
@@ -16,4 +17,4 @@ def client_schema(knowledge: Knowledge, development: bool = False) -> ClientSche
     """What a file of clients may refer to."""
     tests = {name: [f"{system}|{code}" for system, code in order.codes] for name, order in knowledge.orders.items()}
     codes = MapSchema(tests, partial(doubt_about_code, knowledge))
-    return ClientSchema(tuple(knowledge.queries), get_args(Jurisdiction), development, codes)
+    return ClientSchema(tuple(knowledge.queries), get_args(Jurisdiction), development, codes, shadow=shadow_names(knowledge))

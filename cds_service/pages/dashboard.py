@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from cds_service.audit.acceptance import NO_REASON, UNKNOWN, Acceptance, add_up
 from cds_service.audit.codes_seen import SeenCode
-from cds_service.audit.journal import ALL
+from cds_service.audit.daily_counts import ALL
 from cds_service.audit.queries import Reaction
 from cds_service.audit.statistics import Figures
 from cds_service.errors import Problem, RequestError

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from cds_service.audit.acceptance import Acceptance, received
+from cds_service.audit.by_rule import look_back
 from cds_service.audit.statistics import Figures, read_figures
 from cds_service.errors import KnowledgeError, Problem, RequestError
 from cds_service.log import log
@@ -152,7 +153,7 @@ class Pages:
         days = read_days(request.query_params.get("days", str(_DAYS)))
         figures = await self._figures(days, now)
         counted = await asyncio.to_thread(summary, figures, decision_service.knowledge, decision_service.queries, days, now)
-        return page("dashboard.html", board=counted, periods=PERIODS, say_reason=self._say_reason)
+        return page("dashboard.html", board=counted, looked=figures.looked_back, periods=PERIODS, say_reason=self._say_reason)
 
     async def dashboard_csv(self, request: Request) -> Response:
         """The same in rows, for a spreadsheet."""
@@ -168,11 +169,15 @@ class Pages:
             problem = Problem("dashboard", "is for who has signed in", "set CDS_PAGES=signed-in, with the proxy of your site")
             raise RequestError(403, "not-signed-in", "forbidden", [problem])
         try:
-            return await self._figures_read.get(days, lambda: read_figures(self._store, since(days, now)))
+            return await self._figures_read.get(days, partial(self._read, days, now))
         except Exception as error:
             log.error("figures not read", error=type(error).__name__)
             problem = Problem("store", "cannot be read at present", "try again later; see the log of the service")
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
+
+    async def _read(self, days: int, now: datetime) -> Figures:
+        looked_back = await look_back(self._store, self._bench.decision_service.knowledge, days)
+        return (await read_figures(self._store, since(days, now)))._replace(looked_back=looked_back)
 
     @property
     def _may_count(self) -> bool:

@@ -31,7 +31,7 @@ class Client:
     `prefetch_keys` maps its names of prefetch keys to ours. `token_lifetime`: most seconds from `iat` to `exp`.
     `code_map`: what its own codes mean. `null_is_empty`: its null is an empty list. `medication_statements_apart`: drugs stand
     in its MedicationStatements that no MedicationRequest tells. `time_zone`: by its IANA name, where its days begin and end.
-    `calls_a_minute`: as many hooks as a worker answers it in a minute.
+    `calls_a_minute`: as many hooks as a worker answers it in a minute. `shadow`: what it is not shown, nor what the site says.
     """
 
     iss: str
@@ -51,11 +51,12 @@ class Client:
     medication_statements_apart: bool = False
     time_zone: str | None = None
     calls_a_minute: int | None = None
+    shadow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSchema:
-    """What a clients file may refer to: our prefetch keys, jurisdictions and codes; `loopback` allows http on this machine.
+    """What a clients file may refer to: keys, jurisdictions, codes, what may be in shadow; `loopback` allows http here.
 
     `doubts`: what else is wrong with the clients of a file that is refused anyway, so that all is told at once.
     """
@@ -65,6 +66,7 @@ class ClientSchema:
     loopback: bool = False
     codes: MapSchema = field(default_factory=MapSchema)
     doubts: Callable[[Iterable[Client]], Iterable[Problem]] = lambda clients: ()
+    shadow: Collection[str] = ()
 
 
 def read_clients(path: Path | None, known: ClientSchema) -> tuple[Client, ...]:
@@ -140,6 +142,7 @@ class _ClientEntry:
             null_is_empty=self._switch("null_is_empty"),
             medication_statements_apart=self._switch("medication_statements_apart"),
             calls_a_minute=self._one("calls_a_minute", _is_rate, None, "write a number from 1 to 1,000,000"),
+            shadow=self._many("shadow", self.known.shadow.__contains__, "use what CDS_SHADOW takes: rules, topic:TOPIC, all"),
             time_zone=self._one("time_zone", _is_zone, None, "write an IANA name such as Europe/London; or install tzdata"),
         )
 

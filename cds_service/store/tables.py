@@ -62,6 +62,10 @@ answers = Table(
     Column("states", JSON, nullable=False),
     Column("cards", Integer, nullable=False),
     Column("milliseconds", Float, nullable=False),
+    # [rule, …] that fired in shadow, and how many cards there would have been; null where none did, as is the patient.
+    Column("shadow", JSON(none_as_null=True), nullable=True),
+    Column("cards_with_shadow", Integer, nullable=True),
+    Column("patient", String(64), nullable=True),
     Index("ix_answers_answered_at", "answered_at"),
 )
 
@@ -79,6 +83,17 @@ codes_seen = Table(
     Column("answers", Integer, nullable=False),
     Column("last_seen", DateTime(timezone=True), nullable=False),
     Index("ix_codes_seen_last_seen", "last_seen"),
+)
+
+daily_counts = Table(
+    "daily_counts",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("client", String(200), primary_key=True),
+    Column("service_id", String(64), primary_key=True),
+    Column("what", String(16), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("answers", Integer, nullable=False),
 )
 
 used_tokens = Table(

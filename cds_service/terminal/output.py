@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from cds_service.audit.acceptance import Acceptance
+from cds_service.audit.by_rule import LookBack
 from cds_service.audit.codes_seen import SeenCode
 from cds_service.cards.text import listed, plain
 from cds_service.cdshooks.response import Card, encode
@@ -21,6 +22,7 @@ from cds_service.explain.left_out import LeftOut, Omissions
 from cds_service.fhir.dates import say_date
 from cds_service.model import Evidence
 from cds_service.samples.counts import Tally, rows, sum_up
+from cds_service.service import Decision
 from cds_service.terminal.console import width
 
 _FEW = 5
@@ -39,6 +41,12 @@ def show_cards(title: str, cards: Sequence[Card], no_cards_as: str = "") -> None
     for card in cards:
         _show_card(card)
     typer.echo()
+
+
+def show_shadow(decision: Decision) -> None:
+    if decision.with_shadow:
+        number = len(decision.with_shadow.cards)
+        _say(f"In shadow here, and not shown: {', '.join(decision.shadowed)}. Cards with them: {number}.")
 
 
 def show_title(text: str, colour: str | None = None) -> None:
@@ -124,6 +132,21 @@ def show_received(found: Sequence[Acceptance]) -> None:
         typer.echo(f"{name:<{width}}{one.shown:>9}{one.accepted:>10}{one.overridden:>12}")
         for reason, number in one.reasons.most_common(_FEW):
             typer.echo(f"{'':<{width}}{number:>31}  {plain(reason)}")
+
+
+def show_look_back(received: Sequence[Acceptance], found: LookBack) -> None:
+    show_received(received)
+    _heading(f"In shadow and shown, in {found.days} days")
+    for one in found.by_rule:
+        calls = " would be ".join(f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow))
+        shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients, cards a call {calls}; "
+        shown = f"shown {one.shown / found.days:.1f} a day, {one.patients_shown} patients"
+        why = "".join(f", {reason} {number}" for reason, number in list(one.why.items())[:_FEW])
+        _say(f"{one.rule}: {shadow if one.shadow else ''}{shown}; unknown {one.unknown}{why}")
+    _heading(f"Changed beyond chance since {found.days} days before: {len(found.changes)} (codes: cds-service codes-seen)")
+    for item in found.changes:
+        shares = f"{item.after:.1%} of answers, before {item.before:.1%}, since about {item.since}"
+        _say(f"{item.what} {plain(item.name)}: {shares} ({plain(item.client) or 'unsigned'}, {item.service_id})")
 
 
 def show_codes(found: Sequence[SeenCode]) -> None:

@@ -64,7 +64,7 @@ def test_the_command_tells_what_was_shown_accepted_and_overridden(
         first = {"id": tests["suggestions"][0]["uuid"]}
         sent = [OVERRIDDEN | {"card": results["uuid"]}, ACCEPTED | {"card": tests["uuid"], "acceptedSuggestions": [first]}]
         assert client.post(f"{CALL}/feedback", json={"feedback": sent}).status_code == 200
-    told = {one["rule"]: one for one in json.loads(run("feedback", "--json"))}
+    told = {one["rule"]: one for one in json.loads(run("feedback", "--json"))["received"]}
     assert (told["low-potassium"]["shown"], told["low-potassium"]["overridden"]) == (2, 1)
     assert told["low-potassium"]["reasons"] == {"reason-code": 1}
     assert sum(one["accepted"] for one in told.values()) == 1

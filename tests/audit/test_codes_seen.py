@@ -13,7 +13,15 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from cds_service.audit.codes_seen import CodesSeen, SeenCode, UnknownCode, read_codes, unknown_codes, write_codes
+from cds_service.audit.codes_seen import (
+    CodesSeen,
+    SeenCode,
+    UnknownCode,
+    read_codes,
+    unknown_codes,
+    unknown_units,
+    write_codes,
+)
 from cds_service.audit.queries import purge
 from cds_service.cli import app
 from cds_service.service import DecisionService
@@ -21,7 +29,7 @@ from cds_service.store.database import Store
 from cds_service.store.tables import codes_seen
 from tests.support.calls import CALL, make, request_of
 from tests.support.feedback import rows
-from tests.support.people import AS_OF, RXNORM, SERVICE, Json, body, bundle, concept, medication, observation
+from tests.support.people import AS_OF, RXNORM, SERVICE, UCUM, Json, body, bundle, concept, medication, observation
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 DRUGS = "https://hospital.example/drugs"
@@ -200,3 +208,42 @@ def test_metrics_name_a_system_that_is_read_and_no_other(decision_service: Decis
     assert 'cds_codes_not_identified_total{system="rxnorm"} 1.0' in text
     assert 'cds_codes_not_identified_total{system="other"} 2.0' in text
     assert "zebedee" not in text
+
+
+def test_units_that_several_patients_had_are_named_and_others_are_not(database_url: str) -> None:
+    found = CodesSeen(Store(database_url))
+    given = ["mval/l", "Mrs Quokka 1944", "x" * 21, "19440414"]
+    told = [found.common_units("ehr", patient, given) for patient in ("a", "a", "b", "c")]
+    assert told == [{"other"}, {"other"}, {"other"}, {"mval/l", "other"}]
+    assert found.common_units("another", "a", ["mval/l"]) == {"other"}
+
+
+def test_only_so_many_units_are_named(database_url: str) -> None:
+    found = CodesSeen(Store(database_url))
+    units = [f"u{number}" for number in range(60)]
+    for patient in ("a", "b", "c"):
+        told = found.common_units("ehr", patient, units)
+    assert len(told - {"other"}) == 50
+    assert found.common_units("ehr", "d", ["u1", "u59"]) - {"other"} <= told
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"),
+    [
+        ({"value": 4, "unit": "mmol/L"}, set()),
+        ({"value": 4, "unit": "mval/l"}, {"mval/l"}),
+        ({"value": 4, "code": "mval/l", "system": UCUM}, {"mval/l"}),
+        ({"value": 4}, {"none"}),
+        ({"unit": "mval/l"}, set()),
+    ],
+)
+def test_a_unit_that_is_not_understood_is_found(
+    decision_service: DecisionService, quantity: dict[str, Any], expected: set[str]
+) -> None:
+    call = body({"electrolytes": bundle(observation(4, valueQuantity=quantity))})
+    assert unknown_units(decision_service.answer(SERVICE, request_of(call), NOW.date(), in_brief=True)) == expected
+
+
+def test_of_whom_no_rule_is_for_no_unit_is_looked_at(decision_service: DecisionService) -> None:
+    call = body({"conditions": bundle(), "electrolytes": bundle(observation(4, unit="mval/l"))})
+    assert unknown_units(decision_service.answer(SERVICE, request_of(call), NOW.date(), in_brief=True)) == set()

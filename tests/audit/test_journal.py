@@ -135,10 +135,10 @@ async def test_beyond_its_bound_the_oldest_are_lost_and_counted(away: tuple[str,
 async def test_an_answer_that_the_database_refuses_does_not_hold_up_the_others(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refusing(store: Store, kept: Any, cards: Any) -> None:
+    async def refusing(store: Store, kept: Any, *rest: Any) -> None:
         if any(row["hook_instance"] == "poison" for row in kept):
             raise ValueError("refused")
-        await write(store, kept, cards)
+        await write(store, kept, *rest)
 
     monkeypatch.setattr(journals, "write", refusing)
     store = Store(database_url)
