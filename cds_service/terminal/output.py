@@ -141,8 +141,8 @@ def show_look_back(received: Sequence[Acceptance], found: LookBack) -> None:
         calls = " would be ".join(f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow))
         shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients, cards a call {calls}; "
         shown = f"shown {one.shown / found.days:.1f} a day, {one.patients_shown} patients"
-        why = "".join(f", {reason} {number}" for reason, number in list(one.why.items())[:_FEW])
-        _say(f"{one.rule}: {shadow if one.shadow else ''}{shown}; unknown {one.unknown}{why}")
+        why = "; ".join(f"{reason} {number}" for reason, number in list(one.why.items())[:_FEW])
+        _say(f"{one.rule}: {shadow if one.shadow else ''}{shown}; unknown {one.unknown} (in the last 1,000: {why or 'never'})")
     _heading(f"Changed beyond chance since {found.days} days before: {len(found.changes)} (codes: cds-service codes-seen)")
     for item in found.changes:
         shares = f"{item.after:.1%} of answers, before {item.before:.1%}, since about {item.since}"
