@@ -18,8 +18,7 @@ from cds_service.fhir.zones import today, zone_named
 from cds_service.http.endpoints import CdsHooksEndpoints, http_error
 from cds_service.http.middleware import ErrorsAndLimits
 from cds_service.http.routes import serve
-from cds_service.lint.client_schema import client_schema
-from cds_service.lint.run import load_checked
+from cds_service.lint.run import client_schema, load_checked
 from cds_service.log import LogThread, configure, log
 from cds_service.security.access import pages_shown
 from cds_service.security.clients import Client, read_clients

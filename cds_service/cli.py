@@ -195,10 +195,7 @@ def codes_seen(
     from cds_service.audit.codes_seen import read_codes
 
     found = asyncio.run(_with_store(read_codes))
-    if as_json:
-        show_json([one._asdict() for one in found])
-    else:
-        show_codes(found)
+    show_json([one._asdict() for one in found]) if as_json else show_codes(found)
 
 
 @app.command()

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cds_service.errors import KnowledgeError, Problem
 from cds_service.knowledge.knowledge import Knowledge
@@ -27,6 +28,7 @@ from cds_service.lint.code_provenance import (
     CODES,
     VERIFICATION,
     disjoint_sets_share_no_code,
+    doubt_about_code,
     fingerprints,
     value_sets_match_their_lock,
 )
@@ -53,7 +55,11 @@ from cds_service.lint.rule_checks import (
     sources_exist_and_are_used,
     who_checked_a_rule_has_signed_it,
 )
+from cds_service.rules.shadow import shadow_names
 from cds_service.samples.records import resources_in
+from cds_service.security.clients import ClientSchema
+from cds_service.security.code_map import MapSchema
+from cds_service.settings import Jurisdiction
 
 HouseRule = Callable[[Knowledge], Iterator[Problem]]
 
@@ -198,3 +204,10 @@ def check_resources(loaded: Mapping[str, Any], name: str) -> list[Problem]:
             remedy = "give a resource type of FHIR R4"
             problems.append(Problem(f"{name} {place}", f"is no readable resource: {type(error).__name__}", remedy))
     return problems
+
+
+def client_schema(knowledge: Knowledge, development: bool = False) -> ClientSchema:
+    """What a file of clients may refer to."""
+    tests = {name: [f"{system}|{code}" for system, code in order.codes] for name, order in knowledge.orders.items()}
+    codes = MapSchema(tests, partial(doubt_about_code, knowledge))
+    return ClientSchema(tuple(knowledge.queries), get_args(Jurisdiction), development, codes, shadow=shadow_names(knowledge))

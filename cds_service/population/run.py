@@ -17,7 +17,7 @@ from cds_service.cards.approvals import read_approvals
 from cds_service.errors import Problem, SettingsError
 from cds_service.fhir.zones import today
 from cds_service.knowledge.load import load_knowledge
-from cds_service.lint.client_schema import client_schema
+from cds_service.lint.run import client_schema
 from cds_service.population.exports import Exports, read_exports
 from cds_service.population.judge import DAY, ENCOUNTERS, Judge, Manner, Row, keyed_digest
 from cds_service.population.local import BadLine, Progress, Runner, Work, lots_of, open_medications

@@ -27,7 +27,7 @@ from cds_service.fhir.resources import (
 )
 from cds_service.fhir.zones import in_zone, write_in, zone_named
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.lint.client_schema import client_schema
+from cds_service.lint.run import client_schema
 from cds_service.model import UNKNOWN, State
 from cds_service.security.clients import Client, read_clients
 from cds_service.service import Decision, DecisionService

@@ -11,7 +11,7 @@ import pytest
 
 from cds_service.errors import SettingsError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.lint.client_schema import client_schema
+from cds_service.lint.run import client_schema
 from cds_service.security.client_tokens import ClientTokenVerifier
 from cds_service.security.clients import Client, ClientSchema, read_clients
 from cds_service.security.replay import Replay

@@ -10,7 +10,7 @@ import pytest
 
 from cds_service.errors import SettingsError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.lint.client_schema import client_schema
+from cds_service.lint.run import client_schema
 from cds_service.security.clients import ClientSchema, read_clients
 from cds_service.security.code_map import read_code_map
 from tests.support.signing import ISS, clients_file

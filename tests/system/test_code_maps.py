@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from cds_service.cdshooks.request import AS_OF as DAY
 from cds_service.facts.evaluate import ChartFacts
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.lint.client_schema import client_schema
+from cds_service.lint.run import client_schema
 from cds_service.model import State
 from cds_service.security.clients import Client, read_clients
 from cds_service.service import Decision, DecisionService
