@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cds_service.app import build_app
+from cds_service.app import build_app, prepare
 from cds_service.cdshooks.request import read_request
 from cds_service.cli import app
 from cds_service.errors import SettingsError
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.lint.run import client_schema, prepare
+from cds_service.lint.run import client_schema
 from cds_service.model import Outcome
 from cds_service.rules.shadow import in_shadow
 from cds_service.security.clients import Client, read_clients
