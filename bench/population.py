@@ -115,7 +115,7 @@ def main() -> None:
     patients = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     settings = read_settings()
     decision_service = DecisionService(load_knowledge(settings.knowledge), settings)
-    for share, number in ((50, patients), (3, patients // 10)):
+    for share, number in ((50, patients), (3, patients // 2)):
         with tempfile.TemporaryDirectory() as made:
             size = write_export(Path(made), number, share)
             print(f"{number} patients, one of {share} with leg cramps, {size / number / 1000:.1f} kB each")

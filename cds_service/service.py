@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from types import MappingProxyType
+from typing import Literal
 
 from cds_service.cards.approvals import NOTHING_SIGNED, Approvals
 from cds_service.cards.compose import CardOptions, Composed, OrderSubject, Shown, compose
@@ -37,6 +38,8 @@ from cds_service.rules.shadow import in_shadow
 from cds_service.rules.suppress import suppressed
 from cds_service.security.clients import Client
 from cds_service.settings import Jurisdiction, Settings
+
+Brevity = bool | Literal["afterwards"]
 
 # Others would have another meaning in a search, or in an address.
 _SEARCHABLE = re.compile(r"[\w.:-]+").fullmatch
@@ -266,12 +269,13 @@ class DecisionService:
         as_of: date,
         silenced: Mapping[str, date] = MappingProxyType({}),
         *,
-        in_brief: bool = False,
+        in_brief: Brevity = False,
     ) -> Decision:
         """The cards for one request. Raises RequestError (412) where mandatory data are nowhere.
 
         `silenced`: rules that were overridden or shown lately for this patient, each with its day. `in_brief`: where no rule
-        applies nothing more is worked out. The cards are the same.
+        applies nothing more is worked out, or `afterwards` it is forgotten, which is quicker where rules mostly apply. The
+        cards are the same.
         """
         decision, speaking = self._decide(service_id, request, as_of, in_brief), self._speaking
         if speaking is None:
@@ -307,11 +311,12 @@ class DecisionService:
         """What the rules find for one request, without a word about it. Raises as `answer` does."""
         return self._decide(service_id, request, as_of).findings
 
-    def _decide(self, service_id: str, request: HookRequest, as_of: date, in_brief: bool = False) -> Decision:
+    def _decide(self, service_id: str, request: HookRequest, as_of: date, in_brief: Brevity = False) -> Decision:
         """A decision as far as its rules are decided and nothing is put into words yet."""
         reader = ChartReader(request, self.queries[service_id], self.dialect)
-        if not in_brief:
-            return self._ruled(service_id, self._look_at(reader.read(), as_of))
+        if in_brief is not True:
+            decision = self._ruled(service_id, self._look_at(reader.read(), as_of))
+            return decision if in_brief is False else self._in_brief(service_id, decision)
         part = self._look_at(reader.read(self._scope_queries[service_id]), as_of)
         decision = self._outside(service_id, part)
         if decision.findings:
@@ -319,6 +324,11 @@ class DecisionService:
         view = self._look_at(reader.read(), as_of)
         view.take_over(part)
         return self._ruled(service_id, view, decision.facts)
+
+    def _in_brief(self, service_id: str, decision: Decision) -> Decision:
+        """A whole decision as it would be if only the scopes of rules had been asked, where none applies for sure."""
+        outside = () if decision.silent_because else self._scopes[service_id].find(decision.values)
+        return replace(decision, findings=outside, asked_of=self._scope_kinds[service_id]) if outside else decision
 
     def _outside(self, service_id: str, view: ChartIndex) -> Decision:
         """The decision about a patient whom no rule is for, as most are whom an EHR shows; without findings where one is.

@@ -143,7 +143,7 @@ class Judge:
     def _decide(self, request: HookRequest, day: date) -> Decision | None:
         """None where what is mandatory was not exported."""
         try:
-            return self._decides.answer(self._service_id, request, day, in_brief=True)
+            return self._decides.answer(self._service_id, request, day, in_brief="afterwards")
         except RequestError:
             return None
 

@@ -15,6 +15,7 @@ from cds_service.model import UNKNOWN, Outcome, State
 from cds_service.samples.counts import words_on
 from cds_service.service import Decision
 
+_TEXTS = {outcome: outcome.value for outcome in Outcome}
 _BANDS = (18, 40, 50, 60, 70, 80, 90)
 NOT_KNOWN = "not known"
 
@@ -62,13 +63,14 @@ class Totals:
             self.codes[code[:3]] += number
 
     def _note_outcomes(self, decision: Decision, stratum: tuple[str, str], number: int) -> None:
-        fired = []
+        fired, outcomes, fires, unknown = [], self.outcomes, Outcome.FIRES, Outcome.UNKNOWN
         for finding in decision.findings:
-            self.outcomes[finding.rule_id, finding.outcome.value] += number
-            if finding.outcome is Outcome.FIRES:
+            outcome = finding.outcome
+            outcomes[finding.rule_id, _TEXTS[outcome]] += number
+            if outcome is fires:
                 fired.append(finding.rule_id)
                 self.strata[(finding.rule_id, *stratum)] += number
-            elif finding.outcome is Outcome.UNKNOWN:
+            elif outcome is unknown:
                 for name in finding.because:
                     fact = decision.facts[name]
                     if fact.value is UNKNOWN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.samples.people import Person, patient_file, read_bundle, read_cast, to_hook_request
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
+
+_WORD = re.compile(r"\S*[^\W_]\S*")
 
 
 class Tally(NamedTuple):
@@ -45,7 +48,7 @@ def tally(knowledge: Knowledge, fixtures: Path) -> Tally:
 def words_on(card: Card) -> int:
     """A word holds a letter or a digit: the dash before a line is none."""
     shown = " ".join((card.summary, card.detail, *(suggestion.label for suggestion in card.suggestions)))
-    return sum(any(map(str.isalnum, word)) for word in shown.split())
+    return len(_WORD.findall(shown))
 
 
 def _cards(person: Person, decision_service: DecisionService, fixtures: Path) -> Sequence[Card]:
