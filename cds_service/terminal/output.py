@@ -28,6 +28,13 @@ from cds_service.terminal.console import width
 _FEW = 5
 _MOST_NAMED = 6
 _BAR = 40
+_CHANGED = {
+    "fires": "Fires:",
+    "unknown": "Unknown:",
+    "query": "Not supplied in full:",
+    "system": "Codes that nobody knows (cds-service codes-seen), of",
+    "unit": "Unit that nobody knows:",
+}
 _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
 _MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
 
@@ -135,18 +142,25 @@ def show_received(found: Sequence[Acceptance]) -> None:
 
 
 def show_look_back(received: Sequence[Acceptance], found: LookBack) -> None:
+    """What changed, as it may be a fault; then how each rule does that fires, and how many others there are."""
     show_received(received)
-    _heading(f"In shadow and shown, in {found.days} days")
-    for one in found.by_rule:
-        calls = " would be ".join(f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow))
-        shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients, cards a call {calls}; "
-        shown = f"shown {one.shown / found.days:.1f} a day, {one.patients_shown} patients"
-        why = "; ".join(f"{reason} {number}" for reason, number in list(one.why.items())[:_FEW])
-        _say(f"{one.rule}: {shadow if one.shadow else ''}{shown}; unknown {one.unknown} (in the last 1,000: {why or 'never'})")
-    _heading(f"Changed beyond chance since {found.days} days before: {len(found.changes)} (codes: cds-service codes-seen)")
+    _heading(f"Changed beyond chance since {found.days} days before: {len(found.changes)}")
     for item in found.changes:
         shares = f"{item.after:.1%} of answers, before {item.before:.1%}, since about {item.since}"
-        _say(f"{item.what} {plain(item.name)}: {shares} ({plain(item.client) or 'unsigned'}, {item.service_id})")
+        _say(f"{_CHANGED[item.what]} {plain(item.name)}: {shares} ({plain(item.client) or 'unsigned'}, {item.service_id})")
+    _heading(f"In shadow and shown, in {found.days} days")
+    fired = [one for one in found.by_rule if one.shadow or one.shown]
+    for one in fired:
+        calls = " would be ".join(f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow))
+        shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients, cards a call {calls}"
+        shown = f"shown {one.shown / found.days:.1f} a day, {one.patients_shown} patients"
+        why = "; ".join(f"{reason} {number}" for reason, number in list(one.why.items())[:_FEW])
+        unknown = [f"unknown in {one.unknown} answers, of the last 1,000: {why}"] if one.unknown else []
+        _say(f"{one.rule}: {'; '.join([*([shadow] if one.shadow else []), *([shown] if one.shown else []), *unknown])}")
+    if len(fired) < len(found.by_rule):
+        quiet = found.by_rule[len(fired) :]
+        most = max(one.unknown for one in quiet)
+        _say(f"{len(quiet)} others did not fire, and were unknown in up to {most} answers (--json names them)")
 
 
 def show_codes(found: Sequence[SeenCode]) -> None:

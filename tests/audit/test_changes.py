@@ -198,15 +198,15 @@ def test_the_dashboard_and_the_command_mark_it(
     with make(decision_service, tmp_path, database_url=database_url, pages="demo") as client:
         page = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", client.get("/dashboard?days=30").text)))
     title = decision_service.knowledge.rule_by_id["low-potassium"].file.title
-    assert re.search(rf"fires {title} 4\d\.\d % \d\.\d % ", page)
-    assert "unit mval/l 0.0 %" in page
-    assert "query orders" not in page
+    assert re.search(rf"Fires: {title} 4\d\.\d % \d\.\d % ", page)
+    assert "Unit that nobody knows: mval/l 0.0 %" in page
+    assert "Not supplied in full: orders" not in page
     monkeypatch.setenv("CDS_DATABASE_URL", database_url)
     told = re.sub(r"\s+", " ", CliRunner().invoke(app, ["feedback"], catch_exceptions=False).stdout)
     since = (datetime.now(UTC).date() - timedelta(days=27)).isoformat()
-    assert f"fires low-potassium: 0.0% of answers, before 40.0%, since about {since} (ehr, {SERVICE})" in told
-    assert f"unit mval/l: 40.0% of answers, before 0.0%, since about {since} (ehr, {SERVICE})" in told
-    assert "query orders" not in told
+    assert f"Fires: low-potassium: 0.0% of answers, before 40.0%, since about {since} (ehr, {SERVICE})" in told
+    assert f"Unit that nobody knows: mval/l: 40.0% of answers, before 0.0%, since about {since} (ehr, {SERVICE})" in told
+    assert "Not supplied in full: orders" not in told
     for days in ("1", "364"):
         assert CliRunner().invoke(app, ["feedback", "--days", days], catch_exceptions=False).exit_code == 0
     looked = json.loads(CliRunner().invoke(app, ["feedback", "--json"], catch_exceptions=False).stdout)["looked_back"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +10,12 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.conftest import ROOT
-from tests.support.documents import run
-
-BLOCK = re.compile(r"```\n(.*?)```", re.DOTALL)
+from tests.support.documents import run, walks
 
 
 def test_the_first_commands_of_the_page_lead_to_a_report(tree: Path) -> None:
-    found = BLOCK.search((ROOT / "docs/population.md").read_text(encoding="utf-8"))
-    assert found
-    write, ask = found[1].splitlines()
+    (block,) = walks("docs/population.md")
+    write, ask = block.splitlines()
     run(tree, write.replace(".venv/bin/python", sys.executable))
     assert "2,000 patients, 11 of 111 rules fire." in run(tree, ask)
     out = tree / "var/population"

@@ -58,6 +58,11 @@ def commands(document: str) -> list[str]:
     return [item for item in found if _COMMAND.match(item)]
 
 
+def walks(document: str) -> list[str]:
+    """The blocks of a document that name no language: commands to be followed one after another."""
+    return [dedent(body) for _, kind, body in _FENCE.findall((ROOT / document).read_text(encoding="utf-8")) if not kind]
+
+
 def run(folder: Path, command: str) -> str:
     """What a command of the program prints in a clone. Fails where it does. Its lines are measured by other tests."""
     line = command.strip().replace(".venv/bin/cds-service", f"{sys.executable} -m cds_service.cli")
