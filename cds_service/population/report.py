@@ -77,10 +77,10 @@ def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str
         "states": [
             item | {"title": knowledge.queries[item["query"]].title} for item in _listed(tally.states, ("query", "state"))
         ],
-        "not_understood": {kind: shown(number) for kind, number in tally.not_understood.most_common()},
+        "not_understood": {kind: shown(number) for kind, number in sorted(tally.not_understood.items())},
         "codes": _listed(tally.codes, ("type", "system", "code")),
         "swept": _swept(tally),
-        "lines": dict(tally.lines.most_common()),
+        "lines": dict(sorted(tally.lines.items())),
         "problems": [*done.problems, *_unopened(tally)],
         "bad_lines": [_located(item, plan.folders) for item in done.bad],
     }
@@ -121,7 +121,8 @@ def _along(counts: Mapping[tuple[str, ...], int], position: int) -> dict[str, in
 
 def _listed(counts: Counter[tuple[str, ...]], names: Sequence[str]) -> list[dict[str, Any]]:
     """The most frequent first; what few people have is left out, as even that it is there would tell of them."""
-    kept = [(key, number) for key, number in counts.most_common(_MOST_LISTED) if number >= LEAST]
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kept = [(key, number) for key, number in ordered[:_MOST_LISTED] if number >= LEAST]
     return [dict(zip(names, key, strict=True)) | {"number": number} for key, number in kept]
 
 

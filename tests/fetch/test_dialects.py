@@ -220,7 +220,7 @@ def test_a_small_panel_learns_all_it_needs_from_the_summary_and_the_first_line(d
             assert len(card.summary) < 140
             assert len(card.detail.split("\n")[0]) <= 320
             for suggestion in card.suggestions:
-                name = suggestion.label.removeprefix("Order ").removeprefix("Remove ").removeprefix("Ask the ")
+                name = suggestion.label.removeprefix("Order ").removeprefix("Remove ").removeprefix("Ask for the ")
                 # A panel is told by the tests that it stands for.
                 known = decision_service.knowledge.orders.values()
                 told = next((order.title for order in known if order.stands_for and order.label == suggestion.label), name)

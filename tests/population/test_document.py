@@ -37,6 +37,6 @@ def test_the_first_commands_of_the_page_lead_to_a_report(tree: Path) -> None:
 def test_a_service_loads_nothing_of_this() -> None:
     asked = "import sys, cds_service.app, cds_service.cli; print(*(name for name in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
-    heavy = ("cds_service.population", "pyarrow", "pyspark", "pysail", "pandas", "sqlite3")
+    heavy = ("cds_service.population", "pyarrow", "pyspark", "pysail", "pandas")
     assert "cds_service.service" in loaded
     assert [name for name in loaded if name.startswith(heavy)] == []
