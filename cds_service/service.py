@@ -75,7 +75,8 @@ class Decision:
     @property
     def shadowed(self) -> tuple[str, ...]:
         """The rules that fire and are in shadow."""
-        return tuple(item.rule_id for item in self.findings if item.rule_id in self.in_shadow and item.outcome is Outcome.FIRES)
+        fired = (item.rule_id for item in self.findings if item.rule_id in self.in_shadow and item.outcome is Outcome.FIRES)
+        return tuple(fired) if self.in_shadow else ()
 
     @property
     def chart(self) -> Chart:
@@ -281,7 +282,11 @@ class DecisionService:
         if speaking is None:
             return self._said(service_id, decision, request, silenced)
         is_alike = speaking.queries[service_id].keys() == self.queries[service_id].keys()
-        if is_alike or all(item.outcome is Outcome.OUT_OF_SCOPE for item in decision.findings):
+        found = {item.outcome for item in decision.findings}
+        if Outcome.FIRES not in found and (is_alike or found <= {Outcome.OUT_OF_SCOPE}):
+            # Nothing to say, with these rules or without them.
+            return replace(decision, in_shadow=self.shadow)
+        if is_alike:
             own = replace(decision, findings=tuple(item for item in decision.findings if item.rule_id not in self.shadow))
         else:
             # What came only for rules in shadow must not touch what the others say.

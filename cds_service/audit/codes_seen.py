@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -74,7 +74,10 @@ def _coded(kind: str, concept: CodeableConcept) -> Iterator[UnknownCode]:
 
 def unknown_units(decision: Decision) -> set[str]:
     """The units of results that are not understood, as they came."""
-    found, held = set(), decision.view.measured if Observation.__name__ in decision.asked_of else {}
+    found: set[str] = set()
+    if Observation.__name__ not in decision.asked_of:
+        return found
+    held = decision.view.measured
     for analyte, factors in decision.knowledge.factors.items():
         for _, part in held.get(f"lab:{analyte}", ()):
             quantity = said.value_quantity if (said := measurement(part)) else None
@@ -103,8 +106,10 @@ class CodesSeen:
             if self._had_by_enough(key, one):
                 self._wait(key, SeenCode(*key, words, 1, at))
 
-    def common_units(self, client: str, patient_id: str, units: Iterable[str]) -> set[str]:
+    def common_units(self, client: str, patient_id: str, units: Collection[str]) -> set[str]:
         """Those that look like a unit and several patients had, so many in all; the rest are `other`."""
+        if not units:
+            return set()
         one = self._digest(client, patient_id)
         common = {unit for unit in units if _UNIT.fullmatch(unit) and self._had_by_enough((client, "unit", unit), one)}
         self._units |= set(sorted(common - self._units)[: _MOST_UNITS - len(self._units)])

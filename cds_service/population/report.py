@@ -79,6 +79,7 @@ def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str
         ],
         "not_understood": {kind: shown(number) for kind, number in sorted(tally.not_understood.items())},
         "codes": _listed(tally.codes, ("type", "system", "code")),
+        "units": {unit: number for unit, number in sorted(tally.units.items()) if number >= LEAST},
         "swept": _swept(tally),
         "lines": dict(sorted(tally.lines.items())),
         "problems": [*done.problems, *_unopened(tally)],

@@ -9,7 +9,7 @@ from datetime import date
 from itertools import combinations
 from typing import Any
 
-from cds_service.audit.codes_seen import unknown_codes
+from cds_service.audit.codes_seen import unknown_codes, unknown_units
 from cds_service.fhir.dates import age_between, read_span
 from cds_service.model import UNKNOWN, Outcome, State
 from cds_service.samples.counts import words_on
@@ -18,6 +18,7 @@ from cds_service.service import Decision
 _TEXTS = {outcome: outcome.value for outcome in Outcome}
 _BANDS = (18, 40, 50, 60, 70, 80, 90)
 NOT_KNOWN = "not known"
+_LONGEST = 20
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Totals:
     states: Counter[tuple[str, ...]] = field(default_factory=Counter)
     not_understood: Counter[str] = field(default_factory=Counter)
     codes: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    units: Counter[str] = field(default_factory=Counter)
     clinician_days: Counter[tuple[str, ...]] = field(default_factory=Counter)
     swept: Counter[tuple[str, ...]] = field(default_factory=Counter)
     bad_lines: Counter[tuple[str, ...]] = field(default_factory=Counter)
@@ -61,6 +63,8 @@ class Totals:
             self.not_understood[kind] += count * number
         for code in unknown_codes(decision):
             self.codes[code[:3]] += number
+        for unit in unknown_units(decision):
+            self.units[unit[:_LONGEST]] += number
 
     def _note_outcomes(self, decision: Decision, stratum: tuple[str, str], number: int) -> None:
         fired, outcomes, fires, unknown = [], self.outcomes, Outcome.FIRES, Outcome.UNKNOWN

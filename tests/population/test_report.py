@@ -101,6 +101,23 @@ def test_few_people_who_are_looked_at_leave_no_list_of_codes_or_pairs(tmp_path: 
     assert done.tally.codes == Counter({("Condition", "urn:oid:1.2.3", "rare-code"): 1})
     found = report(done, Plan([folder], DAY, tmp_path), conductor_of("us"))
     assert (found["codes"], found["together"]) == ([], [])
+
+
+def test_codes_and_units_that_nobody_knows_are_listed_once_five_have_them(tmp_path: Path) -> None:
+    people = crowd((5, "1950", "female"))
+    odd = {"value": 3.0, "unit": "bushels", "system": "http://unitsofmeasure.org", "code": "bushels"}
+    of = [{"subject": {"reference": f"Patient/female-1950-{at}"}} for at in range(5)]
+    people += [BLOOD | {"id": f"u{at}", "valueQuantity": odd} | own for at, own in enumerate(of)]
+    code = {"coding": [{"system": "urn:oid:1.2.3", "code": "common-code"}]}
+    people += [CRAMPS | {"id": f"x{at}", "code": code} | own for at, own in enumerate(of)]
+    done = run_over([write_export(tmp_path / "export", people)], conductor_of("us"), tmp_path / "work", exported=TYPES)
+    found = report(done, Plan([tmp_path], DAY, tmp_path), conductor_of("us"))
+    assert found["units"] == {"bushels": 5}
+    assert found["codes"] == [{"type": "Condition", "system": "urn:oid:1.2.3", "code": "common-code", "number": 5}]
+    assert "bushels 5" in page(found, conductor_of("us").knowledge)
+
+
+def test_the_least_number_that_is_told_is_five() -> None:
     assert [shown(number) for number in (0, 1, 4, 5)] == [0, None, None, 5]
 
 
