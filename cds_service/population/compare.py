@@ -30,7 +30,9 @@ def read_run(folder: Path) -> FinishedRun:
         report = json.loads((folder / "report.json").read_bytes())
         rows = [_row.decode(line) for line in (folder / "decisions.ndjson").read_bytes().splitlines()]
     except (OSError, ValueError) as error:
-        problem = Problem(str(folder), f"holds no run ({type(error).__name__})", "give what --out of a run named")
+        problem = Problem(
+            str(folder), f"holds no run ({type(error).__name__})", "give the folder that --out named in a finished run"
+        )
         raise SettingsError([problem]) from None
     return FinishedRun(report, {(row.patient, row.day): row for row in rows})
 

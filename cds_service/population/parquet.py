@@ -26,7 +26,7 @@ def write_parquet(rows: Iterable[Row], folder: Path) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        remedy = 'install this package with its extra: "[spark]" behind its name'
+        remedy = 'install the extra: pip install "leg-cramps-cds[spark]"'
         raise SettingsError([Problem("--parquet", "needs pyarrow, which is not installed", remedy)]) from None
     folder.mkdir(parents=True, exist_ok=True)
     schemas = {name: pyarrow.schema([(column, pyarrow.string()) for column in columns]) for name, columns in _COLUMNS.items()}

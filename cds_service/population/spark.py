@@ -48,7 +48,7 @@ _COUNTS = -1
 def runner_on(remote: str | None) -> Callable[[Plan, DecisionService, Progress], Run]:
     """What runs a plan on the server at an address such as `sc://host:15002`. Raises SettingsError without the packages."""
     if not all(map(find_spec, _PACKAGES)):
-        remedy = 'install this package with its extra: "[spark]" behind its name'
+        remedy = 'install the extra: pip install "leg-cramps-cds[spark]"'
         raise SettingsError([Problem("--engine", "spark needs packages that are not installed", remedy)])
     return partial(_run, remote)
 

@@ -21,7 +21,12 @@ def population(
     sweep: Annotated[
         list[str] | None, typer.Option("--sweep", help="Try limits, as ANALYTE.low=FROM:TO:STEP; may be repeated.")
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", min=0, help="How many at once. Default: as the machine has.")] = 0,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes", min=0, help="Processes at once; with --engine spark the cores of the cluster. Default: those here."
+        ),
+    ] = 0,
     patient_ids: Annotated[bool, typer.Option("--patient-ids", help="Keep ids of patients, not keyed hashes of them.")] = False,
     client: Annotated[str, typer.Option("--client", help="Whose EHR it is, by iss: with the codes of its map.")] = "",
     engine: Annotated[str, typer.Option("--engine", help="local, or spark where one machine is too small.")] = "local",

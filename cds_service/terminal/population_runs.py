@@ -150,7 +150,15 @@ def _swept(given: Sequence[str], settings: Settings, kept: Path) -> Iterator[tup
             limits = labs.get(analyte, {}).get("ranges", {}).get(settings.jurisdiction)
             if limits is None or side not in ("low", "high"):
                 named = ", ".join(key for key in labs if settings.jurisdiction in labs[key]["ranges"])
-                raise SettingsError([Problem("--sweep", f"{name!r} is no limit", f"write .low or .high after one of {named}")])
+                raise SettingsError(
+                    [
+                        Problem(
+                            "--sweep",
+                            f"{name!r} is no limit that can be tried here",
+                            f"write .low or .high after one of {named}",
+                        )
+                    ]
+                )
             limits[side] = str(value)
             path.write_text(json.dumps(labs), encoding="utf-8")
             yield (name, str(value)), root
@@ -164,7 +172,7 @@ def _values(text: str, span: str) -> list[Decimal]:
         count = 0
     if not 0 < count <= _MOST_VALUES:
         remedy = f"write ANALYTE.low=FROM:TO:STEP, at most {_MOST_VALUES} values"
-        raise SettingsError([Problem("--sweep", f"{text!r} names no values", remedy)])
+        raise SettingsError([Problem("--sweep", f"{text!r} names no values, or more than {_MOST_VALUES}", remedy)])
     return [low + step * number for number in range(count)]
 
 
