@@ -17,24 +17,35 @@ from cds_service.population.report import shown
 _row = msgspec.json.Decoder(Row)
 
 
+REPORT = "report.json"
+
+
 class FinishedRun(NamedTuple):
-    """A run as it was written: how it was asked for, and its decisions by patient and day."""
+    """A run as it was written: how it was asked for, and its decisions by patient, day and visit."""
 
     report: Mapping[str, Any]
-    rows: Mapping[tuple[str, str], Row]
+    rows: Mapping[tuple[str, str, int], Row]
 
 
 def read_run(folder: Path) -> FinishedRun:
     """Raises SettingsError where the folder holds no run that was ended."""
     try:
-        report = json.loads((folder / "report.json").read_bytes())
+        report = json.loads((folder / REPORT).read_bytes())
         rows = [_row.decode(line) for line in (folder / "decisions.ndjson").read_bytes().splitlines()]
+        if not isinstance(report, dict) or "rules" not in report:
+            raise ValueError(REPORT)
     except (OSError, ValueError) as error:
         problem = Problem(
             str(folder), f"holds no run ({type(error).__name__})", "give the folder that --out named in a finished run"
         )
         raise SettingsError([problem]) from None
-    return FinishedRun(report, {(row.patient, row.day): row for row in rows})
+    # Several visits of a day are told apart by their order, which is the same in every run.
+    seen = Counter[tuple[str, str]]()
+    found = {}
+    for row in rows:
+        seen[row.patient, row.day] += 1
+        found[row.patient, row.day, seen[row.patient, row.day]] = row
+    return FinishedRun(report, found)
 
 
 def compare(first: FinishedRun, second: FinishedRun) -> dict[str, Any]:
@@ -52,8 +63,8 @@ def compare(first: FinishedRun, second: FinishedRun) -> dict[str, Any]:
 
 
 def _require_same_people(first: FinishedRun, second: FinishedRun) -> None:
-    if first.report["patients"] != second.report["patients"] or first.report.get("key") != second.report.get("key"):
-        remedy = "compare runs over the same export, with the same CDS_PATIENT_KEY set"
+    if any(first.report.get(name) != second.report.get(name) for name in ("export", "key", "as_of", "at", "patients")):
+        remedy = "compare runs over the same export as of the same day, with the same CDS_PATIENT_KEY set"
         raise SettingsError([Problem("compare", "these runs do not name the same people", remedy)])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
 
@@ -20,6 +20,10 @@ MANIFEST = "manifest.json"
 _CHUNK = 64 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LINES = re.compile(r"\.(?:ndjson|jsonl)(?:\.gz)?$", re.IGNORECASE)
+_FILTERED = re.compile(r"(?:^|,)\s*([A-Z][A-Za-z]+)\?")
+# UTF-16, zip, gzip under another name, a page of HTML or XML.
+_NO_LINES = re.compile(rb"\xff\xfe|\xfe\xff|PK\x03\x04|\x1f\x8b|\s*<")
+_PATIENT = "Patient"
 _TYPE = re.compile(r"(?<![A-Za-z])([A-Z][A-Za-z]+)(?![A-Za-z])")
 
 
@@ -30,8 +34,17 @@ class ExportFile(NamedTuple):
     resource_type: str
 
     @property
+    def name(self) -> str:
+        """As it can be told, whatever bytes it is made of."""
+        return told(self.path.name)
+
+    @property
     def is_compressed(self) -> bool:
         return self.path.suffix.lower() == ".gz"
+
+
+def told(name: str) -> str:
+    return name.encode(errors="replace").decode()
 
 
 class Chunk(NamedTuple):
@@ -74,50 +87,79 @@ def read_exports(folders: Iterable[Path], exported: Iterable[str] = (), known: S
 
     `exported`: types that were asked for though no file tells; `known`: the types that are read here.
     """
-    files: list[ExportFile] = []
-    looked_for, partial, problems = set(exported), set[str](), list[str]()
-    for folder in folders:
-        found = sorted(path for path in folder.rglob("*") if _LINES.search(path.name)) if folder.is_dir() else []
-        if not found:
-            remedy = "give the folder of a Bulk Data export: one file of NDJSON or more for each resource type"
-            raise SettingsError([Problem(str(folder), "holds no *.ndjson or *.ndjson.gz", remedy)])
-        manifest = _manifest(folder, problems)
-        named = {Path(urlsplit(str(item.get("url"))).path).name: str(item.get("type")) for item in _listed(manifest, "output")}
-        errors = {Path(urlsplit(str(item.get("url"))).path).name for item in _listed(manifest, "error")}
-        own = [
-            ExportFile(path, named.get(path.name) or _type_by_name(path, known)) for path in found if path.name not in errors
-        ]
-        missing = named.keys() - {path.name for path in found}
-        problems += [f"{folder.name}: the manifest names {name}, which is not there" for name in sorted(missing)]
-        problems += [f"{folder.name}: the server reported errors in {name}" for name in sorted(errors)]
-        readable, doubted = _readable(own)
-        problems += doubted
-        partial |= {file.resource_type for file in own} - {file.resource_type for file in readable}
-        own = readable
-        asked = _asked(manifest)
-        looked_for |= {file.resource_type for file in own} | asked.types
-        partial |= asked.partial | {named[name] for name in missing}
-        partial |= set(known) if asked.since or errors else set()
-        files += own
-    return Exports(files, frozenset(looked_for), frozenset(partial), tuple(problems))
+    parts = [part for folder in folders for part in _parts(folder, known)]
+    looked_for = set(exported).union(*(part.looked_for for part in parts))
+    partial = set[str]().union(*(part.partial for part in parts))
+    # An export of its own has its own patients; what lies in a folder without any belongs to all.
+    groups = [part.looked_for for part in parts if _PATIENT in part.looked_for]
+    shared = set(exported).union(*(part.looked_for for part in parts if _PATIENT not in part.looked_for))
+    partial |= {kind for kind in looked_for - shared if any(kind not in group for group in groups)}
+    files = [file for part in parts for file in part.files]
+    return Exports(files, frozenset(looked_for), frozenset(partial), [text for part in parts for text in part.problems])
 
 
-def _readable(files: Sequence[ExportFile]) -> tuple[list[ExportFile], list[str]]:
-    """Files with their type by their first line where nothing else told it; and what cannot be lines of JSON."""
-    kept, problems = [], []
+def _parts(folder: Path, known: Set[str]) -> Iterator[Exports]:
+    """Each folder in which files lie directly, with its manifest."""
+    every = sorted(path for path in folder.rglob("*") if not path.is_dir()) if folder.is_dir() else []
+    if not any(_LINES.search(path.name) for path in every):
+        remedy = "give the folder of a Bulk Data export: one file of NDJSON or more for each resource type"
+        raise SettingsError([Problem(str(folder), "holds no *.ndjson or *.ndjson.gz", remedy)])
+    for place in sorted({path.parent for path in every}):
+        yield _read_folder(place, [path for path in every if path.parent == place], known)
+
+
+def _read_folder(folder: Path, every: Sequence[Path], known: Set[str]) -> Exports:
+    problems: list[str] = []
+    manifest = _manifest(folder, problems)
+    named = {name: str(item.get("type") or "") for item in _listed(manifest, "output") if (name := _file_named(item))}
+    errors = {name for item in _listed(manifest, "error") if (name := _file_named(item))}
+    found = [path for path in every if _LINES.search(path.name) and path.name not in errors]
+    own = [ExportFile(path, named.get(path.name, "")) for path in found]
+    files, lost = _readable(own, known, problems)
+    missing = named.keys() - {path.name for path in every}
+    problems += [f"{told(folder.name)}: the manifest names {name}, which is not there" for name in sorted(missing)]
+    problems += [f"{told(folder.name)}: the server reported errors in {name}" for name in sorted(errors)]
+    unread = [path for path in every if not _LINES.search(path.name) and _type_by_name(path, known)]
+    problems += [f"{told(path.name)}: is no *.ndjson or *.ndjson.gz, so nothing of it was read" for path in unread]
+    asked = _asked(manifest)
+    partial = lost | asked.partial | {named[name] for name in missing} | {_type_by_name(path, known) for path in unread}
+    partial |= known if asked.since or errors or "" in partial else set()
+    return Exports(files, {file.resource_type for file in files} | asked.types | lost, partial, problems)
+
+
+def _file_named(item: Mapping[str, Any]) -> str:
+    return Path(_split(str(item.get("url") or "")).path).name
+
+
+def _split(address: str) -> SplitResult:
+    """Of what is no address nothing."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
+def _readable(files: Sequence[ExportFile], known: Set[str], problems: list[str]) -> tuple[list[ExportFile], set[str]]:
+    """Files with their type by their first line, else by their name; and the types of what cannot be lines of JSON."""
+    kept, lost = [], set()
     for file in files:
+        by_name = file.resource_type or _type_by_name(file.path, known)
         try:
             with closing(_opened(file)) as opened:
                 first = opened.readline(_CHUNK)
         except (OSError, EOFError) as error:
-            problems.append(f"{file.path.name}: cannot be read ({type(error).__name__})")
+            problems.append(f"{file.name}: cannot be read ({type(error).__name__})")
+            lost.add(by_name)
             continue
-        doubt = doubt_about_text(first[:2], file.path.name) if first[:2] in (b"\xff\xfe", b"\xfe\xff", b"PK") else None
+        doubt = doubt_about_text(first[:64], file.name) if _NO_LINES.match(first) else None
+        if file.is_compressed and not file.path.stat().st_size:
+            doubt = Problem(file.name, "is empty, and no gzip")
         if doubt:
             problems.append(f"{doubt.place}: {doubt.message}, so nothing of it was read")
+            lost.add(by_name)
             continue
-        kept.append(file if file.resource_type else file._replace(resource_type=type_of(first)))
-    return kept, problems
+        kept.append(ExportFile(file.path, file.resource_type or type_of(first) or by_name))
+    return kept, lost
 
 
 def type_of(line: bytes) -> str:
@@ -140,9 +182,10 @@ class _Asked(NamedTuple):
 
 def _asked(manifest: Mapping[str, Any]) -> _Asked:
     """What the request of an export asked for: `_type` names its types, `_typeFilter` takes only some of one."""
-    query = parse_qs(urlsplit(str(manifest.get("request") or "")).query)
+    query = parse_qs(_split(str(manifest.get("request") or "")).query)
     types = {name.strip() for text in query.get("_type", ()) for name in text.split(",") if name.strip()}
-    filtered = {text.partition("?")[0].strip() for text in query.get("_typeFilter", ())}
+    # Several filters are several parameters, or stand in one with commas between them.
+    filtered = {kind for text in query.get("_typeFilter", ()) for kind in _FILTERED.findall(text)}
     return _Asked(types, filtered, "_since" in query)
 
 
@@ -152,8 +195,8 @@ def _manifest(folder: Path, problems: list[str]) -> Mapping[str, Any]:
         return {}
     try:
         loaded = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        problems.append(f"{folder.name}: {MANIFEST} is no JSON, and was not used")
+    except (OSError, ValueError, RecursionError):
+        problems.append(f"{told(folder.name)}: {MANIFEST} is no JSON, and was not used")
         return {}
     return loaded if isinstance(loaded, dict) else {}
 

@@ -7,184 +7,47 @@ number of patients, and a run that was stopped goes on where whole steps are don
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import multiprocessing
 import os
 import shutil
 import signal
-import sqlite3
-import threading
 import time
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from zlib import crc32
 
-import msgspec
-
-from cds_service.population.exports import Chunk, ExportFile, chunks, lines
-from cds_service.population.judge import Judge, by_patient
-from cds_service.population.records import patient_of
-from cds_service.population.screen import MEDICATION, PATIENT, Screen, header_of, version_of
+from cds_service.population.exports import Chunk, ExportFile, chunks
+from cds_service.population.steps import (
+    BAD_KEPT,
+    MEDICATIONS_FILE,
+    BadLine,
+    Sorted,
+    Work,
+    bits_of,
+    decide_lines,
+    is_screened,
+    keep_medications,
+    lines_by_lot,
+    lost_types,
+    mark,
+    tally_of,
+)
 from cds_service.population.totals import Totals
 
-_BITS = 1 << 26
-_LOT = 48 * 1024 * 1024
-_LOTS_EACH = 8
-_MOST_LOTS = 1000
-_BAD_KEPT = 1000
 # As for the workers of the service, decision 28.
 _COLLECTED = (50_000, 20, 50)
-_MEDICATIONS = "medications.sqlite"
-_NO_RESOURCE = "is no FHIR resource as JSON"
-UNREADABLE, BROKEN, OF_NO_PATIENT = "that cannot be read", "that cannot be read in full", "of no patient"
-_REPLACE = (
-    "insert into medication values (?, ?, ?) on conflict (id) do update "
-    "set at = excluded.at, line = excluded.line where excluded.at >= medication.at"
-)
+OF_A_RUN = ("done", "decisions", "key", "lots", "marks", MEDICATIONS_FILE, f"{MEDICATIONS_FILE}-journal", "state.json")
+"""What a run writes into its folder while it is under way."""
 
 Progress = Callable[[str, float, int], None]
 """Told the step, the share of it that is done, and the patients decided so far."""
 
 
-class BadLine(NamedTuple):
-    """A line of which nobody can tell whose it is. `place`: where it begins, in bytes."""
-
-    file: str
-    place: int
-    why: str
-
-
-class Sorted(NamedTuple):
-    """What was counted while lines were sorted. `stray`: a file that holds lines of another type than its own."""
-
-    lines: dict[str, int]
-    bad: list[BadLine]
-    stray: str = ""
-    broken: str = ""
-
-
-@dataclass
-class Work:
-    """What the processes share: made before they start. `folder` holds what is not done yet."""
-
-    judge: Judge
-    screen: Screen
-    folder: Path
-    read_types: frozenset[str]
-    lots: int = 1
-    marks: bytearray = field(default_factory=lambda: bytearray(_BITS // 8))
-
-    def is_marked(self, patient_id: str) -> bool:
-        bit = _bit(patient_id)
-        return bool(self.marks[bit >> 3] & 1 << (bit & 7))
-
-
 _WORK: list[Work] = []
-
-
-def _bit(patient_id: str) -> int:
-    return crc32(patient_id.encode()) & (_BITS - 1)
-
-
-def open_medications(folder: Path) -> Callable[[str], bytes | None]:
-    """The line of a Medication by its id: from a file, for there may be as many as prescriptions."""
-    path = folder / _MEDICATIONS
-    connections: dict[tuple[int, int], sqlite3.Connection] = {}
-
-    def medication(name: str) -> bytes | None:
-        if not path.is_file():
-            return None
-        # Each belongs to the thread that opened it.
-        here = (os.getpid(), threading.get_ident())
-        connection = connections.get(here)
-        if connection is None:
-            connection = connections[here] = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        found = connection.execute("select line from medication where id = ?", (name,)).fetchone()
-        return bytes(found[0]) if found else None
-
-    return medication
-
-
-def keep_medications(files: Iterable[ExportFile], folder: Path) -> None:
-    """The newest version of each Medication; a file that breaks off leaves those that came before."""
-    own = [file for file in files if file.resource_type == MEDICATION]
-    path = folder / _MEDICATIONS
-    path.unlink(missing_ok=True)
-    if not own:
-        return
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("create table medication (id text primary key, at text, line blob) without rowid")
-        for file in own:
-            with contextlib.suppress(OSError, EOFError):
-                for line in lines(Chunk(file, 0, None)):
-                    version = version_of(line.data)
-                    if version and version.resource_id:
-                        connection.execute(_REPLACE, (version.resource_id, version.last_updated, line.data))
-
-
-def mark(work: Work, bits: bytes) -> None:
-    for bit in array("I", bits):
-        work.marks[bit >> 3] |= 1 << (bit & 7)
-
-
-def bits_of(work: Work, chunk: Chunk) -> tuple[bytes, str]:
-    """Whom the rules may be for, by the lines of a chunk; and what is wrong with its file."""
-    marked, broken = set[int](), ""
-    try:
-        for line in lines(chunk):
-            if work.screen.bears(line.data) and (patient_id := patient_of(line.data)):
-                marked.add(_bit(patient_id))
-    except (OSError, EOFError) as error:
-        broken = f"{chunk.file.path.name}: breaks off ({type(error).__name__})"
-    return array("I", marked).tobytes(), broken
-
-
-def lines_by_lot(work: Work, chunk: Chunk) -> tuple[Mapping[int, Sequence[bytes]], Sorted]:
-    """The lines of those who are marked, and every Patient."""
-    found, bad, stray, broken = Counter[str](), list[BadLine](), "", ""
-    lots: dict[int, list[bytes]] = defaultdict(list)
-    screened, own = work.screen.types, chunk.file
-    try:
-        for line in lines(chunk):
-            header = header_of(line.data)
-            if header is None:
-                found[UNREADABLE] += 1
-                bad += [BadLine(own.path.name, line.place, _NO_RESOURCE)] if len(bad) < _BAD_KEPT else []
-                continue
-            kind, patient_id, is_broken = header
-            found[BROKEN if is_broken else kind] += 1
-            if kind in screened and own.resource_type not in screened:
-                stray = str(own.path)
-            if kind in work.read_types or is_broken:
-                if not patient_id:
-                    found[OF_NO_PATIENT] += 1
-                elif kind == PATIENT or work.is_marked(patient_id):
-                    lots[crc32(patient_id.encode()) % work.lots].append(line.data)
-    except (OSError, EOFError) as error:
-        broken = f"{own.path.name}: breaks off ({type(error).__name__})"
-    return lots, Sorted(found, bad, stray, broken)
-
-
-def decide_lines(work: Work, found: Iterable[bytes]) -> tuple[bytes, bytes, int]:
-    """What comes of the lines of a lot: the tally and the rows, written, and how many patients there were."""
-    patients = by_patient((patient_of(data), data) for data in found if data)
-    judged = work.judge.judge(patients, work.is_marked)
-    rows = b"".join(msgspec.json.encode(row) + b"\n" for row in judged.rows)
-    return msgspec.json.encode(judged.tally.as_json()), rows, len(patients)
-
-
-def tally_of(written: Iterable[bytes]) -> Totals:
-    tally = Totals()
-    for data in written:
-        tally.add(Totals.from_json(msgspec.json.decode(data)))
-    return tally
 
 
 def _screen(chunk: Chunk) -> tuple[bytes, str]:
@@ -217,15 +80,6 @@ def _decide(number: int) -> int:
     return patients
 
 
-def lots_of(files: Iterable[ExportFile], processes: int) -> int:
-    """Into how many lots, so that one of them fits into memory though all of its patients were to be looked at.
-
-    So many for each process that none waits long for another at the end.
-    """
-    size = sum(file.path.stat().st_size * (8 if file.is_compressed else 1) for file in files)
-    return min(max(size // _LOT, _LOTS_EACH * processes), _MOST_LOTS)
-
-
 class Finished(NamedTuple):
     """All decisions counted, with what is wrong with the files. The rows lie in `rows`, one file a lot."""
 
@@ -253,10 +107,12 @@ class Runner:
             keep_medications(self._files, folder)
             _WORK[:] = [self._work]
             done = self._mark_and_sort()
+            self._work.partial.update(done["partial"])
             (folder / "marks").write_bytes(self._work.marks)
             (folder / "state.json").write_text(json.dumps(done | {"plan": self._plan, "sorted": True}))
         else:
             self._work.marks[:] = (folder / "marks").read_bytes()
+            self._work.partial.update(done["partial"])
             _WORK[:] = [self._work]
         self._decide_lots()
         done_files = sorted((folder / "done").glob("*.json"))
@@ -275,7 +131,7 @@ class Runner:
 
     def _mark_and_sort(self) -> dict[str, Any]:
         """Where a file held lines of another type than its own, which tell whom the rules are for, it is screened after all."""
-        work, screened = self._work, {file for file in self._files if file.resource_type in self._work.screen.types | {""}}
+        work, screened = self._work, {file for file in self._files if is_screened(file, self._work.screen.types)}
         problems: dict[str, None] = {}
         while True:
             for bits, broken in self._over(_screen, list(chunks(screened)), "screening"):
@@ -283,16 +139,16 @@ class Runner:
                 problems |= {broken: None} if broken else {}
             for path in (work.folder / "lots").iterdir():
                 path.unlink()
-            counted, bad, stray = Counter[str](), list[BadLine](), set[str]()
-            for item in self._over(_sort, list(chunks(self._files)), "sorting"):
-                counted.update(item.lines)
-                bad += item.bad[: _BAD_KEPT - len(bad)]
-                stray |= {item.stray} if item.stray else set()
-                problems |= {item.broken: None} if item.broken else {}
+            counted = list(self._over(_sort, list(chunks(self._files)), "sorting"))
+            problems |= {item.broken: None for item in counted if item.broken}
+            stray = {item.file for item in counted if item.stray}
             strayed = {file for file in self._files if str(file.path) in stray} - screened
             if not strayed:
-                return {"problems": list(problems), "lines": counted, "bad": bad}
-            problems |= {f"{file.path.name}: holds resources of several types": None for file in strayed}
+                lines_of = sum((Counter(item.lines) for item in counted), Counter[str]())
+                bad = [line for item in counted for line in item.bad][:BAD_KEPT]
+                partial = sorted(lost_types(counted, work.read_types))
+                return {"problems": list(problems), "lines": lines_of, "bad": bad, "partial": partial}
+            problems |= {f"{file.name}: holds resources of several types": None for file in strayed}
             screened |= strayed
 
     def _decide_lots(self) -> None:

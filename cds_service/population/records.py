@@ -15,8 +15,8 @@ from cds_service.cdshooks.request import HookRequest
 from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import local_reference
 from cds_service.knowledge.schema import Query
-from cds_service.population.screen import ENCOUNTER, MEDICATION, PATIENT, bundle_of, header_of, version_of, written_as
-from cds_service.samples.people import known_on
+from cds_service.population.screen import ENCOUNTER, MEDICATION, PATIENT, bundle_of, is_about, kind_named, owners_of, version_of
+from cds_service.samples.people import UNASKED, known_on
 
 _FOLLOWS = {MEDICATION: "MedicationRequest"}
 _NOT_EXPORTED = "not-exported"
@@ -24,8 +24,8 @@ _UNDER_WAY = "in-progress"
 # When it came to be on record; where a resource does not say, its own dates are asked.
 _RECORDED = ("recordedDate", "issued", "authoredOn", "dateAsserted", "recorded", "authored")
 _ACTOR = "Practitioner"
-# Stands for a line that is broken: of its type, and about nobody knows what.
-_BROKEN = b'{"resourceType":"%b","subject":0}'
+_NO_VISIT = ("cancelled", "entered-in-error", "planned")
+_ELSEWHERE = {"extension", "modifierExtension", "contained", "text", "meta"}
 
 Medications = Callable[[str], bytes | None]
 
@@ -40,23 +40,22 @@ class ExportedRecord:
         self.patient_id = patient_id
         self.by_type: dict[str, list[bytes]] = defaultdict(list)
         self.replaced = 0
-        newest: dict[tuple[str, str], tuple[tuple[Any, ...], bytes]] = {}
-        for number, data in enumerate(lines):
+        newest: dict[tuple[str, str], tuple[tuple[Any, ...], list[bytes]]] = {}
+        for data in lines:
             version = version_of(data)
-            if version is None or written_as(version.resource_type) is not None:
-                header = header_of(data)
-                kind = header.resource_type if header else ""
-                self.by_type[kind].append(_BROKEN % kind.encode())
+            if version is None or not version.resource_id:
+                self.by_type[version.resource_type if version else kind_named(data)].append(data)
                 continue
-            if not version.resource_id:
-                self.by_type[version.resource_type].append(data)
-                continue
-            key, rank = version[:2], (_moment(version.last_updated), _number(version.version_id), number)
-            self.replaced += key in newest
-            if key not in newest or rank > newest[key][0]:
-                newest[key] = (rank, data)
-        for (kind, _), (_, data) in newest.items():
-            self.by_type[kind].append(data)
+            key, rank = version[:2], (moment_of(version.last_updated), _number(version.version_id))
+            before = newest.get(key)
+            self.replaced += before is not None
+            if before is None or rank > before[0]:
+                newest[key] = (rank, [data])
+            elif rank == before[0] and data not in before[1]:
+                # Nobody can tell which is the newer one: both stand, as two entries of a record would.
+                before[1].append(data)
+        for (kind, _), (_, versions) in newest.items():
+            self.by_type[kind] += sorted(versions)
 
     @property
     def patient(self) -> bytes | None:
@@ -66,11 +65,12 @@ class ExportedRecord:
     def encounters(self) -> list[dict[str, Any]]:
         """Those that can be read and say when they began, in the order of their days."""
         found = [loaded for data in self.by_type.get(ENCOUNTER, ()) if (loaded := _loaded(data))]
+        found = [item for item in found if item.get("status") not in _NO_VISIT]
         return sorted((item for item in found if visit_day(item)), key=lambda item: str(visit_day(item)))
 
 
 @lru_cache(maxsize=4096)
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -129,18 +129,20 @@ class CallMaker:
         Of what does not say when it was recorded nobody knows whether it was there: it is left out, and its type counts as one
         of which only some was exported. Statuses are those of the export.
         """
-        resources = [loaded for items in record.by_type.values() for data in items if (loaded := _loaded(data))]
+        loaded = [(kind, _loaded(data)) for kind, items in record.by_type.items() for data in items]
+        resources = [resource for _, resource in loaded if resource]
+        # What cannot be read has no day either.
+        lost = {kind for kind, resource in loaded if not resource}
         for encounter in record.encounters():
             day = visit_day(encounter)
             assert day is not None
             by_type: dict[str, list[bytes]] = defaultdict(list)
-            undated = set()
+            undated = set(lost)
             for resource in resources:
                 kind = str(resource.get("resourceType"))
                 recorded = _recorded_by(resource, day)
                 if recorded:
-                    alive, _ = known_on({"entry": [{"resource": resource}]}, date.max if kind != PATIENT else day)
-                    by_type[kind].append(json.dumps(alive["entry"][0]["resource"], ensure_ascii=False).encode())
+                    by_type[kind].append(json.dumps(_alive(resource, day), ensure_ascii=False).encode())
                 elif recorded is None:
                     undated.add(kind)
             name = str(encounter.get("id"))
@@ -163,7 +165,10 @@ class CallMaker:
             asked.add(kind)
             if kind in self._looked_for or by_type.get(kind):
                 # A line of which not even the type can be told may have been of this one.
-                sections[key] = bundle_of(own, missing=kind in partial or "" in by_type)
+                unsure = kind in partial or kind not in self._looked_for or "" in by_type or "" in partial
+                sections[key] = bundle_of(own, missing=unsure)
+        also = [data for kind, items in by_type.items() if kind not in asked and is_about(kind) for data in items]
+        sections |= {UNASKED: bundle_of(also)} if also else {}
         if encounter_id is None and ENCOUNTER not in self._looked_for:
             encounter_id = _NOT_EXPORTED
         prefetch = {key: Raw(section) for key, section in sections.items()}
@@ -197,14 +202,22 @@ def _recorded_by(resource: Mapping[str, Any], day: date) -> bool | None:
     given = [resource[member] for member in _RECORDED if isinstance(resource.get(member), str)]
     spans = [span for text in given if (span := read_span(text))]
     if spans:
-        return spans[0].first <= day
-    _, later = known_on({"entry": [{"resource": resource}]}, date.min)
-    if not later:
+        # A month in which the visit lies leaves open which came first.
+        return True if spans[0].last <= day else False if spans[0].first > day else None
+    own = {"entry": [{"resource": {name: value for name, value in resource.items() if name not in _ELSEWHERE}}]}
+    if not known_on(own, date.min)[1]:
         return None
-    _, after = known_on({"entry": [{"resource": resource}]}, day)
-    return not after
+    return not known_on(own, day)[1]
+
+
+def _alive(resource: dict[str, Any], day: date) -> dict[str, Any]:
+    """Whoever comes to a visit lives: a death without a date came later."""
+    if resource.get("resourceType") != PATIENT:
+        return resource
+    alive, _ = known_on({"entry": [{"resource": resource}]}, day)
+    return {name: value for name, value in alive["entry"][0]["resource"].items() if name != "deceasedBoolean"}
 
 
 def patient_of(data: bytes) -> str:
-    header = header_of(data)
-    return header.patient_id if header else ""
+    owners = owners_of(data)
+    return owners[0] if owners else ""

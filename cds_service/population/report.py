@@ -6,23 +6,29 @@ next smallest is hidden too. A hidden number is None in JSON and `under 5` on th
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import Outcome
-from cds_service.population.judge import ALL, LOOKED_AT, REFUSED, UNREAD, keyed_digest
-from cds_service.population.local import BadLine
+from cds_service.population.exports import Exports, told
+from cds_service.population.judge import ALL, LOOKED_AT, OF_NOBODY, REFUSED, REPLACED, UNREAD, keyed_digest
 from cds_service.population.run import Plan, Run
+from cds_service.population.steps import BROKEN, OF_NO_PATIENT, UNREADABLE, BadLine
 from cds_service.population.totals import Totals
 from cds_service.service import DecisionService
 
 LEAST = 5
 _MOST_LISTED = 200
+_OF_LINES = (UNREADABLE, BROKEN, OF_NO_PATIENT, REPLACED, OF_NOBODY)
+_FIRES = Outcome.FIRES.value
 # Enough to tell whether two runs name the same people, and too little to tell the key.
 _CHECK = 8
 _BY_OUTCOME = {outcome: outcome.value.replace("-", "_") for outcome in Outcome}
@@ -38,9 +44,9 @@ def shown(number: int) -> Count:
 def parts(counts: Mapping[Any, int]) -> dict[Any, Count]:
     """Parts of a whole that is told elsewhere: none can be worked out from the others."""
     hidden = {key for key, number in counts.items() if shown(number) is None}
-    if len(hidden) == 1:
-        others = [(number, str(key), key) for key, number in counts.items() if number and key not in hidden]
-        hidden |= {min(others)[2]} if others else set()
+    others = sorted(((number, str(key), key) for key, number in counts.items() if number >= LEAST), reverse=True)
+    while hidden and others and (len(hidden) == 1 or sum(counts[key] for key in hidden) < LEAST):
+        hidden.add(others.pop()[2])
     return {key: None if key in hidden else number for key, number in counts.items()}
 
 
@@ -66,22 +72,24 @@ def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str
         "jurisdiction": decision_service.settings.jurisdiction,
         "knowledge": knowledge.fingerprint,
         "key": "" if plan.keep_ids else keyed_digest(plan.patient_key)("")[:_CHECK],
-        "patients": tally.people.total(),
-        "decisions": tally.decisions[ALL],
+        "export": _named(done.exports),
+        "patients": shown(tally.people.total()),
+        "decisions": None if _is_few(tally.people.total() - tally.decisions[ALL]) else shown(tally.decisions[ALL]),
         "looked_at": shown(tally.decisions[LOOKED_AT]),
         "not_decided": {REFUSED: shown(tally.decisions[REFUSED]), UNREAD: shown(tally.decisions[UNREAD])},
         "people": {"age": parts(_along(tally.people, 0)), "sex": parts(_along(tally.people, 1))},
         "rules": sorted(rules, key=lambda rule: (-(rule["fires"] or 0), -(rule["unknown"] or 0), rule["id"])),
         "cards": {"decisions": parts(dict(sorted(tally.cards.items()))), **_burden(tally)},
-        "together": _listed(tally.together, ("rule", "with")),
+        "together": _listed(tally.together, ("rule", "with"), lambda pair: _fires_of(pair, rules, tally)),
         "states": [
-            item | {"title": knowledge.queries[item["query"]].title} for item in _listed(tally.states, ("query", "state"))
+            item | {"title": knowledge.queries[item["query"]].title}
+            for item in _listed(tally.states, ("query", "state"), lambda key: (tally.decisions[ALL],))
         ],
         "not_understood": {kind: shown(number) for kind, number in sorted(tally.not_understood.items())},
         "codes": _listed(tally.codes, ("type", "system", "code")),
         "units": {unit: number for unit, number in sorted(tally.units.items()) if number >= LEAST},
         "swept": _swept(tally),
-        "lines": dict(sorted(tally.lines.items())),
+        "lines": {name: number if name in _OF_LINES else shown(number) for name, number in sorted(tally.lines.items())},
         "problems": [*done.problems, *_unopened(tally)],
         "bad_lines": [_located(item, plan.folders) for item in done.bad],
     }
@@ -90,6 +98,22 @@ def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str
 def _unopened(tally: Totals) -> Iterable[str]:
     if number := tally.lines["Bundle"]:
         yield f"Bundles are not opened, and {number} came: export their resources, one a line"
+
+
+def _named(exports: Exports) -> str:
+    """Tells one export from another."""
+    files = sorted((file.name, file.path.stat().st_size) for file in exports.files)
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:_CHECK]
+
+
+def _is_few(number: int) -> bool:
+    return 0 < number < LEAST
+
+
+def _fires_of(pair: Sequence[str], rules: Sequence[Mapping[str, Any]], tally: Totals) -> list[int]:
+    """How often the rules of a pair fire; of one that is hidden a number beside which no pair may be told."""
+    told = {rule["id"]: rule["fires"] for rule in rules}
+    return [tally.outcomes[name, _FIRES] if told[name] is not None else tally.together[tuple(pair)] + 1 for name in pair]
 
 
 def _of_rule(rule: Rule, tally: Totals) -> dict[str, Any]:
@@ -109,7 +133,7 @@ def _of_rule(rule: Rule, tally: Totals) -> dict[str, Any]:
         "interval": [low, high] if is_told else None,
         "age": parts(_along(own, 0)) if is_told else {},
         "sex": parts(_along(own, 1)) if is_told else {},
-        "unknown_because": _listed(why, ("fact", "state")),
+        "unknown_because": _listed(why, ("fact", "state"), lambda key: (outcomes[Outcome.UNKNOWN],)),
     }
 
 
@@ -120,10 +144,18 @@ def _along(counts: Mapping[tuple[str, ...], int], position: int) -> dict[str, in
     return dict(sorted(found.items()))
 
 
-def _listed(counts: Counter[tuple[str, ...]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The most frequent first; what few people have is left out, as even that it is there would tell of them."""
+def _listed(
+    counts: Counter[tuple[str, ...]], names: Sequence[str], wholes: Callable[[tuple[str, ...]], Iterable[int]] = lambda key: ()
+) -> list[dict[str, Any]]:
+    """The most frequent first; what few people have, or all but few of a whole that is told, is left out: even that it is there
+    would tell of them.
+    """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    kept = [(key, number) for key, number in ordered[:_MOST_LISTED] if number >= LEAST]
+    kept = [
+        (key, number)
+        for key, number in ordered[:_MOST_LISTED]
+        if number >= LEAST and all(shown(abs(whole - number)) is not None for whole in wholes(key))
+    ]
     return [dict(zip(names, key, strict=True)) | {"number": number} for key, number in kept]
 
 
@@ -132,8 +164,10 @@ def _burden(tally: Totals) -> dict[str, Any]:
     decisions, days = tally.decisions[ALL], sorted(tally.clinician_days.values())
     cards, words = (sum(number * count for number, count in counted.items()) for counted in (tally.cards, tally.words))
     with_cards = decisions - tally.cards[0]
+    are_told = all(number is not None for number in parts(tally.cards).values())
     return {
-        "a_decision": cards / decisions if decisions else None,
+        # With how many got so many cards hidden, their sum would give it away.
+        "a_decision": cards / decisions if decisions and are_told else None,
         "words_a_decision_with_cards": words / with_cards if with_cards >= LEAST else None,
         "clinician_days": shown(len(days)),
         "a_clinician_day": sum(days) / len(days) if len(days) >= LEAST else None,
@@ -141,30 +175,33 @@ def _burden(tally: Totals) -> dict[str, Any]:
 
 
 def _swept(tally: Totals) -> list[dict[str, Any]]:
-    """By moved number and value how often each rule fires, where that differs from today's: changes of few are not told."""
+    """By moved number and value how often each rule fires, where that differs from today's by more than few people."""
+    tried: dict[tuple[str, str], dict[str, int]] = {}
+    for (name, value, rule, outcome), number in tally.swept.items():
+        by_value = tried.setdefault((name, rule), {})
+        by_value[value] = by_value.get(value, 0) + (number if outcome == Outcome.FIRES else 0)
     found = []
-    for (name, value, rule, outcome), number in sorted(tally.swept.items()):
-        if outcome != Outcome.FIRES:
-            continue
-        change = number - tally.outcomes[rule, outcome]
-        if abs(change) >= LEAST:
-            found.append({"moved": name, "to": value, "rule": rule, "fires": shown(number), "change": change})
-    silent = {key[:3] for key in tally.swept} - {key[:3] for key in tally.swept if key[3] == Outcome.FIRES}
-    for name, value, rule in sorted(silent):
-        change = -tally.outcomes[rule, Outcome.FIRES.value]
-        if abs(change) >= LEAST:
-            found.append({"moved": name, "to": value, "rule": rule, "fires": 0, "change": change})
+    for (name, rule), by_value in sorted(tried.items()):
+        today = tally.outcomes[rule, Outcome.FIRES.value]
+        told = [today]
+        for value, number in sorted(by_value.items(), key=lambda item: Decimal(item[0])):
+            # Two numbers that lie near each other would tell of the few between them.
+            if all(shown(abs(part)) is not None for part in (number, today, *(number - other for other in told))):
+                told.append(number)
+                if number != today:
+                    found.append({"moved": name, "to": value, "rule": rule, "fires": number, "change": number - today})
     return found
 
 
 def _located(bad: BadLine, folders: Iterable[Path]) -> dict[str, Any]:
     """With the number of its line, where the file can be read as it is."""
-    path = next((found for folder in folders for found in folder.rglob(bad.file)), None)
-    number = None
-    if path is not None and path.suffix != ".gz":
+    path, number = Path(bad.file), None
+    own = next((folder for folder in folders if path.is_relative_to(folder)), None)
+    name = str(path.relative_to(own.parent) if own else path)
+    if path.suffix != ".gz":
         with path.open("rb") as opened:
             number = sum(part.count(b"\n") for part in _up_to(opened, bad.place)) + 1
-    return {"file": bad.file, "line": number, "byte": bad.place, "why": bad.why}
+    return {"file": told(name), "line": number, "byte": bad.place, "why": bad.why}
 
 
 def _up_to(opened: Any, place: int) -> Iterable[bytes]:

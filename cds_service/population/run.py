@@ -20,9 +20,10 @@ from cds_service.knowledge.load import load_knowledge
 from cds_service.lint.run import client_schema
 from cds_service.population.exports import Exports, read_exports
 from cds_service.population.judge import DAY, ENCOUNTERS, Judge, Manner, Row, keyed_digest
-from cds_service.population.local import BadLine, Progress, Runner, Work, lots_of, open_medications
+from cds_service.population.local import Progress, Runner
 from cds_service.population.records import CallMaker
 from cds_service.population.screen import MEDICATION, PATIENT, Screen
+from cds_service.population.steps import BadLine, Work, lots_of, open_medications
 from cds_service.population.totals import Totals
 from cds_service.security.clients import read_clients
 from cds_service.service import DecisionService
@@ -121,20 +122,35 @@ def work_of(plan: Plan, decision_service: DecisionService, exports: Exports) -> 
     """All that a process needs to do its part."""
     service_id = decision_service.knowledge.service_on(HOOK)
     medication = open_medications(plan.work)
-    caller = CallMaker(HOOK, decision_service.queries[service_id], exports.looked_for, exports.partial, medication)
+    partial = set(exports.partial)
+    caller = CallMaker(HOOK, decision_service.queries[service_id], exports.looked_for, partial, medication)
     name_of: Callable[[str], str] = str if plan.keep_ids else keyed_digest(plan.patient_key)
     settings = decision_service.settings
     roots = {key: settings.model_copy(update={"knowledge": root}) for key, root in plan.swept.items()}
     swept = {key: service_of(changed, plan.client) for key, changed in roots.items()}
     judge = Judge(decision_service, service_id, caller, Manner(plan.as_of, plan.at, name_of, swept))
     screen = Screen(decision_service, service_id, medication)
-    return Work(judge, screen, plan.work, _types(decision_service) - {MEDICATION}, lots_of(exports.files, plan.processes))
+    return Work(
+        judge, screen, plan.work, _types(decision_service) - {MEDICATION}, lots_of(exports.files, plan.processes), partial
+    )
 
 
 def _fingerprint(plan: Plan, decision_service: DecisionService, exports: Exports) -> str:
     """Differs where what was done already is not what is asked for now."""
     files = [(str(file.path), file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in exports.files]
-    asked = (str(plan.as_of), plan.at, plan.client, sorted(plan.exported), sorted(map(list, plan.swept)), plan.keep_ids)
+    key = keyed_digest(plan.patient_key)("going on")
+    lots, told = lots_of(exports.files, plan.processes), [sorted(exports.looked_for), sorted(exports.partial), exports.problems]
+    asked = (
+        key,
+        lots,
+        told,
+        str(plan.as_of),
+        plan.at,
+        plan.client,
+        sorted(plan.exported),
+        sorted(map(list, plan.swept)),
+        plan.keep_ids,
+    )
     settings = decision_service.settings.model_dump_json(exclude={"patient_key", "database_url"})
-    told = json.dumps([files, asked, decision_service.knowledge.fingerprint, settings, sorted(decision_service.served)])
-    return hashlib.sha256(told.encode()).hexdigest()
+    text = json.dumps([files, asked, decision_service.knowledge.fingerprint, settings, sorted(decision_service.served)])
+    return hashlib.sha256(text.encode()).hexdigest()

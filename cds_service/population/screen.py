@@ -7,7 +7,7 @@ ours, cannot be read or is not understood makes its patient one to look at. Date
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -34,13 +34,10 @@ _MOST_KEPT = 200_000
 _SOMEBODY = "somebody"
 _RELATIVE = "Patient/"
 _READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_SUBJECT = re.compile(rb'"(?:subject|patient)"\s*:\s*\{[^{}]*?"reference"\s*:\s*"(?:[^"]*/)?Patient/([A-Za-z0-9.-]{1,64})')
-_KIND = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{1,64})"')
-
-
-class _Meta(msgspec.Struct, gc=False, rename="camel"):
-    last_updated: str = ""
-    version_id: str = ""
+_NAMED = re.compile(rb'"(?:(?:[^"\\]*/)?[Pp]atient/|urn:uuid:)([^"/?\s]{1,64})(?=["/?])')
+_KIND = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{0,64})"')
+# Stands for a line that is broken: of its type and its patient, and about nobody knows what.
+_BROKEN = b'{"resourceType":"%b","id":0,"subject":{"reference":"Patient/%b"}}'
 
 
 class _Subject(msgspec.Struct, gc=False):
@@ -57,11 +54,11 @@ class _Header(msgspec.Struct, gc=False, rename="camel"):
 class _Versioned(msgspec.Struct, gc=False, rename="camel"):
     resource_type: str
     id: str = ""
-    meta: _Meta | None = None
+    meta: Any = None
 
 
 class Header(NamedTuple):
-    """What a line is and whose. `patient_id` is empty where it is nobody's; `is_broken`: this is all that can be told of it."""
+    """What a line is and whose. `patient_id` is empty where it is nobody's; `is_broken`: its type is none of FHIR."""
 
     resource_type: str
     patient_id: str
@@ -84,18 +81,41 @@ _encode = msgspec.json.Encoder().encode
 
 
 def header_of(data: bytes) -> Header | None:
-    """What a line is and whose; of a broken one what can still be told. None where that is nothing."""
+    """What a line is and whose; None where it is no FHIR resource as JSON."""
     try:
         found = _header.decode(data)
     except _READ:
-        named, told = _SUBJECT.search(data), _KIND.search(data)
-        return Header(told[1].decode() if told else "", named[1].decode(), is_broken=True) if named else None
+        return None
     kind = found.resource_type
     if kind == PATIENT:
         return Header(PATIENT, found.id)
     subject = found.subject or found.patient
     patient_id = _patient_in(subject.reference or "") if subject else ""
     return Header(kind, patient_id) if (meant := written_as(kind)) is None else Header(meant, patient_id, is_broken=True)
+
+
+def owners_of(data: bytes) -> Sequence[str]:
+    """Whose a line is: of one that cannot be read everybody whom it names."""
+    header = header_of(data)
+    if header is None:
+        return list(dict.fromkeys(name.decode(errors="replace") for name in _NAMED.findall(data)))
+    return [header.patient_id] if header.patient_id else []
+
+
+def broken_line(kind: str, patient_id: str) -> bytes:
+    return _BROKEN % (kind.encode(), patient_id.encode())
+
+
+def kind_named(data: bytes) -> str:
+    """The type that a line names which cannot be read."""
+    told = _KIND.search(data)
+    return told[1].decode() if told else ""
+
+
+def is_about(kind: str) -> str:
+    """The type that is read here and that another one of FHIR tells about, as a dispense of a drug; else empty."""
+    meant = type_meant(kind) or ""
+    return "" if meant == kind else meant
 
 
 @lru_cache(maxsize=1024)
@@ -109,12 +129,14 @@ def written_as(kind: str) -> str | None:
 
 def _patient_in(reference: str) -> str:
     """The id of the patient to whom a reference leads; empty where it leads to something else."""
-    if reference.startswith(_RELATIVE) and "/" not in (name := reference[len(_RELATIVE) :]):
+    if reference.startswith(_RELATIVE) and (name := reference[len(_RELATIVE) :]).isalnum():
         return name
     if reference.startswith("urn:uuid:"):
         return reference.removeprefix("urn:uuid:").strip()
-    kind, _, name = local_reference(reference).partition("/")
-    return name if kind == PATIENT else ""
+    kind, slash, name = local_reference(reference).partition("/")
+    if not slash:
+        return kind if kind and not kind.startswith(("#", "urn:")) else ""
+    return name if kind.casefold() == PATIENT.casefold() else ""
 
 
 def version_of(data: bytes) -> Version | None:
@@ -122,8 +144,8 @@ def version_of(data: bytes) -> Version | None:
         found = _version.decode(data)
     except _READ:
         return None
-    meta = found.meta or _Meta()
-    return Version(found.resource_type, found.id, meta.last_updated, meta.version_id)
+    meta = found.meta if isinstance(found.meta, dict) else {}
+    return Version(found.resource_type, found.id, str(meta.get("lastUpdated") or ""), str(meta.get("versionId") or ""))
 
 
 class Screen:
@@ -180,11 +202,11 @@ class Screen:
         """The question put to a chart that holds nothing else."""
         kind = type(resource).__name__
         found = bundle_of([data, *([beside] if beside else [])])
-        owner = header_of(data)
+        owners = owners_of(data)
         request = HookRequest(
             hook="",
             hook_instance="",
-            patient_id=owner.patient_id if owner else _SOMEBODY,
+            patient_id=owners[0] if owners else _SOMEBODY,
             encounter_id=resource.id if kind == ENCOUNTER else None,
             prefetch={self._keys[kind]: msgspec.Raw(found)},
         )

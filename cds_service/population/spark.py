@@ -20,19 +20,21 @@ import msgspec
 
 from cds_service.errors import Problem, SettingsError
 from cds_service.population.exports import Chunk, ExportFile, Exports, chunks
-from cds_service.population.local import (
+from cds_service.population.local import Progress
+from cds_service.population.run import Plan, Run, exports_of, service_of, work_of
+from cds_service.population.steps import (
     BadLine,
-    Progress,
     Sorted,
     Work,
     bits_of,
     decide_lines,
+    is_screened,
     keep_medications,
     lines_by_lot,
+    lost_types,
     mark,
     tally_of,
 )
-from cds_service.population.run import Plan, Run, exports_of, service_of, work_of
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 
@@ -59,21 +61,28 @@ def _run(remote: str | None, plan: Plan, decision_service: DecisionService, prog
     keep_medications(exports.files, plan.work)
     work = work_of(plan, decision_service, exports)
     spec = pickle.dumps((plan, decision_service.settings, exports))
+    several: dict[str, None] = {}
     with _session(remote) as spark:
-        screened = {file for file in exports.files if file.resource_type in work.screen.types | {""}}
+        screened = {file for file in exports.files if is_screened(file, work.screen.types)}
         while True:
             progress("screening", 0.0, 0)
             broken = _mark(spark, spec, screened, work)
             progress("deciding", 0.0, 0)
             counted, found = _decide(spark, spec, exports, work, plan.work)
-            strayed = {file for file in exports.files if str(file.path) in {item.stray for item in counted}} - screened
-            if not strayed:
+            stray = {item.file for item in counted if item.stray}
+            strayed = {file for file in exports.files if str(file.path) in stray} - screened
+            lost = lost_types(counted, work.read_types) - exports.partial
+            if not strayed and not lost:
                 break
             screened |= strayed
+            several |= {f"{file.name}: holds resources of several types": None for file in strayed}
+            # What was lost is known once all was read: then it is decided anew.
+            exports = exports._replace(partial=exports.partial | lost)
+            spec = pickle.dumps((plan, decision_service.settings, exports))
     progress("deciding", 1.0, found.people.total())
     for item in counted:
         found.lines.update(item.lines)
-    problems = [*exports.problems, *broken, *(item.broken for item in counted if item.broken)]
+    problems = [*exports.problems, *broken, *several, *(item.broken for item in counted if item.broken)]
     bad = [BadLine(*line) for item in counted for line in item.bad]
     return Run(found, [plan.work / "decisions"], exports, list(dict.fromkeys(problems)), bad)
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import typer
 from cds_service.errors import Problem, SettingsError
 from cds_service.fhir.zones import today
 from cds_service.population.compare import compare, read_run
-from cds_service.population.local import Clock
+from cds_service.population.local import OF_A_RUN, Clock
 from cds_service.population.report import page, report
 from cds_service.population.run import Plan, Run, run, service_of
 from cds_service.service import DecisionService
@@ -78,8 +78,15 @@ def judge_population(folders: Sequence[Path], choices: Choices) -> None:
 def _require_a_place_of_its_own(out: Path, folders: Sequence[Path]) -> None:
     """Raises SettingsError where the report would lie in an export, and would be read with it the next time."""
     within = [folder for folder in folders if out.resolve().is_relative_to(folder.resolve())]
+    within += [folder for folder in folders if folder.resolve().is_relative_to((out / "work").resolve())]
     if within:
-        raise SettingsError([Problem("--out", f"{out} lies in the export {within[0]}", "name a folder elsewhere")])
+        problem = Problem("--out", f"{out} and the export {within[0]} lie in one another", "name a folder elsewhere")
+        raise SettingsError([problem])
+    work = out / "work"
+    others = sorted(path.name for path in work.iterdir() if path.name not in OF_A_RUN) if work.is_dir() else []
+    if others:
+        problem = Problem("--out", f"{work} holds {others[0]}, which no run has written", "name another folder")
+        raise SettingsError([problem])
     try:
         (out / "work").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,6 +106,10 @@ def _key_of(out: Path) -> bytes:
 def _engine(choices: Choices) -> Any:
     if choices.engine == "local":
         return run
+    if choices.engine != "spark":
+        raise SettingsError([Problem("--engine", f"{choices.engine!r} is unknown", "use local or spark")])
+    if choices.remote and not choices.remote.startswith("sc://"):
+        raise SettingsError([Problem("--spark-remote", f"{choices.remote!r} is no address", "write sc://HOST:PORT")])
     from cds_service.population.spark import runner_on
 
     return runner_on(choices.remote)
@@ -127,7 +138,7 @@ def _write(done: Run, plan: Plan, decision_service: DecisionService, choices: Ch
     fires = [rule for rule in found["rules"] if rule["fires"] != 0]
     if sys.stderr.isatty():
         typer.echo(err=True)
-    show_text(f"{found['patients']:,} patients, {len(fires)} of {len(found['rules'])} rules fire.")
+    show_text(f"{_few(found['patients'])} patients, {len(fires)} of {len(found['rules'])} rules fire.")
     for problem in found["problems"]:
         show_text(f"  {problem}")
     if bad := found["lines"].get("that cannot be read"):
@@ -168,7 +179,7 @@ def _values(text: str, span: str) -> list[Decimal]:
     try:
         low, high, step = (Decimal(part) for part in span.split(":"))
         count = int((high - low) / step) + 1 if step > 0 else 0
-    except (ValueError, InvalidOperation):
+    except (ValueError, ArithmeticError):
         count = 0
     if not 0 < count <= _MOST_VALUES:
         remedy = f"write ANALYTE.low=FROM:TO:STEP, at most {_MOST_VALUES} values"
@@ -190,4 +201,4 @@ def compare_populations(first: Path, second: Path, *, as_json: bool) -> None:
 
 
 def _few(number: int | None) -> str:
-    return "under 5" if number is None else str(number)
+    return "under 5" if number is None else f"{number:,}"

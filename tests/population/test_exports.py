@@ -205,3 +205,63 @@ def test_the_codes_of_an_ehr_mean_what_the_map_of_its_client_says(tmp_path: Path
         assert ("low-potassium" in rows_of(done)["anna-sample"].fires) is bool(client)
     with pytest.raises(SettingsError, match=r"'nobody' is not configured -> use the iss of a client: https://ehr"):
         service_of(settings, "nobody")
+
+
+def test_what_one_group_was_not_asked_for_is_not_absent_in_its_patients(tmp_path: Path) -> None:
+    """Exports of groups are given together: the second one has no file of results."""
+    other = {"subject": {"reference": "Patient/bert-sample"}}
+    write_export(tmp_path / "a", [PATIENT, CRAMPS])
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/Patient.ndjson").write_text(text_of(PATIENT | {"id": "bert-sample"}))
+    (tmp_path / "b/Condition.ndjson").write_text(text_of(CRAMPS | other))
+    done = run_over([tmp_path / "a", tmp_path / "b"], conductor_of("us"), tmp_path / "work")
+    row = rows_of(done)["bert-sample"]
+    assert "electrolytes" in row.unknown
+    assert "Observation" in done.exports.partial
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("MedicationRequest.ndjson", gzip.compress(b"{}")),
+        ("MedicationRequest.ndjson", b"<!doctype html><title>Sign in</title>"),
+        ("MedicationRequest.ndjson", json.dumps({"resourceType": "MedicationRequest", "id": "m"}, indent=2).encode()),
+        ("MedicationRequest.ndjson.gz", b""),
+        ("MedicationRequest.ndjson.gz", b"no gzip"),
+        ("MedicationRequest-2.ndjson.zip", b"PK"),
+        ("part-1.ndjson", json.dumps({"resourceType": "MedicationRequest"}).encode("utf-16")),
+        ("part-1.ndjson", b"nothing of this is JSON\nnor this\n"),
+    ],
+    ids=["gzip", "html", "over several lines", "empty gzip", "no gzip", "zip", "utf-16", "text"],
+)
+def test_a_file_that_cannot_be_read_leaves_its_type_unknown(name: str, data: bytes, tmp_path: Path) -> None:
+    folder = write_export(tmp_path / "export", [PATIENT, CRAMPS])
+    (folder / "MedicationRequest.ndjson").unlink()
+    (folder / name).write_bytes(data)
+    done = run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES)
+    assert rows_of(done)["anna-sample"].states["medicationRequests"] == State.INCOMPLETE
+    assert done.problems or done.bad or done.tally.lines["that cannot be read"]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "[" * 100_000,
+        '{"request": "http://[bad", "output": [{"url": "http://[bad", "type": "Patient"}, {"url": null}, 5, {}]}',
+        '{"output": null, "error": {"a": 1}, "request": ["x"]}',
+        '[{"output": []}]',
+    ],
+)
+def test_a_manifest_of_any_shape_stops_nothing(manifest: str, tmp_path: Path) -> None:
+    plain(tmp_path)
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert (
+        "self-care"
+        in rows_of(run_over([tmp_path], conductor_of("us"), tmp_path.parent / f"{tmp_path.name}-work"))["anna-sample"].fires
+    )
+
+
+def test_filters_of_several_types_may_stand_in_one_parameter(tmp_path: Path) -> None:
+    (tmp_path / "Patient.ndjson").write_text(json.dumps(PATIENT))
+    manifest(tmp_path, "?_type=Patient,Condition&_typeFilter=Condition%3Fcategory%3Dx,MedicationRequest%3Fstatus%3Dstopped")
+    assert read_exports([tmp_path], (), KNOWN).partial == {"Condition", "MedicationRequest"}

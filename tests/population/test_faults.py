@@ -32,9 +32,11 @@ def test_lines_that_are_nobodys_are_counted_and_told_with_file_and_line(folder: 
     (folder / "Observation.ndjson").write_text(good + '\n{"resourceType":\n[1,2]\n' + good.replace("o1", "o2") + "half a li")
     done = run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES)
     found = report(done, Plan([folder], DAY, tmp_path, keep_ids=True), conductor_of("us"))
-    assert [(item["file"], item["line"]) for item in found["bad_lines"]] == [("Observation.ndjson", line) for line in (3, 4, 6)]
+    assert [(item["file"], item["line"]) for item in found["bad_lines"]] == [
+        ("export/Observation.ndjson", line) for line in (3, 4, 6)
+    ]
     assert found["lines"]["that cannot be read"] == 3
-    assert found["lines"]["Observation"] == 2
+    assert done.tally.lines["Observation"] == 2
     assert "low-potassium" in rows_of(done)["anna-sample"].fires
 
 
@@ -43,7 +45,8 @@ def test_a_line_that_is_broken_behind_its_subject_leaves_its_patient_in_doubt_an
 ) -> None:
     for name in ("anna-sample", "bert-sample"):
         line = json.dumps(BLOOD | {"subject": {"reference": f"Patient/{name}"}})
-        (folder / "Observation.ndjson").write_text(line[:-20] + "\n")
+        many = [BLOOD | {"id": f"b{at}", "subject": {"reference": "Patient/cleo-sample"}} for at in range(1200)]
+        (folder / "Observation.ndjson").write_text(text_of(*many) + line[:-20] + "\n")
         done = run_over([folder], conductor_of("us"), tmp_path / f"work-{name}", exported=TYPES)
         rows = rows_of(done)
         assert done.tally.lines["that cannot be read in full"] == 1
@@ -106,6 +109,72 @@ def test_the_newest_version_of_an_id_wins_in_any_order_and_what_it_replaced_is_c
 
 
 UNIT = {"unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"}
+
+
+QUININE: Json = {
+    "resourceType": "MedicationRequest",
+    "id": "m1",
+    "status": "active",
+    "intent": "order",
+    "authoredOn": "2026-11-01",
+    "subject": {"reference": "Patient/anna-sample"},
+    "medicationCodeableConcept": {"text": "quinine sulfate 200 mg tablet"},
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "fires"),
+    [
+        (json.dumps(QUININE | {"subject": {"reference": "Patient/anna-sample "}}), True),
+        (json.dumps(QUININE | {"subject": {"reference": "Patient/anna-sample?x=1"}}), True),
+        (json.dumps(QUININE | {"subject": {"reference": "anna-sample"}}), True),
+        (json.dumps(QUININE | {"subject": {"reference": "patient/anna-sample"}}), False),
+        (json.dumps(QUININE | {"meta": {"versionId": 1, "lastUpdated": None}}), True),
+        (json.dumps(QUININE | {"resourceType": "MedicationDispense", "status": "completed"}), False),
+        (json.dumps(QUININE | {"resourceType": "MedicationOrder"}), False),
+        (json.dumps(QUININE | {"resourceType": "medicationrequest"}), False),
+        (json.dumps(QUININE, sort_keys=True)[:-2], False),
+        (json.dumps(QUININE | {"subject": {"identifier": {"value": "1"}, "reference": "Patient/anna-sample"}})[:-9], False),
+        (json.dumps(QUININE | {"subject": {"reference": "urn:uuid:anna-sample"}})[:-9], False),
+        (json.dumps({"contained": [{"patient": {"reference": "Patient/cleo-sample"}}]} | QUININE)[:-9], False),
+        (json.dumps(QUININE | {"id": "m0"}) + "\r" + json.dumps(QUININE) + "\r", False),
+        (json.dumps(QUININE) + json.dumps(QUININE | {"id": "m2"}), False),
+    ],
+)
+def test_a_drug_that_is_written_oddly_is_never_absent(line: str, fires: bool, folder: Path, tmp_path: Path) -> None:
+    many = [QUININE | {"id": f"b{at}", "subject": {"reference": "Patient/cleo-sample"}} for at in range(1200)]
+    (folder / "MedicationRequest.ndjson").write_text(text_of(*many) + line + "\n", newline="")
+    row = rows_of(run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES))["anna-sample"]
+    assert ("quinine-us" in row.fires) is fires
+    assert ("quinine-us" in row.unknown) is not fires
+
+
+def test_a_report_whose_results_did_not_come_leaves_open_what_was_measured(folder: Path, tmp_path: Path) -> None:
+    report_of = {
+        "resourceType": "DiagnosticReport",
+        "id": "r",
+        "status": "final",
+        "result": [{"reference": "Observation/gone"}],
+    }
+    (folder / "DiagnosticReport.ndjson").write_text(text_of(report_of | {"subject": {"reference": "Patient/anna-sample"}}))
+    (folder / "Observation.ndjson").write_text("")
+    row = rows_of(run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES))["anna-sample"]
+    assert "electrolytes" in row.unknown
+
+
+def test_two_versions_of_which_nobody_knows_the_newer_decide_nothing(folder: Path, tmp_path: Path) -> None:
+    other = BLOOD | {"valueQuantity": {"value": 4.4} | UNIT}
+    for number, lines in enumerate(([BLOOD, other], [other, BLOOD])):
+        (folder / "Observation.ndjson").write_text(text_of(*lines))
+        row = rows_of(run_over([folder], conductor_of("us"), tmp_path / f"work-{number}", exported=TYPES))["anna-sample"]
+        assert "low-potassium" in row.unknown
+
+
+def test_one_line_of_a_type_in_a_file_of_another_does_not_stand_for_all(folder: Path, tmp_path: Path) -> None:
+    (folder / "Observation.ndjson").unlink()
+    (folder / "Condition.ndjson").write_text(text_of(CRAMPS, BLOOD | {"valueQuantity": {"value": 4.2} | UNIT}))
+    row = rows_of(run_over([folder], conductor_of("us"), tmp_path / "work"))["anna-sample"]
+    assert "known" not in {state for query, state in row.states.items() if query in ("electrolytes", "bloodTests")}
 
 
 def test_lines_of_people_without_a_patient_are_counted_and_decide_nothing(folder: Path, tmp_path: Path) -> None:

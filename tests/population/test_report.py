@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,6 +78,19 @@ def test_a_rule_is_counted_by_age_and_sex_with_small_numbers_hidden(told: Json) 
     assert {"rule": "kidney-function", "with": "low-potassium", "number": 20} in told["together"]
 
 
+def test_no_difference_of_two_numbers_tells_of_few_people(tmp_path: Path) -> None:
+    """Of 23 with low potassium 20 are old enough for another rule: the pair would tell of the three who are not."""
+    people = crowd((20, "1950", "female"), (3, "1970", "female"))
+    done = run_over([write_export(tmp_path / "export", people)], conductor_of("us"), tmp_path / "work", exported=TYPES)
+    found = report(done, Plan([tmp_path], DAY, tmp_path), conductor_of("us"))
+    fires = {item["id"]: item["fires"] for item in found["rules"]}
+    assert (fires["low-potassium"], fires["abi"]) == (23, None)
+    apart = [fires[rule] - item["number"] for item in found["together"] for rule in (item["rule"], item["with"])]
+    assert all(number == 0 or number >= 5 for number in apart)
+    assert not any({item["rule"], item["with"]} == {"abi", "low-potassium"} for item in found["together"])
+    assert any({item["rule"], item["with"]} == {"kidney-function", "low-potassium"} for item in found["together"])
+
+
 def test_the_page_holds_the_numbers_and_asks_for_nothing_else(told: Json) -> None:
     text = page(told, conductor_of("us").knowledge)
     assert "60 patients" in text
@@ -143,7 +158,35 @@ def test_a_limit_that_is_moved_tells_whom_it_would_concern(tmp_path: Path, monke
     assert moved == [("3.2", 7, -6), ("3.4", 7, -6)]
 
 
-@pytest.mark.parametrize("sweep", ["potassium.low", "potassium.low=3:2:0.1", "potassium.low=1:9:0.0001", "kalium.low=3:4:1"])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"engine": "loacl"}, "use local or spark"),
+        ({"engine": "spark", "remote": "junk"}, "write sc://HOST:PORT"),
+        ({"at": "noon"}, "use day or encounters"),
+        ({"exported": ("Conditions",)}, "is not read here"),
+        ({"as_of": "yesterday"}, "is no date"),
+    ],
+)
+def test_a_mistake_in_an_option_is_told(
+    options: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_export(tmp_path / "export", crowd((1, "1950", "female")))
+    with pytest.raises(SettingsError, match=says):
+        run_command(tmp_path, "out", monkeypatch=monkeypatch, **options)
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        "potassium.low=0:Infinity:1",
+        "potassium.low=3:4:1E-999999999",
+        "potassium.low",
+        "potassium.low=3:2:0.1",
+        "potassium.low=1:9:0.0001",
+        "kalium.low=3:4:1",
+    ],
+)
 def test_a_sweep_that_names_no_limit_is_refused(sweep: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--sweep"):
         list(terminal._swept([sweep], Settings(), tmp_path))
@@ -191,8 +234,18 @@ def test_tables_for_analysis_hold_each_finding(tmp_path: Path, monkeypatch: pyte
 
 def test_a_report_is_not_written_into_what_it_is_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_export(tmp_path / "export", crowd((1, "1950", "female")))
-    with pytest.raises(SettingsError, match="lies in the export"):
+    with pytest.raises(SettingsError, match="lie in one another"):
         run_command(tmp_path / "export", "report", monkeypatch=monkeypatch)
+    (tmp_path / "mine/work").mkdir(parents=True)
+    (tmp_path / "mine/work/thesis.txt").write_text("years of work")
+    with pytest.raises(SettingsError, match=r"holds thesis\.txt, which no run has written"):
+        run_command(tmp_path, "mine", monkeypatch=monkeypatch)
+    (tmp_path / "around").mkdir()
+    shutil.copytree(tmp_path / "export", tmp_path / "around/work/export")
+    choices = terminal.Choices(tmp_path / "around", None, "day", TYPES, (), 1, False, "local", None, False, "")
+    with pytest.raises(SettingsError, match="lie in one another"):
+        terminal.judge_population([tmp_path / "around/work/export"], choices)
+    assert (tmp_path / "around/work/export/Patient.ndjson").is_file()
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written"):
         run_command(tmp_path, "file", monkeypatch=monkeypatch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from datetime import date
@@ -180,3 +181,48 @@ def test_medications_are_found_where_a_list_only_names_them(tmp_path: Path) -> N
         (row,) = run_over([folder], conductor_of("us"), tmp_path / f"work-{number}", exported=TYPES).rows()
         assert any("quinine" in name for name in row.fires)
         assert json.dumps(row.facts).count("paracetamol") == 0
+
+
+def test_a_run_goes_on_only_with_the_same_processes_and_the_same_key(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = conductor_of("us")
+    expected = settled(run_over([export], service, tmp_path / "fresh"))
+
+    def stop(step: str, share: float, patients: int) -> None:
+        if step == "deciding" and share:
+            raise KeyboardInterrupt
+
+    for changed in ({"processes": 1}, {"patient_key": b"another key"}):
+        plan = Plan([export], DAY, tmp_path / "work", keep_ids=True, processes=2, patient_key=b"a key")
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, service, stop)
+        done = run(dataclasses.replace(plan, **changed), service, lambda *told: None)
+        assert settled(done) == expected
+
+
+@pytest.mark.parametrize(
+    ("day", "fires"),
+    [("2026-11-14", True), ("2026-11", False), ("2026", False), ("2026-11-16", False)],
+)
+def test_what_was_recorded_in_the_month_of_the_visit_may_be_of_later(day: str, fires: bool, tmp_path: Path) -> None:
+    found = at_visits([PATIENT, CRAMPS, DRUG | {"authoredOn": day}, *VISITS], tmp_path)
+    assert ("diuretic" in found["2026-11-15"]) is fires
+
+
+def test_a_visit_that_did_not_take_place_is_none(tmp_path: Path) -> None:
+    visits = [item | {"status": status} for item, status in zip(VISITS, ("finished", "cancelled", "planned"), strict=False)]
+    assert set(at_visits([PATIENT, CRAMPS, *visits], tmp_path)) == set()
+
+
+def test_what_cannot_be_read_is_not_absent_at_a_visit(tmp_path: Path) -> None:
+    folder = write_export(tmp_path / "export", [PATIENT, CRAMPS, DRUG, *VISITS])
+    data = (folder / "MedicationRequest.ndjson").read_bytes().replace(b"furosemide 40 mg", "B\xe9la".encode("latin-1"))
+    (folder / "MedicationRequest.ndjson").write_bytes(data)
+    done = run_over([folder], conductor_of("us"), tmp_path / "work", at="encounters", exported=TYPES)
+    row = next(row for row in done.rows() if row.day == "2026-11-15")
+    assert row.states["medicationRequests"] == "incomplete"
+
+
+def test_the_dead_were_alive_at_their_visits(tmp_path: Path) -> None:
+    assert set(at_visits([PATIENT | {"deceasedBoolean": True}, CRAMPS, *VISITS], tmp_path)) == {"2026-02-01", "2026-11-15"}
