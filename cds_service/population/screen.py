@@ -129,8 +129,8 @@ def written_as(kind: str) -> str | None:
 
 def _patient_in(reference: str) -> str:
     """The id of the patient to whom a reference leads; empty where it leads to something else."""
-    if reference.startswith(_RELATIVE) and (name := reference[len(_RELATIVE) :]).isalnum():
-        return name
+    if reference.startswith(_RELATIVE) and "/" not in (name := reference[len(_RELATIVE) :]) and "?" not in name:
+        return name.strip()
     if reference.startswith("urn:uuid:"):
         return reference.removeprefix("urn:uuid:").strip()
     kind, slash, name = local_reference(reference).partition("/")
