@@ -100,10 +100,17 @@ def read_exports(folders: Iterable[Path], exported: Iterable[str] = (), known: S
 
 def _parts(folder: Path, known: Set[str]) -> Iterator[Exports]:
     """Each folder in which files lie directly, with its manifest."""
-    every = sorted(path for path in folder.rglob("*") if not path.is_dir()) if folder.is_dir() else []
+    below = sorted(folder.rglob("*")) if folder.is_dir() else []
+    every = [path for path in below if not path.is_dir()]
     if not any(_LINES.search(path.name) for path in every):
         remedy = "give the folder of a Bulk Data export: one file of NDJSON or more for each resource type"
         raise SettingsError([Problem(str(folder), "holds no *.ndjson or *.ndjson.gz", remedy)])
+    linked = [
+        f"{told(path.name)}: is a link to a folder, which is not followed"
+        for path in below
+        if path.is_symlink() and path.is_dir()
+    ]
+    yield Exports([], set(), set(known) if linked else set(), linked)
     for place in sorted({path.parent for path in every}):
         yield _read_folder(place, [path for path in every if path.parent == place], known)
 

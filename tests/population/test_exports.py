@@ -265,3 +265,12 @@ def test_filters_of_several_types_may_stand_in_one_parameter(tmp_path: Path) -> 
     (tmp_path / "Patient.ndjson").write_text(json.dumps(PATIENT))
     manifest(tmp_path, "?_type=Patient,Condition&_typeFilter=Condition%3Fcategory%3Dx,MedicationRequest%3Fstatus%3Dstopped")
     assert read_exports([tmp_path], (), KNOWN).partial == {"Condition", "MedicationRequest"}
+
+
+def test_a_link_to_a_folder_is_told_and_what_may_lie_there_is_unknown(tmp_path: Path) -> None:
+    folder = write_export(tmp_path / "export", [PATIENT, CRAMPS])
+    write_export(tmp_path / "elsewhere", [BLOOD])
+    (folder / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    done = run_over([folder], conductor_of("us"), tmp_path / "work", exported=TYPES)
+    assert done.problems == ["more: is a link to a folder, which is not followed"]
+    assert "electrolytes" in rows_of(done)["anna-sample"].unknown
