@@ -15,9 +15,7 @@ from cds_service.population.judge import Row
 from cds_service.population.report import shown
 
 _row = msgspec.json.Decoder(Row)
-
-
-REPORT = "report.json"
+REPORT, DECISIONS = "report.json", "decisions.ndjson"
 
 
 class FinishedRun(NamedTuple):
@@ -31,7 +29,7 @@ def read_run(folder: Path) -> FinishedRun:
     """Raises SettingsError where the folder holds no run that was ended."""
     try:
         report = json.loads((folder / REPORT).read_bytes())
-        rows = [_row.decode(line) for line in (folder / "decisions.ndjson").read_bytes().splitlines()]
+        rows = [_row.decode(line) for line in (folder / DECISIONS).read_bytes().splitlines()]
         if not isinstance(report, dict) or "rules" not in report:
             raise ValueError(REPORT)
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 import msgspec
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.population.screen import PATIENT
 from cds_service.samples.formats import doubt_about_text
 
 MANIFEST = "manifest.json"
@@ -23,7 +24,6 @@ _LINES = re.compile(r"\.(?:ndjson|jsonl)(?:\.gz)?$", re.IGNORECASE)
 _FILTERED = re.compile(r"(?:^|,)\s*([A-Z][A-Za-z]+)\?")
 # UTF-16, zip, gzip under another name, a page of HTML or XML.
 _NO_LINES = re.compile(rb"\xff\xfe|\xfe\xff|PK\x03\x04|\x1f\x8b|\s*<")
-_PATIENT = "Patient"
 _TYPE = re.compile(r"(?<![A-Za-z])([A-Z][A-Za-z]+)(?![A-Za-z])")
 
 
@@ -36,14 +36,15 @@ class ExportFile(NamedTuple):
     @property
     def name(self) -> str:
         """As it can be told, whatever bytes it is made of."""
-        return told(self.path.name)
+        return printable(self.path.name)
 
     @property
     def is_compressed(self) -> bool:
         return self.path.suffix.lower() == ".gz"
 
 
-def told(name: str) -> str:
+def printable(name: str) -> str:
+    """A name of a file that may hold bytes of no character."""
     return name.encode(errors="replace").decode()
 
 
@@ -91,8 +92,8 @@ def read_exports(folders: Iterable[Path], exported: Iterable[str] = (), known: S
     looked_for = set(exported).union(*(part.looked_for for part in parts))
     partial = set[str]().union(*(part.partial for part in parts))
     # An export of its own has its own patients; what lies in a folder without any belongs to all.
-    groups = [part.looked_for for part in parts if _PATIENT in part.looked_for]
-    shared = set(exported).union(*(part.looked_for for part in parts if _PATIENT not in part.looked_for))
+    groups = [part.looked_for for part in parts if PATIENT in part.looked_for]
+    shared = set(exported).union(*(part.looked_for for part in parts if PATIENT not in part.looked_for))
     partial |= {kind for kind in looked_for - shared if any(kind not in group for group in groups)}
     files = [file for part in parts for file in part.files]
     return Exports(files, frozenset(looked_for), frozenset(partial), [text for part in parts for text in part.problems])
@@ -106,7 +107,7 @@ def _parts(folder: Path, known: Set[str]) -> Iterator[Exports]:
         remedy = "give the folder of a Bulk Data export: one file of NDJSON or more for each resource type"
         raise SettingsError([Problem(str(folder), "holds no *.ndjson or *.ndjson.gz", remedy)])
     linked = [
-        f"{told(path.name)}: is a link to a folder, which is not followed"
+        f"{printable(path.name)}: is a link to a folder, which is not followed"
         for path in below
         if path.is_symlink() and path.is_dir()
     ]
@@ -124,10 +125,10 @@ def _read_folder(folder: Path, every: Sequence[Path], known: Set[str]) -> Export
     own = [ExportFile(path, named.get(path.name, "")) for path in found]
     files, lost = _readable(own, known, problems)
     missing = named.keys() - {path.name for path in every}
-    problems += [f"{told(folder.name)}: the manifest names {name}, which is not there" for name in sorted(missing)]
-    problems += [f"{told(folder.name)}: the server reported errors in {name}" for name in sorted(errors)]
+    problems += [f"{printable(folder.name)}: the manifest names {name}, which is not there" for name in sorted(missing)]
+    problems += [f"{printable(folder.name)}: the server reported errors in {name}" for name in sorted(errors)]
     unread = [path for path in every if not _LINES.search(path.name) and _type_by_name(path, known)]
-    problems += [f"{told(path.name)}: is no *.ndjson or *.ndjson.gz, so nothing of it was read" for path in unread]
+    problems += [f"{printable(path.name)}: is no *.ndjson or *.ndjson.gz, so nothing of it was read" for path in unread]
     asked = _asked(manifest)
     partial = lost | asked.partial | {named[name] for name in missing} | {_type_by_name(path, known) for path in unread}
     partial |= known if asked.since or errors or "" in partial else set()
@@ -203,7 +204,7 @@ def _manifest(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        problems.append(f"{told(folder.name)}: {MANIFEST} is no JSON, and was not used")
+        problems.append(f"{printable(folder.name)}: {MANIFEST} is no JSON, and was not used")
         return {}
     return loaded if isinstance(loaded, dict) else {}
 

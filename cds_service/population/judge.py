@@ -18,16 +18,13 @@ from cds_service.fhir.dates import age_between, read_span
 from cds_service.fhir.resources import Patient
 from cds_service.model import Outcome
 from cds_service.population.records import CallMaker, ExportedRecord, clinicians_of
-from cds_service.population.totals import Totals, stratum_of
+from cds_service.population.totals import LOOKED_AT, OF_NOBODY, REFUSED, REPLACED, UNREAD, Totals, stratum_of
 from cds_service.service import Decision, DecisionService
 
 DAY, ENCOUNTERS = "day", "encounters"
-ALL, LOOKED_AT = "all", "looked at"
-REFUSED, UNREAD = "what must be known was not exported", "no Patient that can be read"
-REPLACED, OF_NOBODY = "replaced by a newer version", "of nobody whose Patient is here"
 _patient = msgspec.json.Decoder(Patient)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_MOST_KEPT = 50_000
+_MOST_KEPT = 2000
 
 
 class CardRow(NamedTuple):
@@ -79,6 +76,8 @@ class Judge:
     def judge(self, lines_of: Mapping[str, Sequence[bytes]], is_looked_at: Callable[[str], bool]) -> Judged:
         """All patients of some lines. Whom no line of theirs made one to look at is decided by the Patient alone."""
         judged = Judged()
+        if len(self._outside) > _MOST_KEPT:
+            self._outside.clear()
         nobody: Counter[tuple[Any, tuple[str, str]]] = Counter()
         for patient_id, lines in lines_of.items():
             record = ExportedRecord(patient_id, lines)
@@ -93,7 +92,11 @@ class Judge:
             if is_looked_at(patient_id):
                 self._look_at(record, stratum, judged)
             elif self._at == DAY:
-                nobody[self._alike(patient, record), stratum] += 1
+                key = self._alike(patient, record)
+                if key is None:
+                    self._note(self._decide(self._caller.call(record), self._as_of), stratum, judged.tally)
+                else:
+                    nobody[key, stratum] += 1
         for (key, stratum), number in nobody.items():
             self._note(self._outside[key], stratum, judged.tally, number)
         return judged
@@ -105,15 +108,13 @@ class Judge:
             tally.decisions[REFUSED] += number
 
     def _alike(self, patient: Patient, record: ExportedRecord) -> Any:
-        """People of whom a Patient alone tells the same are decided once."""
+        """People of whom a Patient alone tells the same are decided once; None for whom it tells more than of most."""
+        if patient.deceased_date_time or patient.link:
+            return None
         span = read_span(patient.birth_date)
         age = age_between(span, self._as_of) if span and span.first <= self._as_of else patient.birth_date
-        told = (patient.deceased_boolean, patient.deceased_date_time, patient.link)
-        key: Any = (age, msgspec.json.encode(told), bytes(patient.modifier_extension), bytes(patient.implicit_rules))
+        key = (age, patient.deceased_boolean, bytes(patient.modifier_extension), bytes(patient.implicit_rules))
         if key not in self._outside:
-            if len(self._outside) > _MOST_KEPT:
-                # A batch of people is counted before the next: what it needs is kept until then.
-                key = (key, record.patient_id)
             self._outside[key] = self._decide(self._caller.call(record), self._as_of)
         return key
 

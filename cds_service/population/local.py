@@ -20,42 +20,30 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cds_service.population import steps
 from cds_service.population.exports import Chunk, ExportFile, chunks
-from cds_service.population.steps import (
-    BAD_KEPT,
-    MEDICATIONS_FILE,
-    BadLine,
-    Sorted,
-    Work,
-    bits_of,
-    decide_lines,
-    is_screened,
-    keep_medications,
-    lines_by_lot,
-    lost_types,
-    mark,
-    tally_of,
-)
 from cds_service.population.totals import Totals
 
 # As for the workers of the service, decision 28.
 _COLLECTED = (50_000, 20, 50)
-OF_A_RUN = ("done", "decisions", "key", "lots", "marks", MEDICATIONS_FILE, f"{MEDICATIONS_FILE}-journal", "state.json")
+LIMITS = "limits"
+_OF_MEDICATIONS = (steps.MEDICATIONS_FILE, f"{steps.MEDICATIONS_FILE}-journal")
+OF_A_RUN = ("done", "decisions", "key", LIMITS, "lots", "marks", *_OF_MEDICATIONS, "state.json")
 """What a run writes into its folder while it is under way."""
 
 Progress = Callable[[str, float, int], None]
 """Told the step, the share of it that is done, and the patients decided so far."""
 
 
-_WORK: list[Work] = []
+_WORK: list[steps.Work] = []
 
 
 def _screen(chunk: Chunk) -> tuple[bytes, str]:
-    return bits_of(_WORK[0], chunk)
+    return steps.bits_of(_WORK[0], chunk)
 
 
-def _sort(chunk: Chunk) -> Sorted:
-    lots, counted = lines_by_lot(_WORK[0], chunk)
+def _sort(chunk: Chunk) -> steps.Sorted:
+    lots, counted = steps.lines_by_lot(_WORK[0], chunk)
     for number, data in lots.items():
         with _lot(_WORK[0].folder, number, str(os.getpid())).open("ab") as opened:
             opened.write(b"\n".join(data) + b"\n")
@@ -70,7 +58,7 @@ def _decide(number: int) -> int:
     """Decide a lot, write what came of it, and say how many patients there were."""
     work = _WORK[0]
     own = sorted((work.folder / "lots").glob(f"{number:04}.*"))
-    tally, rows, patients = decide_lines(work, (data for path in own for data in path.read_bytes().split(b"\n")))
+    tally, rows, patients = steps.decide_lines(work, (data for path in own for data in path.read_bytes().split(b"\n")))
     done = work.folder / "done" / f"{number:04}"
     done.with_suffix(".rows").write_bytes(rows)
     part = done.with_suffix(".part")
@@ -85,14 +73,14 @@ class Finished(NamedTuple):
 
     tally: Totals
     problems: list[str]
-    bad: list[BadLine]
+    bad: list[steps.BadLine]
     rows: Sequence[Path]
 
 
 class Runner:
     """Goes through the steps. `plan` is any text that differs where a run stopped before may not be gone on with."""
 
-    def __init__(self, work: Work, files: Sequence[ExportFile], plan: str, processes: int, progress: Progress) -> None:
+    def __init__(self, work: steps.Work, files: Sequence[ExportFile], plan: str, processes: int, progress: Progress) -> None:
         self._work, self._files, self._plan = work, files, plan
         self._processes, self._progress, self._patients = processes, progress, 0
 
@@ -104,7 +92,7 @@ class Runner:
             for name in ("lots", "done"):
                 shutil.rmtree(folder / name, ignore_errors=True)
                 (folder / name).mkdir(parents=True)
-            keep_medications(self._files, folder)
+            steps.keep_medications(self._files, folder)
             _WORK[:] = [self._work]
             done = self._mark_and_sort()
             self._work.partial.update(done["partial"])
@@ -116,10 +104,10 @@ class Runner:
             _WORK[:] = [self._work]
         self._decide_lots()
         done_files = sorted((folder / "done").glob("*.json"))
-        tally = tally_of(path.read_bytes() for path in done_files)
+        tally = steps.tally_of(path.read_bytes() for path in done_files)
         tally.lines.update(done["lines"])
         rows = [path.with_suffix(".rows") for path in done_files]
-        return Finished(tally, done["problems"], [BadLine(*item) for item in done["bad"]], rows)
+        return Finished(tally, done["problems"], [steps.BadLine(*item) for item in done["bad"]], rows)
 
     def _resumed(self) -> dict[str, Any]:
         path = self._work.folder / "state.json"
@@ -131,11 +119,11 @@ class Runner:
 
     def _mark_and_sort(self) -> dict[str, Any]:
         """Where a file held lines of another type than its own, which tell whom the rules are for, it is screened after all."""
-        work, screened = self._work, {file for file in self._files if is_screened(file, self._work.screen.types)}
+        work, screened = self._work, {file for file in self._files if steps.is_screened(file, self._work.screen.types)}
         problems: dict[str, None] = {}
         while True:
             for bits, broken in self._over(_screen, list(chunks(screened)), "screening"):
-                mark(work, bits)
+                steps.mark(work, bits)
                 problems |= {broken: None} if broken else {}
             for path in (work.folder / "lots").iterdir():
                 path.unlink()
@@ -145,8 +133,8 @@ class Runner:
             strayed = {file for file in self._files if str(file.path) in stray} - screened
             if not strayed:
                 lines_of = sum((Counter(item.lines) for item in counted), Counter[str]())
-                bad = [line for item in counted for line in item.bad][:BAD_KEPT]
-                partial = sorted(lost_types(counted, work.read_types))
+                bad = [line for item in counted for line in item.bad][: steps.BAD_KEPT]
+                partial = sorted(steps.lost_types(counted, work.read_types))
                 return {"problems": list(problems), "lines": lines_of, "bad": bad, "partial": partial}
             problems |= {f"{file.name}: holds resources of several types": None for file in strayed}
             screened |= strayed

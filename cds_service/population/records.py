@@ -15,7 +15,7 @@ from cds_service.cdshooks.request import HookRequest
 from cds_service.fhir.dates import read_span
 from cds_service.fhir.resources import local_reference
 from cds_service.knowledge.schema import Query
-from cds_service.population.screen import ENCOUNTER, MEDICATION, PATIENT, bundle_of, is_about, kind_named, owners_of, version_of
+from cds_service.population.screen import ENCOUNTER, MEDICATION, PATIENT, bundle_of, is_about, kind_named, version_of
 from cds_service.samples.people import UNASKED, known_on
 
 _FOLLOWS = {MEDICATION: "MedicationRequest"}
@@ -216,8 +216,3 @@ def _alive(resource: dict[str, Any], day: date) -> dict[str, Any]:
         return resource
     alive, _ = known_on({"entry": [{"resource": resource}]}, day)
     return {name: value for name, value in alive["entry"][0]["resource"].items() if name != "deceasedBoolean"}
-
-
-def patient_of(data: bytes) -> str:
-    owners = owners_of(data)
-    return owners[0] if owners else ""

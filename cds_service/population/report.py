@@ -18,11 +18,22 @@ from typing import Any
 
 from cds_service.knowledge.knowledge import Knowledge, Rule
 from cds_service.model import Outcome
-from cds_service.population.exports import Exports, told
-from cds_service.population.judge import ALL, LOOKED_AT, OF_NOBODY, REFUSED, REPLACED, UNREAD, keyed_digest
-from cds_service.population.run import Plan, Run
-from cds_service.population.steps import BROKEN, OF_NO_PATIENT, UNREADABLE, BadLine
-from cds_service.population.totals import Totals
+from cds_service.population.exports import Exports, printable
+from cds_service.population.judge import keyed_digest
+from cds_service.population.run import HOOK, Plan, Run
+from cds_service.population.steps import BadLine
+from cds_service.population.totals import (
+    ALL,
+    BROKEN,
+    LOOKED_AT,
+    OF_NO_PATIENT,
+    OF_NOBODY,
+    REFUSED,
+    REPLACED,
+    UNREAD,
+    UNREADABLE,
+    Totals,
+)
 from cds_service.service import DecisionService
 
 LEAST = 5
@@ -64,8 +75,7 @@ def interval(number: int, whole: int) -> tuple[float, float]:
 def report(done: Run, plan: Plan, decision_service: DecisionService) -> dict[str, Any]:
     """As JSON has it. Rules stand with the most frequent first."""
     tally, knowledge = done.tally, decision_service.knowledge
-    service_id = decision_service.knowledge.service_on("patient-view")
-    rules = [_of_rule(rule, tally) for rule in decision_service.rules[service_id]]
+    rules = [_of_rule(rule, tally) for rule in decision_service.rules[knowledge.service_on(HOOK)]]
     return {
         "as_of": plan.as_of.isoformat(),
         "at": plan.at,
@@ -201,7 +211,7 @@ def _located(bad: BadLine, folders: Iterable[Path]) -> dict[str, Any]:
     if path.suffix != ".gz":
         with path.open("rb") as opened:
             number = sum(part.count(b"\n") for part in _up_to(opened, bad.place)) + 1
-    return {"file": told(name), "line": number, "byte": bad.place, "why": bad.why}
+    return {"file": printable(name), "line": number, "byte": bad.place, "why": bad.why}
 
 
 def _up_to(opened: Any, place: int) -> Iterable[bytes]:
@@ -217,7 +227,9 @@ def page(found: Mapping[str, Any], knowledge: Knowledge) -> str:
     loader = PackageLoader("cds_service.population", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"told": _told, "share": lambda number: f"{100 * number:.2f} %"}
-    return environment.get_template("report.html").render(report=found, titles={r.id: r.file.title for r in knowledge.rules})
+    return environment.get_template("report.html").render(
+        report=found, titles={rule.id: rule.file.title for rule in knowledge.rules}, unreadable=UNREADABLE
+    )
 
 
 def _told(number: Count) -> str:

@@ -102,6 +102,11 @@ def owners_of(data: bytes) -> Sequence[str]:
     return [header.patient_id] if header.patient_id else []
 
 
+def patient_of(data: bytes) -> str:
+    """Whose a line is that stands in a lot, where each is somebody's."""
+    return owners_of(data)[0]
+
+
 def broken_line(kind: str, patient_id: str) -> bytes:
     return _BROKEN % (kind.encode(), patient_id.encode())
 
@@ -112,6 +117,7 @@ def kind_named(data: bytes) -> str:
     return told[1].decode() if told else ""
 
 
+@lru_cache(maxsize=1024)
 def is_about(kind: str) -> str:
     """The type that is read here and that another one of FHIR tells about, as a dispense of a drug; else empty."""
     meant = type_meant(kind) or ""

@@ -19,25 +19,15 @@ from typing import Any
 import msgspec
 
 from cds_service.errors import Problem, SettingsError
+from cds_service.population import steps
 from cds_service.population.exports import Chunk, ExportFile, Exports, chunks
 from cds_service.population.local import Progress
 from cds_service.population.run import Plan, Run, exports_of, service_of, work_of
-from cds_service.population.steps import (
-    BadLine,
-    Sorted,
-    Work,
-    bits_of,
-    decide_lines,
-    is_screened,
-    keep_medications,
-    lines_by_lot,
-    lost_types,
-    mark,
-    tally_of,
-)
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 
+# No worker needs them: the key by which patients are named stands in the plan.
+_SECRETS = {"patient_key": None, "database_url": Settings.model_fields["database_url"].default}
 _PACKAGES = ("pyspark", "pyarrow", "pandas")
 _PART = "path string, type string, start bigint, stop bigint"
 _BITS = "bits binary, broken string"
@@ -58,12 +48,13 @@ def runner_on(remote: str | None) -> Callable[[Plan, DecisionService, Progress],
 def _run(remote: str | None, plan: Plan, decision_service: DecisionService, progress: Progress) -> Run:
     exports = exports_of(plan, decision_service)
     plan.work.mkdir(parents=True, exist_ok=True)
-    keep_medications(exports.files, plan.work)
+    steps.keep_medications(exports.files, plan.work)
     work = work_of(plan, decision_service, exports)
-    spec = pickle.dumps((plan, decision_service.settings, exports))
+    settings = decision_service.settings.model_copy(update=_SECRETS)
+    spec = pickle.dumps((plan, settings, exports))
     several: dict[str, None] = {}
     with _session(remote) as spark:
-        screened = {file for file in exports.files if is_screened(file, work.screen.types)}
+        screened = {file for file in exports.files if steps.is_screened(file, work.screen.types)}
         while True:
             progress("screening", 0.0, 0)
             broken = _mark(spark, spec, screened, work)
@@ -71,19 +62,19 @@ def _run(remote: str | None, plan: Plan, decision_service: DecisionService, prog
             counted, found = _decide(spark, spec, exports, work, plan.work)
             stray = {item.file for item in counted if item.stray}
             strayed = {file for file in exports.files if str(file.path) in stray} - screened
-            lost = lost_types(counted, work.read_types) - exports.partial
+            lost = steps.lost_types(counted, work.read_types) - exports.partial
             if not strayed and not lost:
                 break
             screened |= strayed
             several |= {f"{file.name}: holds resources of several types": None for file in strayed}
             # What was lost is known once all was read: then it is decided anew.
             exports = exports._replace(partial=exports.partial | lost)
-            spec = pickle.dumps((plan, decision_service.settings, exports))
+            spec = pickle.dumps((plan, settings, exports))
     progress("deciding", 1.0, found.people.total())
     for item in counted:
         found.lines.update(item.lines)
     problems = [*exports.problems, *broken, *several, *(item.broken for item in counted if item.broken)]
-    bad = [BadLine(*line) for item in counted for line in item.bad]
+    bad = [steps.BadLine(*line) for item in counted for line in item.bad]
     return Run(found, [plan.work / "decisions"], exports, list(dict.fromkeys(problems)), bad)
 
 
@@ -114,32 +105,32 @@ def _parts(spark: Any, files: Iterable[ExportFile]) -> Any:
     return spark.createDataFrame(listed, _PART).repartition(len(listed))
 
 
-def _mark(spark: Any, spec: bytes, files: Iterable[ExportFile], work: Work) -> list[str]:
+def _mark(spark: Any, spec: bytes, files: Iterable[ExportFile], work: steps.Work) -> list[str]:
     """Mark those whom the rules may be for; what is wrong with the files."""
     found = _parts(spark, files).mapInArrow(partial(_screen, spec), _BITS).toArrow().to_pylist()
     for row in found:
-        mark(work, row["bits"])
+        steps.mark(work, row["bits"])
     return [row["broken"] for row in found if row["broken"]]
 
 
-def _decide(spark: Any, spec: bytes, exports: Exports, work: Work, folder: Any) -> tuple[list[Sorted], Any]:
+def _decide(spark: Any, spec: bytes, exports: Exports, work: steps.Work, folder: Any) -> tuple[list[steps.Sorted], Any]:
     marks = zlib.compress(bytes(work.marks), 1)
     lines = _parts(spark, exports.files).mapInArrow(partial(_sort, spec, marks), _LINES)
     judged = lines.groupBy("lot").applyInArrow(_of_tables(partial(_judge, spec, marks)), _LOTS)
-    counted: list[Sorted] = []
+    counted: list[steps.Sorted] = []
     tallies = []
     with (folder / "decisions").open("wb") as opened:
         for row in judged.toLocalIterator():
             if row["rows"] is None:
-                counted += msgspec.msgpack.decode(row["tally"], type=list[Sorted])
+                counted += msgspec.msgpack.decode(row["tally"], type=list[steps.Sorted])
             else:
                 tallies.append(row["tally"])
                 opened.write(row["rows"])
-    return counted, tally_of(tallies)
+    return counted, steps.tally_of(tallies)
 
 
 @lru_cache(maxsize=1)
-def _work(spec: bytes) -> Work:
+def _work(spec: bytes) -> steps.Work:
     """What this worker needs to do its part, made once."""
     plan, settings, exports = pickle.loads(spec)  # noqa: S301  # what this program itself has sent
     assert isinstance(settings, Settings)
@@ -147,7 +138,7 @@ def _work(spec: bytes) -> Work:
 
 
 @lru_cache(maxsize=1)
-def _marked(spec: bytes, marks: bytes) -> Work:
+def _marked(spec: bytes, marks: bytes) -> steps.Work:
     work = _work(spec)
     work.marks[:] = zlib.decompress(marks)
     return work
@@ -157,7 +148,7 @@ def _screen(spec: bytes, batches: Iterable[Any]) -> Iterator[Any]:
     import pyarrow
 
     for part in _chunks_in(batches):
-        bits, broken = bits_of(_work(spec), part)
+        bits, broken = steps.bits_of(_work(spec), part)
         yield pyarrow.RecordBatch.from_pylist([{"bits": bits, "broken": broken}], pyarrow.schema(_schema(_BITS)))
 
 
@@ -166,7 +157,7 @@ def _sort(spec: bytes, marks: bytes, batches: Iterable[Any]) -> Iterator[Any]:
 
     schema = pyarrow.schema(_schema(_LINES))
     for part in _chunks_in(batches):
-        lots, counted = lines_by_lot(_marked(spec, marks), part)
+        lots, counted = steps.lines_by_lot(_marked(spec, marks), part)
         for number, lines in lots.items():
             yield pyarrow.RecordBatch.from_pylist([{"lot": number, "line": b"\n".join(lines)}], schema)
         yield pyarrow.RecordBatch.from_pylist([{"lot": _COUNTS, "line": msgspec.msgpack.encode(counted)}], schema)
@@ -177,10 +168,10 @@ def _judge(spec: bytes, marks: bytes, lot: Any) -> Any:
 
     found = lot.column("line").to_pylist()
     if lot.column("lot")[0].as_py() == _COUNTS:
-        told = [msgspec.msgpack.decode(item, type=Sorted) for item in found]
+        told = [msgspec.msgpack.decode(item, type=steps.Sorted) for item in found]
         row = {"tally": msgspec.msgpack.encode(told), "rows": None}
     else:
-        tally, rows, _ = decide_lines(_marked(spec, marks), (line for item in found for line in item.split(b"\n")))
+        tally, rows, _ = steps.decide_lines(_marked(spec, marks), (line for item in found for line in item.split(b"\n")))
         row = {"tally": tally, "rows": rows}
     return pyarrow.Table.from_pylist([row], pyarrow.schema(_schema(_LOTS)))
 

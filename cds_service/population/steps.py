@@ -19,7 +19,7 @@ import msgspec
 
 from cds_service.population.exports import Chunk, ExportFile, ExportLine, lines
 from cds_service.population.judge import Judge, by_patient
-from cds_service.population.records import moment_of, patient_of
+from cds_service.population.records import moment_of
 from cds_service.population.screen import (
     MEDICATION,
     PATIENT,
@@ -29,9 +29,10 @@ from cds_service.population.screen import (
     is_about,
     kind_named,
     owners_of,
+    patient_of,
     version_of,
 )
-from cds_service.population.totals import Totals
+from cds_service.population.totals import BROKEN, OF_NO_PATIENT, UNREADABLE, Totals
 
 BITS = 1 << 26
 _LOT = 48 * 1024 * 1024
@@ -41,7 +42,6 @@ BAD_KEPT = 1000
 _MOST_LOST = 1000
 MEDICATIONS_FILE = "medications.sqlite"
 _NO_RESOURCE = "is no FHIR resource as JSON"
-UNREADABLE, BROKEN, OF_NO_PATIENT = "that cannot be read", "that cannot be read in full", "of no patient"
 _REPLACE = (
     "insert into medication values (?, ?, ?) on conflict (id) do update "
     "set at = excluded.at, line = excluded.line where excluded.at >= medication.at"
@@ -79,8 +79,8 @@ class Work:
     screen: Screen
     folder: Path
     read_types: frozenset[str]
-    lots: int = 1
-    partial: set[str] = field(default_factory=set)
+    lots: int
+    partial: set[str]
     marks: bytearray = field(default_factory=lambda: bytearray(BITS // 8))
 
     def is_marked(self, patient_id: str) -> bool:

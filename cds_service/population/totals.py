@@ -18,6 +18,10 @@ from cds_service.service import Decision
 _TEXTS = {outcome: outcome.value for outcome in Outcome}
 _BANDS = (18, 40, 50, 60, 70, 80, 90)
 NOT_KNOWN = "not known"
+ALL, LOOKED_AT = "all", "looked at"
+REFUSED, UNREAD = "what must be known was not exported", "no Patient that can be read"
+REPLACED, OF_NOBODY = "replaced by a newer version", "of nobody whose Patient is here"
+UNREADABLE, BROKEN, OF_NO_PATIENT = "that cannot be read", "that cannot be read in full", "of no patient"
 _LONGEST = 20
 
 
@@ -25,8 +29,8 @@ _LONGEST = 20
 class Totals:
     """Counts by what they are of. A key of several parts is a tuple of texts.
 
-    `decisions` are patients, or visits where each visit is judged; `looked_at` those with something on record that may bear on
-    the scope of a rule. `unknown`: by rule, fact and state. `together`: pairs of rules. `units`: cards a decision.
+    `decisions` are about patients, or about visits where each visit is decided. `unknown`: by rule, fact and state; `together`:
+    by pair of rules; `cards` and `words`: by their number in a decision; `strata`: by rule, age and sex.
     """
 
     people: Counter[tuple[str, ...]] = field(default_factory=Counter)
@@ -43,7 +47,6 @@ class Totals:
     units: Counter[str] = field(default_factory=Counter)
     clinician_days: Counter[tuple[str, ...]] = field(default_factory=Counter)
     swept: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    bad_lines: Counter[tuple[str, ...]] = field(default_factory=Counter)
     lines: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Totals) -> None:
@@ -52,7 +55,7 @@ class Totals:
 
     def note(self, decision: Decision, stratum: tuple[str, str], number: int = 1) -> None:
         """Count a decision about somebody of this age and sex, `number` times."""
-        self.decisions["all"] += number
+        self.decisions[ALL] += number
         self._note_outcomes(decision, stratum, number)
         for key, state in decision.chart.query_state.items():
             if state is not State.KNOWN and not decision.knowledge.queries[key].from_context:

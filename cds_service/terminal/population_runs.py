@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -17,16 +16,17 @@ import typer
 
 from cds_service.errors import Problem, SettingsError
 from cds_service.fhir.zones import today
-from cds_service.population.compare import compare, read_run
-from cds_service.population.local import OF_A_RUN, Clock
+from cds_service.population.compare import DECISIONS, REPORT, compare, read_run
+from cds_service.population.local import LIMITS, OF_A_RUN, Clock
 from cds_service.population.report import page, report
 from cds_service.population.run import Plan, Run, run, service_of
+from cds_service.population.totals import UNREADABLE
 from cds_service.service import DecisionService
 from cds_service.settings import Settings, read_settings
 from cds_service.terminal.output import show_json, show_text
 from cds_service.terminal.patient_files import day_of
 
-REPORT, DECISIONS = "report.json", "decisions.ndjson"
+_LOCAL = "local"
 _MOST_VALUES = 50
 _FILES = ("logic", "cards")
 
@@ -52,27 +52,32 @@ def judge_population(folders: Sequence[Path], choices: Choices) -> None:
     settings = read_settings()
     _require_a_place_of_its_own(choices.out, folders)
     decision_service = service_of(settings, choices.client)
-    with tempfile.TemporaryDirectory() as kept:
-        swept = dict(_swept(choices.sweeps, settings, Path(kept)))
-        key = settings.patient_key.get_secret_value().encode() if settings.patient_key else _key_of(choices.out)
-        plan = Plan(
-            folders,
-            day_of(choices.as_of) if choices.as_of else today(None),
-            choices.out / "work",
-            choices.at,
-            choices.exported,
-            choices.processes or os.cpu_count() or 1,
-            key,
-            choices.keep_ids,
-            swept,
-            choices.client,
-        )
-        try:
-            done = _engine(choices)(plan, decision_service, Clock(_say))
-        except KeyboardInterrupt:
-            typer.echo("\nStopped. The same command goes on from here.", err=True)
-            sys.exit(130)
+    plan = _plan(folders, choices, decision_service.settings)
+    try:
+        done = _engine(choices)(plan, decision_service, Clock(_say))
+    except KeyboardInterrupt:
+        goes_on = "goes on from here" if choices.engine == _LOCAL else "begins anew"
+        typer.echo(f"\nStopped. The same command {goes_on}.", err=True)
+        sys.exit(130)
     _write(done, plan, decision_service, choices)
+
+
+def _plan(folders: Sequence[Path], choices: Choices, settings: Settings) -> Plan:
+    work = choices.out / "work"
+    # Beside the rest of a run, as every process that takes part has to see it.
+    shutil.rmtree(work / LIMITS, ignore_errors=True)
+    return Plan(
+        folders,
+        day_of(choices.as_of) if choices.as_of else today(None),
+        work,
+        choices.at,
+        choices.exported,
+        choices.processes or os.cpu_count() or 1,
+        settings.patient_key.get_secret_value().encode() if settings.patient_key else _key_of(work),
+        choices.keep_ids,
+        dict(_swept(choices.sweeps, settings, work / LIMITS)),
+        choices.client,
+    )
 
 
 def _require_a_place_of_its_own(out: Path, folders: Sequence[Path]) -> None:
@@ -88,23 +93,22 @@ def _require_a_place_of_its_own(out: Path, folders: Sequence[Path]) -> None:
         problem = Problem("--out", f"{work} holds {others[0]}, which no run has written", "name another folder")
         raise SettingsError([problem])
     try:
-        (out / "work").mkdir(parents=True, exist_ok=True)
+        work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError([Problem("--out", f"{out} cannot be written ({error.strerror})", "name another")]) from None
 
 
-def _key_of(out: Path) -> bytes:
+def _key_of(work: Path) -> bytes:
     """A key for this run alone. It lies beside what is not done yet, so that a run can go on, and goes with it."""
-    path = out / "work" / "key"
+    path = work / "key"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_bytes(secrets.token_bytes(32))
     return path.read_bytes()
 
 
 def _engine(choices: Choices) -> Any:
-    if choices.engine == "local":
+    if choices.engine == _LOCAL:
         return run
     if choices.engine != "spark":
         raise SettingsError([Problem("--engine", f"{choices.engine!r} is unknown", "use local or spark")])
@@ -141,8 +145,8 @@ def _write(done: Run, plan: Plan, decision_service: DecisionService, choices: Ch
     show_text(f"{_few(found['patients'])} patients, {len(fires)} of {len(found['rules'])} rules fire.")
     for problem in found["problems"]:
         show_text(f"  {problem}")
-    if bad := found["lines"].get("that cannot be read"):
-        show_text(f"  {bad} lines cannot be read; the first are named in the report.")
+    if bad := found["lines"].get(UNREADABLE):
+        show_text(f"  Lines that cannot be read: {bad}; the first are named in the report.")
     show_text(f"Read {out / 'report.html'}; for programs: {REPORT}, {DECISIONS}.")
 
 
@@ -153,7 +157,7 @@ def _swept(given: Sequence[str], settings: Settings, kept: Path) -> Iterator[tup
         analyte, _, side = name.partition(".")
         for at, value in enumerate(_values(text, span)):
             root = kept / f"{number}-{at}"
-            root.mkdir()
+            root.mkdir(parents=True)
             for folder in _FILES:
                 shutil.copytree(settings.knowledge / folder, root / folder)
             path = root / "logic" / "labs.json"
@@ -161,15 +165,8 @@ def _swept(given: Sequence[str], settings: Settings, kept: Path) -> Iterator[tup
             limits = labs.get(analyte, {}).get("ranges", {}).get(settings.jurisdiction)
             if limits is None or side not in ("low", "high"):
                 named = ", ".join(key for key in labs if settings.jurisdiction in labs[key]["ranges"])
-                raise SettingsError(
-                    [
-                        Problem(
-                            "--sweep",
-                            f"{name!r} is no limit that can be tried here",
-                            f"write .low or .high after one of {named}",
-                        )
-                    ]
-                )
+                remedy = f"write .low or .high after one of {named}"
+                raise SettingsError([Problem("--sweep", f"{name!r} is no limit that can be tried here", remedy)])
             limits[side] = str(value)
             path.write_text(json.dumps(labs), encoding="utf-8")
             yield (name, str(value)), root
@@ -193,7 +190,7 @@ def compare_populations(first: Path, second: Path, *, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    show_text(f"{found['patients']} patients are decided otherwise.")
+    show_text(f"{_few(found['patients'])} patients are decided otherwise.")
     for item in found["rules"]:
         show_text(f"  {item['rule']}: {_few(item['gained'])} gain it, {_few(item['lost'])} lose it")
     for item in found["cards"]:

@@ -13,9 +13,8 @@ from cds_service.cdshooks.request import read_request
 from cds_service.errors import SettingsError
 from cds_service.model import State
 from cds_service.population.exports import read_exports
-from cds_service.population.judge import REFUSED
 from cds_service.population.run import service_of
-from cds_service.population.totals import Totals
+from cds_service.population.totals import REFUSED, Totals
 from cds_service.samples.people import to_hook_request
 from cds_service.settings import Settings
 from tests.support.cast import conductor_of

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.population.judge import UNREAD
 from cds_service.population.report import report
 from cds_service.population.run import Plan
+from cds_service.population.totals import UNREAD
 from tests.support.cast import conductor_of
 from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, rows_of, run_over, text_of
 
