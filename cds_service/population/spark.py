@@ -26,8 +26,6 @@ from cds_service.population.run import Plan, Run, exports_of, service_of, work_o
 from cds_service.service import DecisionService
 from cds_service.settings import Settings
 
-# No worker needs them: the key by which patients are named stands in the plan.
-_SECRETS = {"patient_key": None, "database_url": Settings.model_fields["database_url"].default}
 _PACKAGES = ("pyspark", "pyarrow", "pandas")
 _PART = "path string, type string, start bigint, stop bigint"
 _BITS = "bits binary, broken string"
@@ -50,7 +48,7 @@ def _run(remote: str | None, plan: Plan, decision_service: DecisionService, prog
     plan.work.mkdir(parents=True, exist_ok=True)
     steps.keep_medications(exports.files, plan.work)
     work = work_of(plan, decision_service, exports)
-    settings = decision_service.settings.model_copy(update=_SECRETS)
+    settings = without_secrets(decision_service.settings)
     spec = pickle.dumps((plan, settings, exports))
     several: dict[str, None] = {}
     with _session(remote) as spark:
@@ -76,6 +74,11 @@ def _run(remote: str | None, plan: Plan, decision_service: DecisionService, prog
     problems = [*exports.problems, *broken, *several, *(item.broken for item in counted if item.broken)]
     bad = [steps.BadLine(*line) for item in counted for line in item.bad]
     return Run(found, [plan.work / "decisions"], exports, list(dict.fromkeys(problems)), bad)
+
+
+def without_secrets(settings: Settings) -> Settings:
+    """What workers get to see: they need no database, and the key by which patients are named stands in the plan."""
+    return settings.model_copy(update={"patient_key": None, "database_url": Settings.model_fields["database_url"].default})
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from cds_service.population.report import report
 from cds_service.population.run import Plan
 from cds_service.population.totals import UNREAD
 from tests.support.cast import conductor_of
-from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, rows_of, run_over, text_of
+from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, prescription, rows_of, run_over, text_of
 
 OTHER: Json = {"resourceType": "Patient", "id": "bert-sample", "birthDate": "1948-05-06", "gender": "male"}
 
@@ -111,15 +111,7 @@ def test_the_newest_version_of_an_id_wins_in_any_order_and_what_it_replaced_is_c
 UNIT = {"unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"}
 
 
-QUININE: Json = {
-    "resourceType": "MedicationRequest",
-    "id": "m1",
-    "status": "active",
-    "intent": "order",
-    "authoredOn": "2026-11-01",
-    "subject": {"reference": "Patient/anna-sample"},
-    "medicationCodeableConcept": {"text": "quinine sulfate 200 mg tablet"},
-}
+QUININE = prescription("quinine sulfate 200 mg tablet", authoredOn="2026-11-01")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -13,10 +14,24 @@ import pytest
 
 from cds_service.population.local import Clock
 from cds_service.population.run import Plan, Run, run
+from cds_service.population.spark import without_secrets
+from cds_service.settings import Settings
 from tests.conftest import ROOT
 from tests.support.cast import conductor_of
 from tests.support.documents import run as run_command
-from tests.support.exports import BLOOD, CRAMPS, DAY, PATIENT, TYPES, Json, bundles, resources, run_over, write_export
+from tests.support.exports import (
+    BLOOD,
+    CRAMPS,
+    DAY,
+    PATIENT,
+    TYPES,
+    Json,
+    bundles,
+    prescription,
+    resources,
+    run_over,
+    write_export,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +59,34 @@ def test_spark_finds_what_one_process_does(export: Path, tmp_path: Path) -> None
     """By the command, as PySpark cannot be loaded in a process without a main module, such as those of these tests."""
     for engine in ("local", "spark"):
         kinds = " ".join(f"--exported {kind}" for kind in TYPES)
-        asked = f"{export} --as-of {DAY} --patient-ids {kinds} --engine {engine} --out {tmp_path / engine}"
+        asked = f"{export} --as-of {DAY} --patient-ids {kinds} --sweep potassium.low=4.5:4.5:0.1"
+        asked += f" --engine {engine} --out {tmp_path / engine}"
         run_command(ROOT, f".venv/bin/cds-service population {asked}")
     local, spark = (tmp_path / engine for engine in ("local", "spark"))
     reports = [json.loads((folder / "report.json").read_text()) for folder in (local, spark)]
     assert reports[0] == reports[1]
     assert reports[0]["patients"] > 20
+    assert reports[0]["swept"]
     rows = [sorted((folder / "decisions.ndjson").read_text().splitlines()) for folder in (local, spark)]
     assert rows[0] == rows[1]
     assert len(rows[0]) > 20
+
+
+def test_workers_of_a_cluster_are_sent_no_secret() -> None:
+    settings = Settings(database_url="postgresql+asyncpg://user:hunter2@host/cds", patient_key="k" * 32, jurisdiction="uk")  # type: ignore[arg-type]
+    sent = without_secrets(settings)
+    assert b"hunter2" not in pickle.dumps(sent)
+    assert b"kkkk" not in pickle.dumps(sent)
+    assert sent.jurisdiction == "uk"
+
+
+def test_whoever_is_passed_by_is_counted_whatever_a_patient_tells(tmp_path: Path) -> None:
+    """With a date of death or a link to another record a Patient is decided alone, all others with those who are alike."""
+    told: list[Json] = [{}, {}, {"deceasedDateTime": "2020-01-01"}, {"link": [{"type": "seealso"}]}, {"deceasedBoolean": True}]
+    people = [PATIENT | {"id": f"p{at}"} | more for at, more in enumerate(told)]
+    done = run_over([write_export(tmp_path / "export", people)], conductor_of("us"), tmp_path / "work", exported=TYPES)
+    assert (done.tally.decisions, done.tally.cards) == ({"all": 5}, {0: 5})
+    assert done.tally.outcomes["self-care", "out-of-scope"] == 5
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_lots_that_are_left(
@@ -105,15 +139,7 @@ def visit(name: str, day: str, clinician: str = "nora-sample", reason: str = "Fo
 
 
 VISITS = [visit("v1", "2025-06-01"), visit("v2", "2026-02-01"), visit("v3", "2026-11-15"), visit("v4", "2027-01-01")]
-DRUG: Json = {
-    "resourceType": "MedicationRequest",
-    "id": "m1",
-    "status": "active",
-    "intent": "order",
-    "subject": {"reference": "Patient/anna-sample"},
-    "medicationCodeableConcept": {"text": "furosemide 40 mg"},
-    "authoredOn": "2026-02-02",
-}
+DRUG = prescription("furosemide 40 mg", authoredOn="2026-02-02")
 
 
 def at_visits(lines: Sequence[Json], tmp_path: Path) -> dict[str, set[str]]:

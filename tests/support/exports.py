@@ -94,6 +94,19 @@ BLOOD: Json = {
 }
 
 
+def prescription(text: str, **members: Any) -> Json:
+    """Of a drug that is named in words, for the invented patient."""
+    return {
+        "resourceType": "MedicationRequest",
+        "id": "m1",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/anna-sample"},
+        "medicationCodeableConcept": {"text": text},
+        **members,
+    }
+
+
 def text_of(*lines: Json) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
