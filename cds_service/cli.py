@@ -181,9 +181,10 @@ def feedback(
     from cds_service.audit.acceptance import received
     from cds_service.audit.by_rule import look_back
 
-    knowledge = load_knowledge(read_settings().knowledge)
+    settings = read_settings()
+    knowledge = load_knowledge(settings.knowledge)
     found = asyncio.run(_with_store(received))
-    looked = asyncio.run(_with_store(lambda store: look_back(store, knowledge, days)))
+    looked = asyncio.run(_with_store(lambda store: look_back(store, knowledge, days, settings.shadow)))
     show_json({"received": found, "looked_back": looked}) if as_json else show_look_back(found, looked)
 
 

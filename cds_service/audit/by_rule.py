@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from cds_service.audit.daily_counts import DailyCount, counted_by
 from cds_service.audit.queries import fetched
 from cds_service.fetch.prefetch_templates import queries_in_use
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.rules.shadow import in_shadow
 from cds_service.store.database import Store
 
 _SAMPLE = 1000
@@ -24,9 +25,11 @@ class RuleFigures(msgspec.Struct, frozen=True):
     """Answers in which a rule fired to be shown, fired in shadow, or was unknown, and patients whose hash is still kept.
 
     `cards`: of the answers in which it fired in shadow. `why`: in the last answers in which it was unknown, what did not come.
+    `in_shadow`: whether it is so today.
     """
 
     rule: str
+    in_shadow: bool
     shown: int
     patients_shown: int
     shadow: int
@@ -38,14 +41,17 @@ class RuleFigures(msgspec.Struct, frozen=True):
 
 
 class LookBack(msgspec.Struct, frozen=True):
-    """The rules that fired or were unknown in so many days, those in shadow first; and what changed from as many before."""
+    """The rules that fired, were unknown or are in shadow, those in shadow first; and what changed from as many days before."""
 
     days: int
     by_rule: list[RuleFigures]
     changes: list[Shift]
 
 
-async def look_back(store: Store, knowledge: Knowledge, days: int, today: date | None = None) -> LookBack:
+async def look_back(
+    store: Store, knowledge: Knowledge, days: int, written: Iterable[str] = (), today: date | None = None
+) -> LookBack:
+    """`written`: what is in shadow today, as `CDS_SHADOW` has it: it is told though it never fired."""
     from sqlalchemy import Text, cast, func, select
 
     from cds_service.store.tables import answers, shown_cards
@@ -73,11 +79,13 @@ async def look_back(store: Store, knowledge: Knowledge, days: int, today: date |
         counted = await fetched(connection, counted_by(since - timedelta(days=days), *DailyCount._fields), tuple)
     number.update((rule, what) for rule, what, patient in told_apart if patient)
     # In a thread, so that no hook waits for it.
-    by_rule = await asyncio.to_thread(_by_rule, number, sample, knowledge)
+    by_rule = await asyncio.to_thread(_by_rule, number, sample, knowledge, in_shadow(written, knowledge))
     return LookBack(days, by_rule, await asyncio.to_thread(changed, counted, today, days))
 
 
-def _by_rule(number: Counter[tuple[str, str]], sample: list[Any], knowledge: Knowledge) -> list[RuleFigures]:
+def _by_rule(
+    number: Counter[tuple[str, str]], sample: list[Any], knowledge: Knowledge, silent: Collection[str]
+) -> list[RuleFigures]:
     why: dict[str, Counter[str]] = defaultdict(Counter)
     asked = {rule.id: queries_in_use(rule.facts, knowledge.facts) for rule in knowledge.rules}
     for outcomes, states in ([msgspec.json.decode(text) for text in row] for row in sample):
@@ -85,8 +93,8 @@ def _by_rule(number: Counter[tuple[str, str]], sample: list[Any], knowledge: Kno
             short = [f"{knowledge.queries[name].title} {how}" for name, how in states.items() if name in asked.get(rule, ())]
             why[rule].update(short or ["supplied, and not told there"])
     found = []
-    for rule in (rule for rule in asked if number[rule, "fires"] or number[rule, "unknown"]):
+    for rule in (rule for rule in asked if number[rule, "fires"] or number[rule, "unknown"] or rule in silent):
         number[rule, "shown"] = number[rule, "fires"] - number[rule, "shadow"]
-        numbers = {name: number[rule, name] for name in RuleFigures.__struct_fields__[1:-1]}
-        found.append(RuleFigures(rule, **numbers, why=dict(why[rule].most_common())))
-    return sorted(found, key=lambda one: (-one.shadow, -one.shown, -one.unknown, one.rule))
+        numbers = {name: number[rule, name] for name in RuleFigures.__struct_fields__[2:-1]}
+        found.append(RuleFigures(rule, rule in silent, **numbers, why=dict(why[rule].most_common())))
+    return sorted(found, key=lambda one: (not one.in_shadow, -one.shadow, -one.shown, -one.unknown, one.rule))

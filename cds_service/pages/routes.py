@@ -176,7 +176,8 @@ class Pages:
             raise RequestError(503, "store-unavailable", "transient", [problem]) from error
 
     async def _read(self, days: int, now: datetime) -> Figures:
-        looked_back = await look_back(self._store, self._bench.decision_service.knowledge, days)
+        served = self._bench.decision_service
+        looked_back = await look_back(self._store, served.knowledge, days, served.shadow)
         return (await read_figures(self._store, since(days, now)))._replace(looked_back=looked_back)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import chain, groupby, product, repeat
 from textwrap import wrap
@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from cds_service.audit.acceptance import Acceptance
-from cds_service.audit.by_rule import LookBack
+from cds_service.audit.by_rule import LookBack, RuleFigures
 from cds_service.audit.codes_seen import SeenCode
 from cds_service.cards.text import listed, plain
 from cds_service.cdshooks.response import Card, encode
@@ -149,18 +149,26 @@ def show_look_back(received: Sequence[Acceptance], found: LookBack) -> None:
         shares = f"{item.after:.1%} of answers, before {item.before:.1%}, since about {item.since}"
         _say(f"{_CHANGED[item.what]} {plain(item.name)}: {shares} ({plain(item.client) or 'unsigned'}, {item.service_id})")
     _heading(f"In shadow and shown, in {found.days} days")
-    fired = [one for one in found.by_rule if one.shadow or one.shown]
-    for one in fired:
-        calls = " would be ".join(f"{number / max(one.shadow, 1):.1f}" for number in (one.cards, one.cards_with_shadow))
-        shadow = f"in shadow {one.shadow / found.days:.1f} a day, {one.patients_shadow} patients, cards a call {calls}"
-        shown = f"shown {one.shown / found.days:.1f} a day, {one.patients_shown} patients"
-        why = "; ".join(f"{reason} {number}" for reason, number in list(one.why.items())[:_FEW])
-        unknown = [f"unknown in {one.unknown} answers, of the last 1,000: {why}"] if one.unknown else []
-        _say(f"{one.rule}: {'; '.join([*([shadow] if one.shadow else []), *([shown] if one.shown else []), *unknown])}")
-    if len(fired) < len(found.by_rule):
-        quiet = found.by_rule[len(fired) :]
+    told = [one for one in found.by_rule if one.shadow or one.shown or one.in_shadow]
+    for one in told:
+        _say(f"{one.rule}: {'; '.join(_figures(one, found.days))}")
+    if quiet := [one for one in found.by_rule if one not in told]:
         most = max(one.unknown for one in quiet)
         _say(f"{len(quiet)} others did not fire, and were unknown in up to {most} answers (--json names them)")
+
+
+def _figures(one: RuleFigures, days: int) -> Iterator[str]:
+    if one.shadow:
+        before, after = (number / one.shadow for number in (one.cards, one.cards_with_shadow))
+        cards = f"cards a call {before:.1f} would be {after:.1f}"
+        yield f"in shadow {one.shadow / days:.1f} a day, {one.patients_shadow} patients, {cards}"
+    elif one.in_shadow:
+        yield "in shadow, and did not fire"
+    if one.shown:
+        yield f"shown {one.shown / days:.1f} a day, {one.patients_shown} patients"
+    if one.unknown:
+        why = "; ".join(f"{reason} {number}" for reason, number in list(one.why.items())[:_FEW])
+        yield f"unknown in {one.unknown} answers, of the last 1,000: {why}"
 
 
 def show_codes(found: Sequence[SeenCode]) -> None:

@@ -71,7 +71,7 @@ def test_what_fires_in_shadow_is_kept_counted_and_told(
     knowledge: Knowledge, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown, *_ = called(knowledge, tmp_path, f"sqlite+aiosqlite:///{tmp_path}/beside.sqlite")
-    numbers, metrics, page = called(knowledge, tmp_path, database_url, shadow=("low-potassium",))
+    numbers, metrics, page = called(knowledge, tmp_path, database_url, shadow=("low-potassium", "flat-feet"))
     kept = asyncio.run(rows(database_url, answers))
     assert [(row.shadow, row.cards, row.cards_with_shadow) for row in kept] == [
         (["low-potassium"], mine, theirs) for mine, theirs in zip(numbers, shown, strict=True)
@@ -94,13 +94,17 @@ def test_what_fires_in_shadow_is_kept_counted_and_told(
     }
     assert samples["cds_answers_with_total", "low-potassium", "shadow"] == 3
     assert samples["cds_answers_with_total", "", "answers"] == 3
-    assert samples["cds_rules", "served"] == len(knowledge.rules) - 1
+    assert samples["cds_rules", "served"] == len(knowledge.rules) - 2
     cards = f"{sum(numbers) / 3:.1f} , would be {sum(shown) / 3:.1f}".replace(" ,", ",")
     title = knowledge.rule_by_id["low-potassium"].file.title
     assert f"{title} 0.4 2 0.0 0 {cards}" in page
+    # What is in shadow and never fired is told as well: that it is silent is what one wants to know.
+    assert f"{knowledge.rule_by_id['flat-feet'].file.title} 0.0 0 0.0 0" in page
     monkeypatch.setenv("CDS_DATABASE_URL", database_url)
+    monkeypatch.setenv("CDS_SHADOW", "topic:conditions")
     told = re.sub(r"\s+", " ", CliRunner().invoke(app, ["feedback", "--days", "2"], catch_exceptions=False).stdout)
     assert f"low-potassium: in shadow 1.5 a day, 2 patients, cards a call {cards.replace(',', '')}" in told
+    assert "flat-feet: in shadow, and did not fire" in told
 
 
 def test_what_is_shown_is_told_alike(knowledge: Knowledge, tmp_path: Path, database_url: str) -> None:
@@ -186,7 +190,7 @@ async def test_why_a_rule_is_unknown_is_told_by_what_it_rests_on(database_url: s
     ):
         journal.note(noted(**given))
     assert await journal.flush()
-    found = {one.rule: one for one in (await look_back(store, knowledge, 1, NOW.date())).by_rule}
+    found = {one.rule: one for one in (await look_back(store, knowledge, 1, today=NOW.date())).by_rule}
     await store.close()
     low = found["low-potassium"]
     assert (low.shown, low.unknown) == (1, 3)
