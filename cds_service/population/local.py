@@ -135,6 +135,7 @@ class Runner:
                 lines_of = sum((Counter(item.lines) for item in counted), Counter[str]())
                 bad = [line for item in counted for line in item.bad][: steps.BAD_KEPT]
                 partial = sorted(steps.lost_types(counted, work.read_types))
+                problems |= dict.fromkeys(steps.told_of_lost(partial))
                 return {"problems": list(problems), "lines": lines_of, "bad": bad, "partial": partial}
             problems |= {f"{file.name}: holds resources of several types": None for file in strayed}
             screened |= strayed

@@ -33,6 +33,8 @@ PATIENT, MEDICATION, ENCOUNTER = "Patient", "Medication", "Encounter"
 _MOST_KEPT = 200_000
 _SOMEBODY = "somebody"
 _RELATIVE = "Patient/"
+# What is measured of these is no patient's; a Group may hold the patient.
+_NO_PATIENT = ("Device", "Location")
 _READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NAMED = re.compile(rb'"(?:(?:[^"\\]*/)?[Pp]atient/|urn:uuid:)([^"/?\s]{1,64})(?=["/?])')
 _KIND = re.compile(rb'"resourceType"\s*:\s*"([A-Za-z]{0,64})"')
@@ -58,10 +60,14 @@ class _Versioned(msgspec.Struct, gc=False, rename="camel"):
 
 
 class Header(NamedTuple):
-    """What a line is and whose. `patient_id` is empty where it is nobody's; `is_broken`: its type is none of FHIR."""
+    """What a line is and whose. `patient_id` is empty where that is not told; `is_broken`: its type is none of FHIR.
+
+    `is_sure`: it is that patient's for sure, or for sure no patient's.
+    """
 
     resource_type: str
     patient_id: str
+    is_sure: bool = True
     is_broken: bool = False
 
 
@@ -90,8 +96,9 @@ def header_of(data: bytes) -> Header | None:
     if kind == PATIENT:
         return Header(PATIENT, found.id)
     subject = found.subject or found.patient
-    patient_id = _patient_in(subject.reference or "") if subject else ""
-    return Header(kind, patient_id) if (meant := written_as(kind)) is None else Header(meant, patient_id, is_broken=True)
+    patient_id, is_sure = _patient_in(subject.reference or "") if subject else ("", False)
+    meant = written_as(kind)
+    return Header(kind if meant is None else meant, patient_id, is_sure, is_broken=meant is not None)
 
 
 def owners_of(data: bytes) -> Sequence[str]:
@@ -133,16 +140,19 @@ def written_as(kind: str) -> str | None:
     return meant if meant != kind and meant.casefold() == kind.strip().casefold() else None
 
 
-def _patient_in(reference: str) -> str:
-    """The id of the patient to whom a reference leads; empty where it leads to something else."""
+def _patient_in(reference: str) -> tuple[str, bool]:
+    """The id of the patient to whom a reference leads, empty where it leads to none; and whether that is for sure."""
     if reference.startswith(_RELATIVE) and "/" not in (name := reference[len(_RELATIVE) :]) and "?" not in name:
-        return name.strip()
+        return name.strip(), True
     if reference.startswith("urn:uuid:"):
-        return reference.removeprefix("urn:uuid:").strip()
+        return reference.removeprefix("urn:uuid:").strip(), True
     kind, slash, name = local_reference(reference).partition("/")
     if not slash:
-        return kind if kind and not kind.startswith(("#", "urn:")) else ""
-    return name if kind.casefold() == PATIENT.casefold() else ""
+        is_id = bool(kind) and "?" not in reference and not kind.startswith(("#", "urn:"))
+        return (kind, True) if is_id else ("", False)
+    if kind in _NO_PATIENT:
+        return "", True
+    return (name, kind == PATIENT) if kind.casefold() == PATIENT.casefold() else ("", False)
 
 
 def version_of(data: bytes) -> Version | None:

@@ -71,7 +71,8 @@ def _run(remote: str | None, plan: Plan, decision_service: DecisionService, prog
     progress("deciding", 1.0, found.people.total())
     for item in counted:
         found.lines.update(item.lines)
-    problems = [*exports.problems, *broken, *several, *(item.broken for item in counted if item.broken)]
+    known = steps.told_of_lost(sorted(steps.lost_types(counted, work.read_types)))
+    problems = [*exports.problems, *broken, *several, *known, *(item.broken for item in counted if item.broken)]
     bad = [steps.BadLine(*line) for item in counted for line in item.bad]
     return Run(found, [plan.work / "decisions"], exports, list(dict.fromkeys(problems)), bad)
 

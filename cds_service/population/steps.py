@@ -57,7 +57,7 @@ class BadLine(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """What was counted while lines of a file were sorted. `lost`: those that cannot be read.
+    """What was counted while lines of a file were sorted. `lost`: those that cannot be read, or do not tell whose they are.
 
     `stray`: it holds lines of another type than its own, which tell whom the rules are for; `broken`: how it breaks off.
     """
@@ -150,7 +150,7 @@ def lines_by_lot(work: Work, chunk: Chunk) -> tuple[Mapping[int, Sequence[bytes]
     """The lines of those who are marked, and every Patient."""
     own, found, bad = chunk.file, Counter[str](), list[BadLine]()
     lots: dict[int, list[bytes]] = defaultdict(list)
-    stray, broken = False, ""
+    stray, broken, unsure = False, "", 0
     screened = work.screen.types
     try:
         for line in lines(chunk):
@@ -158,17 +158,18 @@ def lines_by_lot(work: Work, chunk: Chunk) -> tuple[Mapping[int, Sequence[bytes]
             if header is None or header.is_broken:
                 _sort_broken(work, own, line, lots, (found, bad))
                 continue
-            kind, patient_id, _ = header
+            kind, patient_id, is_sure, _ = header
             found[kind] += 1
             if kind in work.read_types or is_about(kind):
                 stray = stray or ((kind in screened or is_about(kind) in screened) and not is_screened(own, screened))
+                unsure += not is_sure
                 if not patient_id:
                     found[OF_NO_PATIENT] += 1
                 elif kind == PATIENT or work.is_marked(patient_id):
                     lots[_lot_of(work, patient_id)].append(line.data)
     except (OSError, EOFError) as error:
         broken = f"{own.name}: breaks off ({type(error).__name__})"
-    lost = found[UNREADABLE] + found[BROKEN]
+    lost = found[UNREADABLE] + found[BROKEN] + unsure
     return lots, Sorted(str(own.path), own.resource_type, found, bad, lost, stray, broken)
 
 
@@ -197,7 +198,7 @@ def is_screened(file: ExportFile, types: Set[str]) -> bool:
 
 
 def lost_types(counted: Iterable[Sorted], types: Set[str]) -> set[str]:
-    """The types of which a file broke off, or had more than one in a thousand lines that cannot be read: any may be missing."""
+    """The types of which a file broke off, or more than one in a thousand lines was lost: what is not there may be missing."""
     of, lost, broken, kinds = Counter[str](), Counter[str](), set[str](), dict[str, str]()
     for item in counted:
         kinds[item.file] = item.kind
@@ -207,6 +208,11 @@ def lost_types(counted: Iterable[Sorted], types: Set[str]) -> set[str]:
     doubtful = broken | {file for file, number in lost.items() if number * _MOST_LOST > of[file]}
     found = {kind for file in doubtful if (kind := kinds[file])}
     return found | ({"", *types} if any(not kinds[file] for file in doubtful) else set())
+
+
+def told_of_lost(types: Iterable[str]) -> list[str]:
+    named = ", ".join(filter(None, types))
+    return [f"{named}: what is not there may be missing, as too much of it cannot be read or is nobody's"] if named else []
 
 
 def decide_lines(work: Work, found: Iterable[bytes]) -> tuple[bytes, bytes, int]:
